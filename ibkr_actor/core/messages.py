@@ -1,0 +1,135 @@
+"""Messages between actors and from the bus: everything in a mailbox that is not an IB event.
+
+Shapes only. `Tick` is what an actor hears when the time of its `next_wakeup_s` has come.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ibkr_actor.core.effects import CommandRef, HolderWrite
+from ibkr_actor.core.events import MarketDataEvent
+from ibkr_actor.core.requests import AnyRequest
+from ibkr_actor.schema.commands import AnyCommand
+from ibkr_actor.schema.instruments import Contract
+
+
+class Start(Struct, frozen=True):
+    """The parts are up; the session may connect."""
+
+
+class Stop(Struct, frozen=True):
+    """Wind down: give back lines, end streams, close the connection."""
+
+
+class WakeUp(Struct, frozen=True):
+    """The time asked for by `next_wakeup_s` has come."""
+
+
+class MarketData(Struct, frozen=True):
+    """A burst of market-data events in the order they came off the socket."""
+
+    events: list[MarketDataEvent]
+
+
+class SessionUp(Struct, frozen=True):
+    """Connection `conn` may be used: the handshake is done and IB said it is ready."""
+
+    conn: int
+    server_version: int
+
+
+class SessionDown(Struct, frozen=True):
+    """The connection is gone; its requests with it. `cause` is a gap cause."""
+
+    conn: int
+    at_ns: int
+    cause: str
+    reason: str
+
+
+class DataLost(Struct, frozen=True):
+    """IB said (1101) that it forgot our subscriptions: ask again for all."""
+
+    at_ns: int
+    code: int
+
+
+class UpstreamDown(Struct, frozen=True):
+    """TWS lost IB (1100, 2110): what we hold is stale until told otherwise."""
+
+    at_ns: int
+    code: int
+
+
+class UpstreamUp(Struct, frozen=True):
+    """TWS has IB again and kept our subscriptions (1102)."""
+
+    at_ns: int
+    code: int
+
+
+class CommandReceived(Struct, frozen=True):
+    """A valid command; `ref` settles it."""
+
+    ref: CommandRef
+    command: AnyCommand
+
+
+class ResolvedCommand(Struct, frozen=True):
+    """A command whose instrument, if it names one, is resolved to `contract`."""
+
+    ref: CommandRef
+    command: AnyCommand
+    contract: Contract | None
+
+
+class StatusQuery(Struct, frozen=True):
+    """A `status` command on its way through the actors; each adds its part, the last answers."""
+
+    ref: CommandRef
+    parts: dict[str, object]
+
+
+class Enqueue(Struct, frozen=True):
+    """Ask pacing to send. Lower `priority` goes first; fairness is between `client`s of one priority."""
+
+    request: AnyRequest
+    priority: int = 1
+    client: str = ""
+
+
+class Withdraw(Struct, frozen=True):
+    """The request is no longer wanted: drop it if it still waits, else send its cancel."""
+
+    req_id: int
+
+
+class RequestSent(Struct, frozen=True):
+    """Pacing released the request; told to its owner."""
+
+    req_id: int
+    at_s: float
+
+
+class RestoreContracts(Struct, frozen=True):
+    """The `contracts` hash as found at start: field -> value."""
+
+    fields: dict[str, bytes]
+
+
+class RestoreHolders(Struct, frozen=True):
+    """The `subscriptions` hash as found at start."""
+
+    holders: tuple[HolderWrite, ...]
+
+
+class ForgetContract(Struct, frozen=True):
+    """IB refused the contract (200) where the cache had called it good: resolve it anew next time."""
+
+    con_id: int
+    exchange: str
+
+
+class CommandsReadable(Struct, frozen=True):
+    """Commands can be read again after an outage: every lease starts anew."""

@@ -1,0 +1,224 @@
+"""Instruments: how a caller names one (`InstrumentQuery`), what IB says it is (`Contract`), and its canonical text id.
+
+Does not resolve anything: which con_id a name means is decided by `core.contracts` with IB's answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+from urllib.parse import quote, unquote
+
+from msgspec import Struct, structs
+
+WITH_EXPIRY: Final = frozenset({"FUT", "OPT", "FOP", "WAR"})
+WITH_STRIKE: Final = frozenset({"OPT", "FOP", "WAR"})
+ALWAYS_WITH_CON_ID: Final = frozenset({"BOND"})
+# Security types of the TWS API. Source: the official client's contract documentation and reqContractDetails.
+SEC_TYPES: Final = frozenset(
+    {
+        "STK",
+        "OPT",
+        "FUT",
+        "CONTFUT",
+        "IND",
+        "FOP",
+        "CASH",
+        "BAG",
+        "WAR",
+        "BOND",
+        "CMDTY",
+        "NEWS",
+        "FUND",
+        "CRYPTO",
+        "CFD",
+    }
+)
+DEFAULT_EXCHANGE: Final = {
+    "STK": "SMART",
+    "OPT": "SMART",
+    "CFD": "SMART",
+    "BOND": "SMART",
+    "CMDTY": "SMART",
+    "CASH": "IDEALPRO",
+    "CRYPTO": "PAXOS",
+    "FUND": "FUNDSERV",
+}
+
+
+class InvalidInstrumentText(ValueError):
+    """A text or object that cannot name an instrument; the message says which form is expected."""
+
+
+class InstrumentQuery(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a caller knows of an instrument. Empty text and 0 mean "not said".
+
+    The fields are those of IB's Contract in snake_case, plus `conid`, the spelling of `market_data_core.Instrument`.
+    `last_trade_date` is `YYYYMMDD` or `YYYYMM`; `right` is `C` or `P`; `strike` is a price, None when not said.
+    """
+
+    symbol: str = ""
+    sec_type: str = ""
+    exchange: str = ""
+    currency: str = ""
+    con_id: int = 0
+    primary_exchange: str | None = None
+    local_symbol: str | None = None
+    trading_class: str | None = None
+    multiplier: str | None = None
+    last_trade_date: str = ""
+    strike: float | None = None
+    right: str = ""
+    conid: int | None = None
+
+
+class Contract(Struct, frozen=True, omit_defaults=True):
+    """An instrument as IB resolved it, with what trading it on time needs. Source: reqContractDetails.
+
+    `instrument` is the canonical id that names its streams; it is set when the claim on the id is decided.
+    `trading_hours` and `liquid_hours` are IB's own text in `time_zone`; `min_tick` is a price, 0 when IB sent none.
+    """
+
+    con_id: int
+    symbol: str
+    sec_type: str
+    exchange: str
+    currency: str
+    instrument: str = ""
+    primary_exchange: str = ""
+    local_symbol: str = ""
+    trading_class: str = ""
+    multiplier: str = ""
+    last_trade_date: str = ""
+    strike: float | None = None
+    right: str = ""
+    min_tick: float = 0.0
+    long_name: str = ""
+    valid_exchanges: str = ""
+    market_rule_ids: str = ""
+    trading_hours: str = ""
+    liquid_hours: str = ""
+    time_zone: str = ""
+    under_con_id: int = 0
+
+
+def escape(text: str) -> str:
+    """Percent-encodes everything outside `[A-Za-z0-9_-]`, as UTF-8."""
+    # urllib keeps '.' and '~' among its unreserved characters; the canonical id does not.
+    return quote(text, safe="").replace(".", "%2E").replace("~", "%7E")
+
+
+def strike_text(strike: float) -> str:
+    """The shortest plain decimal of a strike: 62.5, 5000, 0.005."""
+    text = format(strike, ".12f").rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def instrument_id(contract: Contract, *, with_con_id: bool = False) -> str:
+    """The canonical text id of a resolved contract.
+
+    `with_con_id` appends `@{con_id}`: for a contract whose id another con_id claimed first. Bonds always have it.
+
+    >>> instrument_id(Contract(1, "BRK B", "STK", "SMART", "USD"))
+    'BRK%20B.STK.SMART.USD'
+    """
+    parts = [escape(contract.symbol), contract.sec_type, escape(contract.exchange), escape(contract.currency)]
+    if contract.sec_type in WITH_EXPIRY:
+        parts.append(escape(contract.last_trade_date[:8]))
+    if contract.sec_type in WITH_STRIKE:
+        parts.append(contract.right[:1])
+        parts.append(strike_text(contract.strike or 0.0))
+    if contract.sec_type in WITH_EXPIRY:
+        parts.append(escape(contract.trading_class))
+    text = ".".join(parts)
+    if with_con_id or contract.sec_type in ALWAYS_WITH_CON_ID:
+        return f"{text}@{contract.con_id}"
+    return text
+
+
+def combination_id(legs: list[tuple[int, int, str, str]]) -> str:
+    """The id of a BAG: `BAG@` and a hash of its sorted legs (con_id, ratio, action, exchange)."""
+    text = "|".join(",".join(str(part) for part in leg) for leg in sorted(legs))
+    return f"BAG@{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def parse_instrument(text: str) -> InstrumentQuery:
+    """A query from a plain symbol (a SMART/USD stock) or a canonical id.
+
+    Raises:
+        InvalidInstrumentText: the text is neither.
+    """
+    if not text or len(text) > 200:
+        raise InvalidInstrumentText("instrument must be 1 to 200 characters")
+    body, _, con_id_text = text.partition("@")
+    if con_id_text and not con_id_text.isdigit():
+        raise InvalidInstrumentText(f"instrument {text!r}: what follows '@' must be a con_id")
+    con_id = int(con_id_text or 0)
+    if "." not in body:
+        return InstrumentQuery(symbol=unquote(body), sec_type="STK", exchange="SMART", currency="USD", con_id=con_id)
+    parts = body.split(".")
+    if len(parts) < 4 or parts[1] not in SEC_TYPES:
+        raise InvalidInstrumentText(
+            f"instrument {text!r} is neither a plain symbol nor {{symbol}}.{{sec_type}}.{{exchange}}.{{currency}}, "
+            "such as AAPL.STK.SMART.USD or EUR.CASH.IDEALPRO.USD (a dot inside a component is written %2E)"
+        )
+    head = [unquote(part) for part in parts[:4]]
+    query = InstrumentQuery(symbol=head[0], sec_type=head[1], exchange=head[2], currency=head[3], con_id=con_id)
+    return _with_tail(query, parts[4:], text)
+
+
+def _with_tail(query: InstrumentQuery, tail: list[str], text: str) -> InstrumentQuery:
+    """Reads expiry, right, strike and trading class; only the strike may hold a dot."""
+    if query.sec_type not in WITH_EXPIRY:
+        if tail:
+            raise InvalidInstrumentText(f"instrument {text!r}: {query.sec_type} ends after the currency")
+        return query
+    if not tail:
+        raise InvalidInstrumentText(f"instrument {text!r}: {query.sec_type} needs an expiry YYYYMMDD")
+    query = structs.replace(query, last_trade_date=unquote(tail[0]))
+    if query.sec_type in WITH_STRIKE:
+        if len(tail) < 3 or tail[1] not in {"C", "P"}:
+            raise InvalidInstrumentText(f"instrument {text!r}: {query.sec_type} needs .{{C|P}}.{{strike}}.{{class}}")
+        # `62.5.AAPL` splits into a strike of one or two parts and at most one trading class, which is never a number
+        # directly after the strike's own fraction: three parts mean strike, fraction, class.
+        rest = tail[2:]
+        strike, trading_class = _split_strike(rest, text)
+        return structs.replace(query, right=tail[1], strike=strike, trading_class=trading_class)
+    if len(tail) > 2:
+        raise InvalidInstrumentText(f"instrument {text!r}: too many components")
+    return structs.replace(query, trading_class=unquote(tail[1]) if len(tail) == 2 else None)
+
+
+def _split_strike(rest: list[str], text: str) -> tuple[float, str | None]:
+    if len(rest) == 1:
+        strike_part, trading_class = rest[0], None
+    elif len(rest) == 2 and rest[1].isdigit() and rest[0].isdigit():
+        strike_part, trading_class = f"{rest[0]}.{rest[1]}", None
+    elif len(rest) == 2:
+        strike_part, trading_class = rest[0], unquote(rest[1])
+    elif len(rest) == 3:
+        strike_part, trading_class = f"{rest[0]}.{rest[1]}", unquote(rest[2])
+    else:
+        raise InvalidInstrumentText(f"instrument {text!r}: too many components")
+    if not strike_part.replace(".", "", 1).isdigit():
+        raise InvalidInstrumentText(f"instrument {text!r}: strike {strike_part!r} is not a number")
+    return float(strike_part), trading_class
+
+
+def with_defaults(query: InstrumentQuery) -> InstrumentQuery:
+    """Fills what a caller may leave out: a bare symbol is a stock, a stock trades at SMART in USD, forex at IDEALPRO.
+
+    Raises:
+        InvalidInstrumentText: nothing names the instrument, or a component is not what IB knows.
+    """
+    con_id = query.con_id or (query.conid or 0)
+    if con_id < 0:
+        raise InvalidInstrumentText("con_id must be positive")
+    if not con_id and not query.symbol and not query.local_symbol:
+        raise InvalidInstrumentText("an instrument needs a symbol, a local_symbol or a con_id")
+    sec_type = query.sec_type or ("" if con_id else "STK")
+    if sec_type and sec_type not in SEC_TYPES:
+        raise InvalidInstrumentText(f"sec_type {sec_type!r} is not one of {', '.join(sorted(SEC_TYPES))}")
+    currency = query.currency or ("" if con_id else "USD")
+    exchange = query.exchange or DEFAULT_EXCHANGE.get(sec_type, "")
+    return structs.replace(query, con_id=con_id, conid=None, sec_type=sec_type, currency=currency, exchange=exchange)

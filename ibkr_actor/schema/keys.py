@@ -1,0 +1,105 @@
+"""Keys: the names of everything in Redis, and the kinds of stream there are.
+
+Holds no connection and writes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+# Kinds this version serves. Order is the order in which help and errors list them.
+KINDS: Final = (
+    "quote",
+    "tick",
+    "trade",
+    "alltrade",
+    "bidask",
+    "midpoint",
+    "bar.5s",
+    "bar.5s.bid",
+    "bar.5s.ask",
+    "bar.5s.midpoint",
+    "bar.5s.rth",
+    "bar.5s.bid.rth",
+    "bar.5s.ask.rth",
+    "bar.5s.midpoint.rth",
+)
+
+
+class Stream(Struct, frozen=True):
+    """One data stream of one gateway: a kind of one instrument."""
+
+    kind: str
+    instrument: str
+
+    @property
+    def name(self) -> str:
+        """`kind:instrument`, as it stands at the end of its key."""
+        return f"{self.kind}:{self.instrument}"
+
+
+class Keys(Struct, frozen=True):
+    """Every key of one gateway. The braces are a Redis Cluster hash tag: all keys of a gateway share a slot."""
+
+    prefix: str = "ibkr"
+    gateway: str = "g1"
+
+    @property
+    def root(self) -> str:
+        return f"{self.prefix}:{{{self.gateway}}}"
+
+    def stream(self, kind: str, instrument: str) -> str:
+        """The data stream of a kind and instrument."""
+        return f"{self.root}:{kind}:{instrument}"
+
+    def last(self, instrument: str) -> str:
+        """The hash of last values of an instrument."""
+        return f"{self.root}:last:{instrument}"
+
+    def commands(self, client: str = "") -> str:
+        """The shared command stream, or a client's own."""
+        return f"{self.root}:commands:{client}" if client else f"{self.root}:commands"
+
+    def replies(self, client: str) -> str:
+        return f"{self.root}:replies:{client}"
+
+    def answered(self, client: str) -> str:
+        return f"{self.root}:answered:{client}"
+
+    def all(self, kind: str) -> str:
+        """The optional stream of every record of a kind."""
+        return f"{self.root}:all:{kind}"
+
+    @property
+    def streams(self) -> str:
+        return f"{self.root}:streams"
+
+    @property
+    def system(self) -> str:
+        return f"{self.root}:system"
+
+    @property
+    def heartbeat(self) -> str:
+        return f"{self.root}:heartbeat"
+
+    @property
+    def subscriptions(self) -> str:
+        return f"{self.root}:subscriptions"
+
+    @property
+    def contracts(self) -> str:
+        return f"{self.root}:contracts"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.root}:dead"
+
+    @property
+    def leader(self) -> str:
+        return f"{self.root}:leader"
+
+    @property
+    def epoch(self) -> str:
+        return f"{self.root}:epoch"

@@ -1,0 +1,179 @@
+"""Records: what stands in the data streams and in `system`, as tagged Structs.
+
+On msgpack a record is a positional array `[tag, epoch, seq, ...]`; fields are only ever appended, with defaults.
+Every data record begins with the common eight (tag included). `epoch` and `seq` are 0 until the publisher stamps them.
+Units: `*_ns` are UTC nanoseconds since 1970; prices are float64 in the contract's currency; sizes and volumes are text,
+the shortest plain decimal; null means unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+FEED_LIVE: Final = 1
+FEED_FROZEN: Final = 2
+FEED_DELAYED: Final = 3
+FEED_DELAYED_FROZEN: Final = 4
+
+FLAG_REFILLED: Final = 1
+FLAG_BUILT: Final = 2
+FLAG_FALLBACK: Final = 4
+FLAG_SNAPSHOT: Final = 8
+
+GAP_CAUSES: Final = (
+    "disconnect",
+    "farm",
+    "competing_session",
+    "overflow",
+    "conflated",
+    "restart",
+    "stall",
+    "bust",
+)
+END_REASONS: Final = ("no_holders", "evicted", "failed", "expired")
+
+
+class Record(Struct, array_like=True, tag_field="tag", gc=False):
+    """The common eight of every data record: the tag, and these seven."""
+
+    epoch: int
+    seq: int
+    con_id: int
+    received_ns: int
+    source_ns: int | None
+    feed: int
+    flags: int
+
+
+class Quote(Record, tag="quote", array_like=True, gc=False):
+    """Merged top of book after one IB price or size message. `changed` is the IB tick type that caused it."""
+
+    bid: float | None
+    ask: float | None
+    last: float | None
+    bid_size: str | None
+    ask_size: str | None
+    last_size: str | None
+    volume: str | None
+    changed: int
+
+
+class Tick(Record, tag="tick", array_like=True, gc=False):
+    """Any other level-1 tick. `tick_type` is IB's number; `value` a float, IB's text, or null."""
+
+    tick_type: int
+    value: float | str | None
+
+
+class Trade(Record, tag="trade", array_like=True, gc=False):
+    """Tick-by-tick Last or AllLast (streams `trade` and `alltrade`)."""
+
+    price: float | None
+    size: str | None
+    exchange: str
+    conditions: str
+    past_limit: bool
+    unreported: bool
+
+
+class BidAsk(Record, tag="bidask", array_like=True, gc=False):
+    """Tick-by-tick BidAsk."""
+
+    bid: float | None
+    ask: float | None
+    bid_size: str | None
+    ask_size: str | None
+    bid_past_low: bool
+    ask_past_high: bool
+
+
+class MidPoint(Record, tag="midpoint", array_like=True, gc=False):
+    """Tick-by-tick MidPoint."""
+
+    price: float | None
+
+
+class Bar(Record, tag="bar", array_like=True, gc=False):
+    """A bar over [start_ns, end_ns). `count` is the number of trades; `session_date` is YYYYMMDD for daily bars."""
+
+    start_ns: int
+    end_ns: int
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
+    volume: str | None
+    wap: str | None
+    count: int | None
+    final: bool
+    revision: int
+    what_to_show: str
+    session_date: str | None = None
+
+
+class Greeks(Record, tag="greeks", array_like=True, gc=False):
+    """An option computation. `source` is bid, ask, last or model."""
+
+    source: str
+    implied_vol: float | None
+    delta: float | None
+    gamma: float | None
+    vega: float | None
+    theta: float | None
+    option_price: float | None
+    pv_dividend: float | None
+    underlying_price: float | None
+
+
+class Gap(Record, tag="gap", array_like=True, gc=False):
+    """An announced loss in this stream: the interval, and the records dropped when they were counted.
+
+    `first_seq`..`seq` were dropped here when `lost` counts our own records; `lost` is null when IB did not say.
+    """
+
+    cause: str
+    from_ns: int | None
+    to_ns: int | None
+    first_seq: int | None = None
+    lost: int | None = None
+    refilled: bool = False
+
+
+class Reset(Record, tag="reset", array_like=True, gc=False):
+    """The first record of a stream in each epoch, and the proof of what the last one held."""
+
+    reason: str
+    prev_epoch: int | None
+    prev_seq: int | None
+    prev_id: str | None
+
+
+class End(Record, tag="end", array_like=True, gc=False):
+    """Closes a stream whose line is given back. `reason` is one of `END_REASONS`."""
+
+    reason: str
+
+
+class System(Struct, tag="system", array_like=True, tag_field="tag", gc=False):
+    """One change of connection, farm, subscription, gap, pacing or leader, for the `system` stream.
+
+    `topic` is one of connection, farm, subscription, gap, pacing, leader, redis, command; `event` a past fact in
+    snake_case (`connected`, `lost`, `starved`, ...); `subject` what it is about (a farm, `kind:instrument`, ...);
+    `message` one plain sentence for a person; `code` the IB code when one caused it.
+    """
+
+    epoch: int
+    seq: int
+    at_ns: int
+    topic: str
+    event: str
+    subject: str
+    message: str
+    code: int | None = None
+    conn: int | None = None
+
+
+DataRecord = Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Gap | Reset | End
+AnyRecord = Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Gap | Reset | End | System
