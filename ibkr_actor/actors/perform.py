@@ -1,0 +1,87 @@
+"""Effects carried out: each goes to the gateway, to Redis, or to another actor's mailbox.
+
+Decides nothing and never waits: the ports take what they are given and return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from msgspec import structs
+
+from ibkr_actor.actors.mailbox import Mailbox
+from ibkr_actor.actors.ports import BusPort, GatewayPort
+from ibkr_actor.core import effects as fx
+from ibkr_actor.core.effects import ActorName, Effect
+
+AnyEffect = (
+    fx.Publish
+    | fx.Send
+    | fx.Tell
+    | fx.Announce
+    | fx.SetState
+    | fx.Answer
+    | fx.Notify
+    | fx.WriteHolders
+    | fx.WriteContract
+    | fx.CloseStream
+    | fx.Connect
+    | fx.Disconnect
+)
+
+
+class Performer:
+    """Where effects leave the actors."""
+
+    def __init__(self, gateway: GatewayPort, bus: BusPort, mailboxes: Mapping[ActorName, Mailbox]) -> None:
+        self._gateway = gateway
+        self._bus = bus
+        self._mailboxes = mailboxes
+
+    def perform(self, effect: Effect) -> None:
+        """Carries out one effect.
+
+        Raises:
+            TypeError: it is none of `AnyEffect`.
+        """
+        if not isinstance(effect, AnyEffect):
+            raise TypeError(f"{type(effect).__name__} is not an effect that can be performed")
+        self._dispatch(effect)
+
+    def _dispatch(self, effect: AnyEffect) -> None:
+        match effect:
+            case fx.Publish(items):
+                self._bus.publish(items)
+            case fx.Tell(to, message):
+                self._mailboxes[to].tell(message)
+            case fx.Send(request):
+                self._gateway.send(request)
+            case fx.SetState(stream, state, reason, since_ns):
+                self._bus.set_state(stream, state, reason, since_ns)
+            case fx.Announce(record):
+                self._bus.announce(record)
+            case fx.Answer():
+                self._answer(effect)
+            case fx.Notify(client, reply):
+                self._bus.notify(client, reply)
+            case fx.WriteHolders(holders):
+                self._bus.write_holders(holders)
+            case fx.WriteContract(field, value):
+                self._bus.write_contract(field, value)
+            case fx.CloseStream(stream):
+                self._bus.close_stream(stream)
+            case fx.Connect(conn, client_id):
+                self._gateway.open(conn, client_id)
+            case fx.Disconnect(conn):
+                self._gateway.close(conn)
+            case _:
+                assert_never(effect)
+
+    def _answer(self, effect: fx.Answer) -> None:
+        reply = effect.reply
+        if effect.with_counters and isinstance(reply.result, dict):
+            counters = {"gateway": self._gateway.counters(), "redis": self._bus.counters()}
+            counters |= {"mailboxes": {name: len(box) for name, box in self._mailboxes.items()}}
+            reply = structs.replace(reply, result=reply.result | {"counters": counters})
+        self._bus.answer(effect.ref, reply, effect.holders)

@@ -1,0 +1,250 @@
+"""Settings: every limit and address in one place, from IBKR_* variables, `.env` or a TOML file.
+
+Validates and explains; builds nothing. pydantic stands here only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ibkr_actor.errors import ConfigurationError
+
+ENV_PREFIX = "IBKR_"
+NAME_PATTERN = r"^[A-Za-z0-9_-]{1,32}$"
+# A list in a variable is written with commas: IBKR_COMMANDERS=strat-1,strat-2.
+CommaList = Annotated[tuple[str, ...], NoDecode]
+CommaInts = Annotated[tuple[int, ...], NoDecode]
+
+
+def default_data_dir() -> Path:
+    """Where the embedded Redis keeps its data: the user's data directory."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "ibkr-actor"
+
+
+class Settings(BaseSettings):
+    """All settings of the sidecar. Each is IBKR_<NAME> in the environment and <name> in TOML.
+
+    Order: command line, environment, `.env`, the TOML file (IBKR_CONFIG or --config), defaults.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", validate_default=True
+    )
+    toml_path: ClassVar[Path | None] = None
+
+    # -- gateway
+    host: str = Field("127.0.0.1", min_length=1, description="TWS or IB Gateway host")
+    port: int = Field(
+        4002,
+        ge=1,
+        le=65535,
+        validation_alias=AliasChoices("IBKR_PORT", "port"),
+        description="4002 Gateway paper, 4001 Gateway live, 7497 TWS paper, 7496 TWS live (also IBKR_GATEWAY_PORT)",
+    )
+    gateway_port: int | None = Field(
+        None, ge=1, le=65535, description="the replaced system's name of port; both set and different is an error"
+    )
+    client_id: int = Field(17, ge=0, le=2_147_483_647, description="API client id")
+    client_id_pool: CommaInts = Field((), description="further client ids to try when IB says 326 (id in use)")
+    gateway_name: str = Field("g1", pattern=NAME_PATTERN, description="name of this gateway in every Redis key")
+    prefix: str = Field("ibkr", pattern=NAME_PATTERN, description="first part of every Redis key")
+    pace_api: bool = Field(True, description="ask TWS to pace messages itself (+PACEAPI) beside our own pacing")
+    connect_timeout_s: float = Field(10.0, gt=0, le=300, description="deadline of the TCP connect")
+    handshake_timeout_s: float = Field(10.0, gt=0, le=300, description="deadline of the API handshake")
+    ready_timeout_s: float = Field(30.0, gt=0, le=600, description="deadline from handshake to IB's nextValidId")
+    read_timeout_sec: float = Field(
+        30.0, gt=0, le=3600, description="silence after which the connection is probed, and then closed and reopened"
+    )
+    inbox_max_bytes: int = Field(
+        64 * 2**20, ge=2**20, description="received bytes not yet handled; beyond it the socket is not read"
+    )
+
+    # -- what is asked for
+    market_data_type: int = Field(1, ge=1, le=4, description="1 live, 2 frozen, 3 delayed, 4 delayed-frozen")
+    snapshot_mode: bool = Field(False, description="ask for one snapshot instead of a stream of level-1 data")
+    use_rth: bool = Field(False, description="bars of regular trading hours only, where the kind does not say")
+    generic_ticks: CommaInts = Field((), description="IB generic tick numbers asked for with every level-1 line")
+    lines: int = Field(100, ge=1, le=10_000, description="market data lines of the login; IB's default is 100")
+    lease_s: float = Field(0.0, ge=0, description="lease of a subscription whose command names none; 0 = none")
+    lease_max_s: float = Field(7 * 86_400.0, gt=0, description="longest lease a command may ask for")
+    contract_ttl_s: float = Field(86_400.0, gt=0, description="age at which a resolved contract is asked for again")
+    unknown_contract_ttl_s: float = Field(300.0, ge=0, description="how long IB's 'no such contract' is remembered")
+    contract_timeout_s: float = Field(30.0, gt=0, description="how long a look-up may wait for IB's answer")
+    pending_commands_max: int = Field(10_000, ge=1, description="commands waiting for a contract at a time")
+    subscriptions_max: int = Field(10_000, ge=1, description="holders of subscriptions at a time")
+    pacing_queue_max: int = Field(10_000, ge=1, description="requests waiting for their turn at IB")
+    mailbox_max: int = Field(1_000, ge=1, description="batches an actor's mailbox holds before its senders wait")
+
+    # -- reconnecting
+    reconnect_enabled: bool = Field(True, description="connect again after a loss")
+    reconnect_backoff_ms: int = Field(250, ge=1, description="first wait before connecting again")
+    reconnect_backoff_max_ms: int = Field(5_000, ge=1, description="longest wait before connecting again")
+    max_reconnect_attempts: int = Field(0, ge=0, description="attempts in a row before giving up; 0 = never give up")
+
+    # -- history and options: settings of the replaced system, validated now, in effect with the parts they govern
+    hist_pacing_window_sec: int = Field(600, ge=1, description="window of IB's limit on small-bar history requests")
+    hist_max_bars_per_request: int = Field(2_000, ge=1, description="most bars asked for in one history request")
+    options_semaphore_size: int = Field(5, ge=1, description="option requests under way at a time")
+    options_base_delay: float = Field(0.1, ge=0, description="seconds between option requests")
+    options_max_contracts: int = Field(50, ge=1, description="most contracts of one option chain")
+    options_max_retries: int = Field(3, ge=0, description="attempts per option contract after the first")
+    options_backoff_multiplier: float = Field(1.5, ge=1, description="growth of the delay between attempts")
+
+    # -- Redis
+    redis_url: SecretStr | None = Field(
+        None, description="redis://, rediss:// or unix:// URL; without it an embedded server is started"
+    )
+    data_dir: Path = Field(default_factory=default_data_dir, description="data directory of the embedded server")
+    redis_port: int = Field(0, ge=0, le=65535, description="TCP port of the embedded server; 0 = any free one")
+    encoding: Literal["msgpack", "json"] = Field("msgpack", description="how records are written")
+    commanders: CommaList = Field((), description="clients with a command stream of their own")
+    all_kinds: CommaList = Field((), description="kinds whose every record is also written to all:<kind>")
+    retention_entries: int = Field(10_000, ge=100, description="entries kept per stream (approximate)")
+    retention_s: float = Field(0.0, ge=0, description="age at which entries are trimmed; 0 = by count only")
+    stream_ttl_s: float = Field(86_400.0, gt=0, description="how long a stream without holders is kept")
+    redis_memory_max: int = Field(
+        2**30, ge=16 * 2**20, description="memory budget in Redis; at 80 percent retention halves"
+    )
+    ring_max_records: int = Field(400_000, ge=1_000, description="records kept while Redis is away")
+    ring_max_bytes: int = Field(128 * 2**20, ge=2**20, description="bytes of records kept while Redis is away")
+    batch_max_records: int = Field(2_000, ge=1, le=50_000, description="records in one write")
+    flush_interval_ms: float = Field(0.0, ge=0, description="wait between writes; 0 = as soon as the last is answered")
+    replay_records: int = Field(
+        50_000, ge=0, description="written records kept in case Redis comes back with older data"
+    )
+    replies_max: int = Field(1_000, ge=10, description="entries kept in each reply stream")
+    replies_ttl_s: float = Field(3_600.0, gt=0, description="how long replies and remembered answers are kept")
+    heartbeat_s: float = Field(1.0, gt=0, description="how often the heartbeat key is written")
+    heartbeat_ttl_s: float = Field(5.0, gt=0, description="how long the heartbeat key lives after the last write")
+    drain_s: float = Field(10.0, ge=0, description="how long a shutdown may take to write what is pending")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
+
+    @field_validator("client_id_pool", "generic_ticks", "commanders", "all_kinds", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if not re.match(r"^(redis|rediss|unix)://", value.get_secret_value()):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.gateway_port is not None:
+            if "port" in self.model_fields_set and self.port != self.gateway_port:
+                raise ValueError(
+                    f"IBKR_PORT={self.port} and IBKR_GATEWAY_PORT={self.gateway_port} differ: set one of them"
+                )
+            self.port = self.gateway_port
+        if self.reconnect_backoff_max_ms < self.reconnect_backoff_ms:
+            raise ValueError(
+                f"IBKR_RECONNECT_BACKOFF_MAX_MS={self.reconnect_backoff_max_ms} is below "
+                f"IBKR_RECONNECT_BACKOFF_MS={self.reconnect_backoff_ms}: raise it"
+            )
+        if self.heartbeat_ttl_s <= self.heartbeat_s:
+            raise ValueError(
+                f"IBKR_HEARTBEAT_TTL_S={self.heartbeat_ttl_s} must be longer than IBKR_HEARTBEAT_S={self.heartbeat_s}"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources = [init_settings, env_settings, dotenv_settings]
+        if cls.toml_path is not None:
+            sources.append(TomlConfigSettingsSource(settings_cls, toml_file=cls.toml_path))
+        return tuple(sources)
+
+    @property
+    def redis_address(self) -> str | None:
+        """The URL in plain text, None for the embedded server."""
+        return self.redis_url.get_secret_value() if self.redis_url is not None else None
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """Reads all sources; `overrides` are command-line values, None meaning not given.
+
+    Raises:
+        ConfigurationError: one line that names the setting and the fix.
+    """
+    path = config or (Path(os.environ["IBKR_CONFIG"]) if os.environ.get("IBKR_CONFIG") else None)
+    if path is not None:
+        _check_toml(path)
+
+    class _Settings(Settings):
+        toml_path = path
+
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if "port" in given:
+        given["gateway_port"] = None  # the command line settles what two variables might say
+    try:
+        return _Settings(**given)
+    except ValidationError as error:
+        raise ConfigurationError(_one_line(error)) from None
+
+
+def unknown_variables() -> list[str]:
+    """IBKR_* variables that are no setting, each with the nearest one: a typing error should not pass in silence."""
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | {"IBKR_CONFIG"}
+    notes = []
+    for name in sorted(os.environ):
+        if name.startswith(ENV_PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            notes.append(name + (f" (did you mean {near[0]}?)" if near else ""))
+    return notes
+
+
+def _check_toml(path: Path) -> None:
+    """Refuses a file that cannot be read or that names no setting of ours."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"config file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"config file {path}: not TOML: {error}") from None
+    for name in values:
+        if name not in Settings.model_fields:
+            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigurationError(f"config file {path}: {name!r} is not a setting{hint}")
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first fault, as `IBKR_NAME=value: what is wrong`, and how many more there are."""
+    faults = error.errors(include_url=False)
+    first = faults[0]
+    message = first["msg"].removeprefix("Value error, ")
+    place = str(first["loc"][0]).upper().removeprefix(ENV_PREFIX) if first["loc"] else ""
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    if not place:
+        return message + more
+    value = "***" if place == "REDIS_URL" else repr(first["input"])
+    return f"{ENV_PREFIX}{place}={value}: {message[0].lower()}{message[1:]}{more}"
