@@ -1,0 +1,65 @@
+"""Where the running sidecar's Redis is: the URL given, or what the embedded server left in its data directory.
+
+Opens connections for reading only; starts nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import anyio
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ibkr_actor.cli.main import EXIT_NO
+from ibkr_actor.client import connect
+from ibkr_actor.errors import ConfigurationError
+from ibkr_actor.schema.keys import Keys
+from ibkr_actor.settings import Settings, load_settings
+
+EMBEDDED_FILE = "redis.json"
+
+
+def redis_url(settings: Settings) -> str:
+    """The URL to read from.
+
+    Raises:
+        ConfigurationError: none is set and no embedded server has left its address.
+    """
+    if settings.redis_address is not None:
+        return settings.redis_address
+    path = Path(settings.data_dir) / EMBEDDED_FILE
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["url"])
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "no Redis to read: IBKR_REDIS_URL is not set and no embedded server runs in "
+            f"IBKR_DATA_DIR={settings.data_dir}"
+        ) from None
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"{path} cannot be read ({error}): set IBKR_REDIS_URL") from None
+
+
+Reader = Callable[[Redis, Keys, argparse.Namespace], Awaitable[int]]
+
+
+def with_redis(reader: Reader, arguments: argparse.Namespace) -> int:
+    """Runs `reader` with a connection; a server that is not there is one line and exit status 1."""
+    settings = load_settings(arguments.config, redis_url=arguments.redis_url)
+    return anyio.run(partial(_read, reader, redis_url(settings), settings, arguments))
+
+
+async def _read(reader: Reader, url: str, settings: Settings, arguments: argparse.Namespace) -> int:
+    redis = connect(url)
+    try:
+        return await reader(redis, Keys(settings.prefix, settings.gateway_name), arguments)
+    except (RedisError, OSError) as error:
+        print(f"ibkr-actor: Redis does not answer: {error}", file=sys.stderr)
+        return EXIT_NO
+    finally:
+        await redis.aclose()

@@ -1,0 +1,27 @@
+"""`ibkr-actor health`: is the running sidecar there, with its gateway and its Redis? For container health checks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from redis.asyncio import Redis
+
+from ibkr_actor.cli.address import with_redis
+from ibkr_actor.cli.main import EXIT_NO
+from ibkr_actor.schema.keys import Keys
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Exit status 0 when the heartbeat says `ready`, else 1, with one line that says why."""
+    return with_redis(_health, arguments)
+
+
+async def _health(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
+    beat = await redis.get(keys.heartbeat)
+    if beat is None:
+        print(f"unhealthy: no sidecar publishes for {keys.root}")
+        return EXIT_NO
+    state = str(json.loads(beat).get("state", "unknown"))
+    print("healthy" if state == "ready" else f"unhealthy: the sidecar is up, its gateway is not: {state}")
+    return 0 if state == "ready" else EXIT_NO

@@ -1,0 +1,162 @@
+"""`ibkr-actor`: which commands there are, their arguments, and their exit statuses.
+
+Each command's module is imported only when it runs, so that a plain install can say which extra it lacks.
+Exit status: 0 done, 1 the answer is no (unhealthy, no sidecar), 2 a wrong setting or argument, 3 fenced, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ibkr_actor import __version__
+from ibkr_actor.errors import ConfigurationError, Fenced
+
+EXIT_NO = 1
+EXIT_CONFIGURATION = 2
+EXIT_FENCED = 3
+EXIT_INTERRUPTED = 130
+# Top-level modules that only the extra `sidecar` brings.
+SIDECAR_MODULES = frozenset({"ibapi", "google", "pydantic", "pydantic_settings", "fakeredis"})
+SERVER_VERSIONS = (157, 165, 173, 178, 193, 200, 201, 205, 206, 208, 212, 213, 222, 226)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        module = importlib.import_module(f"ibkr_actor.cli.{arguments.module}")
+        return int(module.main(arguments))
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in SIDECAR_MODULES:
+            raise
+        return _refuse(
+            f"'{arguments.command}' needs the package {error.name!r}, which this install lacks: "
+            "pip install 'ibkr-actor[sidecar]'"
+        )
+    except ConfigurationError as error:
+        return _refuse(str(error))
+    except Fenced as error:
+        print(f"ibkr-actor: {error}", file=sys.stderr)
+        return EXIT_FENCED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`); nothing more can be said.
+        sys.stderr.close()
+        return 0
+
+
+def _refuse(message: str) -> int:
+    print(f"ibkr-actor: {message}", file=sys.stderr)
+    return EXIT_CONFIGURATION
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    root = argparse.ArgumentParser(
+        prog="ibkr-actor",
+        description="One Interactive Brokers connection, published to Redis Streams. Market data only.",
+        epilog="Settings are IBKR_* variables, .env, or a TOML file named by --config or IBKR_CONFIG; see the README.",
+    )
+    root.add_argument("--version", action="version", version=f"ibkr-actor {__version__}")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_demo(commands)
+    _add_simulate(commands)
+    _add_readers(commands)
+    return root
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = _command(commands, "run", "connect to TWS or IB Gateway and publish to Redis until Ctrl-C or SIGTERM")
+    _add_config(run)
+    run.add_argument("--host", help="TWS or IB Gateway host (IBKR_HOST)")
+    run.add_argument("--port", type=int, help="4002 Gateway paper, 4001 live, 7497 TWS paper, 7496 live (IBKR_PORT)")
+    run.add_argument("--client-id", type=int, help="API client id (IBKR_CLIENT_ID)")
+    run.add_argument("--redis-url", help="Redis to publish to; without one an embedded server starts (IBKR_REDIS_URL)")
+    run.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="IBKR_LOG_LEVEL")
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = _command(commands, "demo", "everything on this machine: simulated gateway, Redis, sidecar, a live table")
+    demo.add_argument("--seconds", type=_positive_float, default=30.0, help="how long to stream (default 30)")
+
+
+def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    simulate = _command(commands, "simulate", "a simulated gateway that any TWS API client can connect to")
+    simulate.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    simulate.add_argument("--port", type=_port, default=4002, help="port to listen on, 0 for any (default 4002)")
+    simulate.add_argument(
+        "--server-version",
+        type=int,
+        default=226,
+        choices=SERVER_VERSIONS,
+        metavar="CAP",
+        help=f"highest server version to answer: {', '.join(map(str, SERVER_VERSIONS))} (default 226)",
+    )
+    simulate.add_argument("--lines", type=_positive_int, default=100, help="market data lines (default 100)")
+    simulate.add_argument(
+        "--rate", type=_positive_float, default=4.0, help="ticks per second and instrument (default 4)"
+    )
+    simulate.add_argument("--seed", type=int, default=1, help="seed of the simulated market (default 1)")
+    simulate.add_argument("--replay", type=Path, metavar="FILE", help="recorded level-1 rows (.jsonl[.gz]) to play")
+    simulate.add_argument("--speed", type=_positive_float, default=1.0, help="how many times real speed to replay at")
+    simulate.add_argument(
+        "--instrument",
+        default="700.STK.SEHK.HKD",
+        help="canonical id of the replayed instrument (default 700.STK.SEHK.HKD)",
+    )
+    simulate.add_argument("--journal", type=Path, metavar="FILE", help="write every frame in and out as JSON lines")
+
+
+def _add_readers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    tail = _command(commands, "tail", "print the records of one stream as they come")
+    tail.add_argument("kind", metavar="KIND", help="quote, tick, trade, bidask, midpoint, bar.5s, ...")
+    tail.add_argument("instrument", metavar="INSTRUMENT", help="AAPL, or a canonical id such as EUR.CASH.IDEALPRO.USD")
+    tail.add_argument(
+        "--count", type=_positive_int, help="print this many records, the ones already there included, and stop"
+    )
+    status = _command(commands, "status", "the running sidecar's connection, subscriptions, pacing and Redis")
+    health = _command(commands, "health", "exit 0 when the running sidecar has its gateway and Redis, 1 when not")
+    for command in (tail, status, health):
+        _add_config(command)
+        command.add_argument("--redis-url", help="Redis to read; without one the embedded server's (IBKR_REDIS_URL)")
+    for command in (tail, status):
+        command.add_argument("--json", action="store_true", help="JSON instead of text")
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_text: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
+    command.set_defaults(module=name)
+    return command
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (IBKR_CONFIG)")
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    return value
