@@ -1,0 +1,73 @@
+# Recipes of ibkr_actor. Each works from a clean clone: the virtual environment is made when it is missing or out of date.
+# `just` comes with the development environment (.venv/bin/just) or from your system.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+python := env("PYTHON", "python3")
+venv := env("VENV", ".venv")
+bin := venv / "bin"
+compose := env("COMPOSE", "docker compose") + " --project-directory docker -f docker/compose.yaml"
+
+# List the recipes.
+default:
+    @just --list --unsorted
+
+# Make the environment from the lock file, or bring it up to date.
+_venv:
+    @[[ -x {{ bin }}/python ]] || {{ python }} -m venv {{ venv }}
+    @if ! cmp -s requirements.lock {{ venv }}/.installed.lock || [[ ! -x {{ bin }}/ibkr-actor ]]; then \
+        {{ bin }}/python -m pip install --quiet -r requirements.lock && \
+        {{ bin }}/python -m pip install --quiet --no-deps --no-build-isolation -e . && \
+        cp requirements.lock {{ venv }}/.installed.lock; \
+    fi
+
+# Embedded Redis, simulator and sidecar with a live table: just demo --seconds 20
+demo *args: _venv
+    {{ bin }}/ibkr-actor demo {{ args }}
+
+# The whole test suite, or a part of it: just test tests/core -k pacing
+test *args: _venv
+    {{ bin }}/python -m pytest {{ args }}
+
+# Lint, format and types.
+check: _venv
+    {{ bin }}/ruff check .
+    {{ bin }}/ruff format --check .
+    {{ bin }}/mypy
+
+# Apply the lint's own fixes and the format.
+fmt: _venv
+    {{ bin }}/ruff check --fix .
+    {{ bin }}/ruff format .
+
+# The tests with branch coverage; the report lists what no test reaches.
+coverage *args: _venv
+    {{ bin }}/coverage erase
+    {{ bin }}/coverage run -m pytest {{ args }}
+    {{ bin }}/coverage combine --quiet
+    {{ bin }}/coverage report
+
+# Ticks per second, latency, CPU and memory beside their ceilings and peers.
+bench *args: _venv
+    {{ bin }}/python -m tests.bench {{ args }}
+
+# The same tests with the other releases of the official client, each in an environment of its own.
+compat-ibapi *args: _venv
+    {{ bin }}/python tests/compat/ibapi_versions.py {{ args }}
+
+# Redis and the sidecar in containers; with the simulator as gateway: just up --profile sim
+up *args:
+    @[[ -f docker/.env ]] || cp docker/env.example docker/.env
+    {{ compose }} {{ args }} up --build --detach --wait
+
+# Stop the containers; the data volume stays.
+down *args:
+    {{ compose }} --profile sim down {{ args }}
+
+# Resolve the dependencies anew and write both lock files: just lock --upgrade
+lock *args: _venv
+    {{ bin }}/python -m pip install --quiet uv
+    {{ bin }}/uv pip compile pyproject.toml --extra dev -o requirements.lock {{ lock_flags }} {{ args }}
+    {{ bin }}/uv pip compile pyproject.toml --extra sidecar -o docker/requirements.lock -c requirements.lock {{ lock_flags }}
+
+lock_flags := "--quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links"
