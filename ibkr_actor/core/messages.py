@@ -92,17 +92,42 @@ class StatusQuery(Struct, frozen=True):
 
 
 class Enqueue(Struct, frozen=True):
-    """Ask pacing to send. Lower `priority` goes first; fairness is between `client`s of one priority."""
+    """Ask pacing to send. Lower `priority` goes first; fairness is between `client`s of one priority.
+
+    `conn` is the connection the request is meant for (0: any): asked for an earlier one, it is dropped, since its owner
+    asks again when the session is up.
+    """
 
     request: AnyRequest
     priority: int = 1
     client: str = ""
+    conn: int = 0
 
 
 class Withdraw(Struct, frozen=True):
     """The request is no longer wanted: drop it if it still waits, else send its cancel."""
 
     req_id: int
+
+
+class RequestEnded(Struct, frozen=True):
+    """IB ended the request by itself (an error, the end of an answer, data lost): nothing is left to cancel."""
+
+    req_id: int
+
+
+class RequestRefused(Struct, frozen=True):
+    """Pacing could not take the request, since its queue is full; told to its owner."""
+
+    req_id: int
+    reason: str
+    retry_after_s: float
+
+
+class RateExceeded(Struct, frozen=True):
+    """IB said (100) that messages came too fast: pacing holds everything for a while."""
+
+    code: int
 
 
 class RequestSent(Struct, frozen=True):

@@ -1,0 +1,87 @@
+"""Owns what each core can be told before it starts, with defaults and where they come from.
+
+Reads no environment and no file: the app builds these from its settings.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ibkr_actor.schema.keys import Keys
+
+# Source: IBKR, "Market Data Lines": 100 at least, shared with the windows of TWS.
+LINES_DEFAULT = 100
+
+
+class SessionConfig(Struct, frozen=True):
+    """How to keep one connection.
+
+    `client_ids` are tried in order when IB says that one is in use (326). `market_data_type` 1 live, 2 frozen,
+    3 delayed, 4 delayed-frozen. `max_attempts` counts tries in a row without success, 0 for ever; after the last the
+    session is `failed` and the process stays up, so that status, history in Redis and a new start remain possible.
+    `stable_s` is how long a connection must have been ready before backoff starts anew.
+    """
+
+    client_ids: tuple[int, ...] = (17,)
+    market_data_type: int = 1
+    reconnect_enabled: bool = True
+    backoff_initial_s: float = 0.25
+    backoff_max_s: float = 5.0
+    max_attempts: int = 0
+    ready_timeout_s: float = 15.0
+    heartbeat_interval_s: float = 10.0
+    heartbeat_timeout_s: float = 10.0
+    stop_timeout_s: float = 5.0
+    stable_s: float = 30.0
+
+
+class PacingConfig(Struct, frozen=True):
+    """How fast to ask.
+
+    `lines` gives the message rate, lines/2 a second. The margins stretch each window, since IB counts on receipt.
+    `rate_pause_s` is how long everything waits after error 100. Source: IBKR, "Pacing Limitations".
+    """
+
+    lines: int = LINES_DEFAULT
+    message_margin_s: float = 0.1
+    window_margin_s: float = 0.5
+    queue_max: int = 5000
+    rate_pause_s: float = 5.0
+
+
+class ContractsConfig(Struct, frozen=True):
+    """How to resolve. Contracts change rarely but trading hours daily, hence a day for the positive entries.
+
+    `pending_max` bounds the commands that wait for IB; `matches_max` the rows kept of one answer.
+    """
+
+    ttl_s: float = 86_400.0
+    negative_ttl_s: float = 300.0
+    timeout_s: float = 30.0
+    pending_max: int = 1000
+    cache_max: int = 20_000
+    matches_max: int = 1000
+    candidates_max: int = 50
+    max_asks: int = 3
+
+
+class SubscriptionsConfig(Struct, frozen=True):
+    """What may be held, and for how long.
+
+    `lines` is the login's market data lines; tick-by-tick streams may be 5 % of them, at least one (Source: IBKR,
+    "Tick-by-Tick Data"). `prove_s` is how long a line with a permission warning may stay silent; `probe_s` how often a
+    line silenced by a competing session is asked for again. `lease_s` is the lease of who names none; 0 never ends.
+    """
+
+    keys: Keys = Keys()
+    lines: int = LINES_DEFAULT
+    market_data_type: int = 1
+    lease_s: float = 300.0
+    lease_max_s: float = 86_400.0
+    use_rth: bool = False
+    snapshot_mode: bool = False
+    probe_s: float = 60.0
+    prove_s: float = 15.0
+    holders_max: int = 50_000
+    waiting_max: int = 10_000
+    max_asks: int = 3

@@ -1,0 +1,78 @@
+"""Owns the merged top of book of one instrument, as IB's price and size messages change it.
+
+Publishes nothing: `core.lines` turns each change into a record.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ibkr_actor.core.events import TickPrice, TickSize
+from ibkr_actor.core.tick_types import TickType
+
+# The level-1 numbers as plain ints: comparing enum members costs more than the whole merge.
+_BID: Final = frozenset({int(TickType.BID), int(TickType.DELAYED_BID)})
+_ASK: Final = frozenset({int(TickType.ASK), int(TickType.DELAYED_ASK)})
+_BID_SIZE: Final = frozenset({int(TickType.BID_SIZE), int(TickType.DELAYED_BID_SIZE)})
+_ASK_SIZE: Final = frozenset({int(TickType.ASK_SIZE), int(TickType.DELAYED_ASK_SIZE)})
+_LAST_SIZE: Final = frozenset({int(TickType.LAST_SIZE), int(TickType.DELAYED_LAST_SIZE)})
+
+# What IB sends as a price where there is none. Source: IBKR, "Top Market Data": -1 with size 0 is no bid or no ask.
+_NO_PRICE: Final = -1.0
+
+
+class TopOfBook:
+    """Bid, ask, last, their sizes and the volume; None is unknown. Built anew for every request to IB."""
+
+    __slots__ = ("ask", "ask_size", "bid", "bid_size", "changed", "last", "last_size", "received_ns", "volume")
+
+    def __init__(self) -> None:
+        self.bid: float | None = None
+        self.ask: float | None = None
+        self.last: float | None = None
+        self.bid_size: str | None = None
+        self.ask_size: str | None = None
+        self.last_size: str | None = None
+        self.volume: str | None = None
+        # The tick type and time of the last message merged; None before the first.
+        self.changed: int | None = None
+        self.received_ns = 0
+
+    def merge_price(self, event: TickPrice) -> None:
+        """Takes in a price of `QUOTE_PRICES`, with its size when the message carries one.
+
+        Zero and negative prices are prices; only -1 without a size, or with size 0, means that there is none.
+        """
+        price, size = event.price, event.size
+        tick_type = event.tick_type
+        no_price = price is None or (price == _NO_PRICE and (size is None or size == "0"))
+        if no_price:
+            price = None
+        if tick_type in _BID:
+            self.bid = price
+            if size is not None or no_price:
+                self.bid_size = size
+        elif tick_type in _ASK:
+            self.ask = price
+            if size is not None or no_price:
+                self.ask_size = size
+        else:
+            self.last = price
+            if size is not None or no_price:
+                self.last_size = size
+        self.changed = tick_type
+        self.received_ns = event.received_ns
+
+    def merge_size(self, event: TickSize) -> None:
+        """Takes in a size of `QUOTE_SIZES`."""
+        tick_type = event.tick_type
+        if tick_type in _BID_SIZE:
+            self.bid_size = event.size
+        elif tick_type in _ASK_SIZE:
+            self.ask_size = event.size
+        elif tick_type in _LAST_SIZE:
+            self.last_size = event.size
+        else:
+            self.volume = event.size
+        self.changed = tick_type
+        self.received_ns = event.received_ns

@@ -1,0 +1,136 @@
+"""Owns how an IB event becomes a record: one function per kind of event.
+
+Keeps no state and decides no stream. `epoch` and `seq` are left 0 for the publisher.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ibkr_actor.core.events import (
+    RealTimeBar,
+    TickByTickBidAsk,
+    TickByTickLast,
+    TickByTickMidPoint,
+    TickGeneric,
+    TickPrice,
+    TickSize,
+    TickString,
+)
+from ibkr_actor.core.quote import TopOfBook
+from ibkr_actor.schema.records import FLAG_BUILT, Bar, BidAsk, MidPoint, Quote, Tick, Trade
+
+NS_PER_S: Final = 1_000_000_000
+# Source: IBKR, "5 Second Bars": real-time bars have this one size.
+REAL_TIME_BAR_NS: Final = 5 * NS_PER_S
+
+
+def quote(top: TopOfBook, received_ns: int, changed: int, con_id: int, feed: int, flags: int) -> Quote:
+    """The top of book after a price or size message. IB sends no time with it."""
+    return Quote(
+        0,
+        0,
+        con_id,
+        received_ns,
+        None,
+        feed,
+        flags,
+        top.bid,
+        top.ask,
+        top.last,
+        top.bid_size,
+        top.ask_size,
+        top.last_size,
+        top.volume,
+        changed,
+    )
+
+
+def known_quote(top: TopOfBook, con_id: int, feed: int, flags: int) -> Quote | None:
+    """The top of book as it stood after the last message, for a holder who joins a line that is already up."""
+    if top.changed is None:
+        return None
+    return quote(top, top.received_ns, top.changed, con_id, feed, flags | FLAG_BUILT)
+
+
+def tick_price(event: TickPrice, con_id: int, feed: int, flags: int) -> Tick:
+    """A price that is not top of book (high, low, close, mark, ...); a size that came with it is IB's repetition."""
+    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, event.price)
+
+
+def tick_size(event: TickSize, con_id: int, feed: int, flags: int) -> Tick:
+    """A size that is not top of book (open interest, average volume, ...), as text."""
+    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, event.size)
+
+
+def tick_value(event: TickGeneric | TickString, con_id: int, feed: int, flags: int) -> Tick:
+    """A generic tick (number) or a string tick (text)."""
+    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, event.value)
+
+
+def trade(event: TickByTickLast, con_id: int, feed: int, flags: int) -> Trade:
+    """A trade of Last or AllLast, with the exchange's time in whole seconds as IB sends it."""
+    return Trade(
+        0,
+        0,
+        con_id,
+        event.received_ns,
+        event.time_ns,
+        feed,
+        flags,
+        event.price,
+        event.size,
+        event.exchange,
+        event.conditions,
+        event.past_limit,
+        event.unreported,
+    )
+
+
+def bid_ask(event: TickByTickBidAsk, con_id: int, feed: int, flags: int) -> BidAsk:
+    """A tick-by-tick change of the best bid or ask."""
+    return BidAsk(
+        0,
+        0,
+        con_id,
+        event.received_ns,
+        event.time_ns,
+        feed,
+        flags,
+        event.bid,
+        event.ask,
+        event.bid_size,
+        event.ask_size,
+        event.bid_past_low,
+        event.ask_past_high,
+    )
+
+
+def midpoint(event: TickByTickMidPoint, con_id: int, feed: int, flags: int) -> MidPoint:
+    """A tick-by-tick change of the midpoint."""
+    return MidPoint(0, 0, con_id, event.received_ns, event.time_ns, feed, flags, event.price)
+
+
+def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: str) -> Bar:
+    """A closed 5-second bar; IB sends the start of its interval and no time of sending."""
+    return Bar(
+        0,
+        0,
+        con_id,
+        event.received_ns,
+        None,
+        feed,
+        flags,
+        event.start_ns,
+        event.start_ns + REAL_TIME_BAR_NS,
+        event.open,
+        event.high,
+        event.low,
+        event.close,
+        event.volume,
+        event.wap,
+        event.count,
+        True,
+        0,
+        what_to_show,
+    )
