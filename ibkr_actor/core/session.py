@@ -1,0 +1,380 @@
+"""Owns the connection: its states, backoff, client ids, heartbeat, and what IB's connection and farm notices mean.
+
+Never opens a socket and never sends: it emits effects, and its requests go through pacing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from ibkr_actor.core.config import SessionConfig
+from ibkr_actor.core.effects import Announce, Answer, Connect, Disconnect, Effect, Instant, Tell
+from ibkr_actor.core.events import (
+    Connected,
+    ConnectFailed,
+    ConnectionLost,
+    CurrentTime,
+    ErrorNotice,
+    ManagedAccounts,
+    NextValidId,
+)
+from ibkr_actor.core.farms import Farms
+from ibkr_actor.core.ib_codes import CodeRow, lookup
+from ibkr_actor.core.messages import (
+    DataLost,
+    Enqueue,
+    RateExceeded,
+    RequestRefused,
+    RequestSent,
+    SessionDown,
+    SessionUp,
+    Start,
+    StatusQuery,
+    Stop,
+    UpstreamDown,
+    UpstreamUp,
+    WakeUp,
+)
+from ibkr_actor.core.req_ids import ReqIds
+from ibkr_actor.core.requests import ReqCurrentTime, ReqMarketDataType
+from ibkr_actor.core.session_table import OPEN, TABLE, UP, Input, Link, State
+from ibkr_actor.schema.commands import Reply
+from ibkr_actor.schema.records import System
+
+
+class SessionCore:
+    """One connection to TWS or IB Gateway, kept up for ever."""
+
+    def __init__(self, config: SessionConfig, rng: random.Random) -> None:
+        self._config = config
+        self._rng = rng
+        self._req_ids = ReqIds("session")
+        self.state = State.IDLE
+        self._link = Link()
+        self._farms = Farms()
+        # Tries in a row without a stable connection; 0 again after `stable_s` of being ready.
+        self._attempts = 0
+        self._client_index = 0
+        # Client ids of the pool refused (326) in a row; 0 again when one is taken.
+        self._ids_refused = 0
+        # When the present state ends by itself: backoff over, handshake too long, close unanswered.
+        self._state_until_s: float | None = None
+        self._since_ns = 0
+        self._last_error = ""
+        self._clock_offset_ns: int | None = None
+        self._stale_events = 0
+        self._handlers: dict[type[Struct], Callable[..., list[Effect]]] = {
+            Start: self._start,
+            Stop: self._stop,
+            WakeUp: self._wake_up,
+            Connected: self._connected,
+            ConnectFailed: self._connect_failed,
+            ConnectionLost: self._connection_lost,
+            NextValidId: self._next_valid_id,
+            ManagedAccounts: self._managed_accounts,
+            CurrentTime: self._current_time,
+            ErrorNotice: self._notice,
+            RequestSent: self._request_sent,
+            RequestRefused: self._request_refused,
+            StatusQuery: self._status,
+        }
+        self._doings: dict[str, Callable[[ErrorNotice, CodeRow, Instant], list[Effect]]] = {
+            "upstream_down": self._upstream_down,
+            "upstream_up": self._upstream_up,
+            "data_lost": self._data_lost,
+            "reconnect": self._reconnect,
+            "next_client_id": self._next_client_id,
+            "slow_down": self._slow_down,
+            "farm_down": self._farm,
+            "farm_up": self._farm,
+            "farm_idle": self._farm,
+            "farm_connecting": self._farm,
+        }
+
+    def handle(self, message: Struct, now: Instant) -> list[Effect]:
+        """Decides. Events of an earlier connection are counted and dropped."""
+        conn = getattr(message, "conn", self._link.conn)
+        if conn != self._link.conn:
+            self._stale_events += 1
+            return []
+        return self._handlers[type(message)](message, now)
+
+    def next_wakeup_s(self) -> float | None:
+        """When the state ends by itself, or the next heartbeat is due or overdue."""
+        if self.state not in UP:
+            return self._state_until_s
+        if self._link.beat_sent_s is not None:
+            return self._link.beat_sent_s + self._config.heartbeat_timeout_s
+        if self._link.beat_req_id is not None:
+            return None
+        return self._link.heard_s + self._config.heartbeat_interval_s
+
+    # ---- the life of a connection
+
+    def _start(self, _message: Start, now: Instant) -> list[Effect]:
+        if self.state is State.FAILED:
+            self._attempts = 0
+        return self._connect(now) if self._move(Input.START, now) else []
+
+    def _connect(self, now: Instant) -> list[Effect]:
+        ids = self._config.client_ids
+        client_id = ids[self._client_index % len(ids)]
+        self._link = Link(conn=self._link.conn + 1, client_id=client_id)
+        self._farms = Farms()
+        return [
+            Connect(self._link.conn, client_id),
+            self._say(now, "connecting", f"Connecting to the gateway as client {client_id}, try {self._attempts + 1}."),
+        ]
+
+    def _connected(self, event: Connected, now: Instant) -> list[Effect]:
+        if not self._move(Input.CONNECTED, now):
+            return []
+        link = self._link
+        link.server_version, link.connection_time = event.server_version, event.connection_time
+        link.heard_s = now.s
+        self._state_until_s = now.s + self._config.ready_timeout_s
+        effects: list[Effect] = [
+            self._say(now, "handshaken", f"Connected to the gateway, which speaks version {event.server_version}.")
+        ]
+        return effects + self._become_usable(now) if link.id_seen else effects
+
+    def _next_valid_id(self, _event: NextValidId, now: Instant) -> list[Effect]:
+        self._link.id_seen = True
+        return self._become_usable(now)
+
+    def _become_usable(self, now: Instant) -> list[Effect]:
+        """Tells the actors that they may ask; pacing first, so that nothing they ask is dropped there."""
+        if not self._move(Input.USABLE_DEGRADED if self._link.upstream_lost else Input.USABLE, now):
+            return []
+        link = self._link
+        link.ready_s = link.heard_s = now.s
+        self._ids_refused = 0
+        up = SessionUp(link.conn, link.server_version)
+        effects: list[Effect] = [Tell("pacing", up)]
+        if self._config.market_data_type != 1:
+            request = ReqMarketDataType(self._req_ids.next(), self._config.market_data_type)
+            effects.append(Tell("pacing", Enqueue(request, priority=0, conn=link.conn)))
+        effects += [Tell("contracts", up), Tell("subscriptions", up)]
+        effects.append(self._say(now, "ready", f"The gateway is ready for client {link.client_id}."))
+        if link.upstream_lost:
+            effects.append(Tell("subscriptions", UpstreamDown(now.ns, 1100)))
+        return effects
+
+    def _connect_failed(self, event: ConnectFailed, now: Instant) -> list[Effect]:
+        if self._move(Input.CLOSED, now):
+            return [self._say(now, "stopped", "The connection to the gateway never came about.")]
+        return self._break(now, f"No connection to the gateway: {event.reason}.", event.at_ns)
+
+    def _connection_lost(self, event: ConnectionLost, now: Instant) -> list[Effect]:
+        if self._move(Input.CLOSED, now):
+            return [self._say(now, "stopped", "The connection to the gateway is closed.")]
+        return self._break(now, f"The connection to the gateway is lost: {event.reason}.", event.at_ns)
+
+    def _break(self, now: Instant, sentence: str, at_ns: int, *, code: int | None = None) -> list[Effect]:
+        """Ends the present connection, tells who used it, and decides when to try again."""
+        if self.state not in OPEN:
+            return []
+        was_up, link, config = self.state in UP, self._link, self._config
+        if link.ready_s is not None and now.s - link.ready_s >= config.stable_s:
+            self._attempts = 0
+        self._attempts += 1
+        self._last_error = sentence
+        exhausted = not config.reconnect_enabled or 0 < config.max_attempts <= self._attempts
+        self._move(Input.EXHAUSTED if exhausted else Input.BROKEN, now)
+        effects: list[Effect] = []
+        if was_up:
+            down = SessionDown(link.conn, at_ns, "disconnect", sentence)
+            effects += [Tell("pacing", down), Tell("contracts", down), Tell("subscriptions", down)]
+        if exhausted:
+            why = f"gives up after {self._attempts} tries" if config.reconnect_enabled else "reconnecting is off"
+            effects.append(self._say(now, "failed", f"{sentence} The session {why}; start it anew to go on.", code))
+            return effects
+        delay_s = self._backoff_s()
+        self._state_until_s = now.s + delay_s
+        effects.append(
+            self._say(now, "lost" if was_up else "unreachable", f"{sentence} Trying again in {delay_s:.2f} s.", code)
+        )
+        return effects
+
+    def _backoff_s(self) -> float:
+        """Doubling up to the maximum, jittered over its upper half so that several sidecars do not march in step."""
+        config = self._config
+        if self._link.client_id_in_use and self._ids_refused < len(config.client_ids):
+            return config.backoff_initial_s
+        exponent = min(self._attempts - 1, 32)
+        full_s: float = min(config.backoff_max_s, config.backoff_initial_s * 2.0**exponent)
+        return full_s * self._rng.uniform(0.5, 1.0)
+
+    def _stop(self, _message: Stop, now: Instant) -> list[Effect]:
+        was_up = self.state in UP
+        if not self._move(Input.STOP, now):
+            return []
+        if self.state is State.STOPPED:
+            return [self._say(now, "stopped", "The session stopped without a connection.")]
+        self._state_until_s = now.s + self._config.stop_timeout_s
+        effects: list[Effect] = []
+        if was_up:
+            down = SessionDown(self._link.conn, now.ns, "disconnect", "The sidecar stops.")
+            effects += [Tell("pacing", down), Tell("contracts", down), Tell("subscriptions", down)]
+        effects += [Disconnect(self._link.conn), self._say(now, "stopping", "Closing the connection to the gateway.")]
+        return effects
+
+    # ---- time
+
+    def _wake_up(self, _message: WakeUp, now: Instant) -> list[Effect]:
+        if self.state in UP:
+            return self._beat(now)
+        if self._state_until_s is None or now.s < self._state_until_s:
+            return []
+        if self._move(Input.BACKOFF_OVER, now):
+            return self._connect(now)
+        if self._move(Input.CLOSED, now):
+            return [self._say(now, "stopped", "The gateway did not confirm the close in time.")]
+        if self.state is State.HANDSHAKING:
+            limit_s = self._config.ready_timeout_s
+            return self._drop(now, f"The gateway did not say that it is ready within {limit_s:g} s.")
+        return []
+
+    def _beat(self, now: Instant) -> list[Effect]:
+        """Asks for the gateway's clock when nothing else was heard; silence after that is a dead connection."""
+        link, config = self._link, self._config
+        if link.beat_sent_s is not None and now.s >= link.beat_sent_s + config.heartbeat_timeout_s:
+            return self._drop(now, f"The gateway was silent for {now.s - link.heard_s:.1f} s.")
+        if link.beat_req_id is not None or now.s < link.heard_s + config.heartbeat_interval_s:
+            return []
+        link.beat_req_id = self._req_ids.next()
+        return [Tell("pacing", Enqueue(ReqCurrentTime(link.beat_req_id), priority=0, conn=link.conn))]
+
+    def _drop(self, now: Instant, sentence: str, code: int | None = None) -> list[Effect]:
+        """Closes a connection that is of no use. What the gateway says of it later is stale."""
+        return [Disconnect(self._link.conn), *self._break(now, sentence, now.ns, code=code)]
+
+    def _request_sent(self, message: RequestSent, now: Instant) -> list[Effect]:
+        # The wait for the answer starts when the request left, however long pacing held it.
+        if message.req_id == self._link.beat_req_id:
+            self._link.beat_sent_s = now.s
+        return []
+
+    def _request_refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
+        if message.req_id == self._link.beat_req_id:
+            self._heard(now)
+        return []
+
+    def _heard(self, now: Instant) -> None:
+        self._link.heard_s = now.s
+        self._link.beat_req_id = self._link.beat_sent_s = None
+
+    # ---- what the gateway says
+
+    def _managed_accounts(self, event: ManagedAccounts, now: Instant) -> list[Effect]:
+        self._link.accounts = event.accounts
+        self._heard(now)
+        return []
+
+    def _current_time(self, event: CurrentTime, now: Instant) -> list[Effect]:
+        self._clock_offset_ns = event.time_ns - event.received_ns
+        self._heard(now)
+        return []
+
+    def _notice(self, event: ErrorNotice, now: Instant) -> list[Effect]:
+        if self.state not in OPEN:
+            return []
+        self._heard(now)
+        row = lookup(event.code, event.req_id)
+        doing = self._doings.get(row.effect)
+        if doing is not None:
+            return doing(event, row, now)
+        return [self._say(now, "notice", f"IB says ({event.code}): {event.message}", event.code)]
+
+    def _upstream_down(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
+        self._link.upstream_lost = True
+        if not self._move(Input.UPSTREAM_DOWN, now):
+            return []
+        return [
+            Tell("subscriptions", UpstreamDown(event.received_ns, event.code)),
+            self._say(now, "upstream_lost", f"TWS has lost its connection to IB ({row.meaning}).", event.code),
+        ]
+
+    def _upstream_up(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
+        self._link.upstream_lost = False
+        self._move(Input.UPSTREAM_UP, now)
+        if self.state not in UP:
+            return []
+        return [
+            Tell("subscriptions", UpstreamUp(event.received_ns, event.code)),
+            self._say(now, "upstream_restored", "TWS has IB again and kept the subscriptions.", event.code),
+        ]
+
+    def _data_lost(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
+        self._link.upstream_lost = False
+        self._move(Input.UPSTREAM_UP, now)
+        if self.state not in UP:
+            return []
+        return [
+            Tell("subscriptions", DataLost(event.received_ns, event.code)),
+            self._say(now, "data_lost", "TWS has IB again and forgot the subscriptions; asking again.", event.code),
+        ]
+
+    def _reconnect(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
+        return self._drop(now, f"IB says ({event.code}): {event.message}", event.code)
+
+    def _next_client_id(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
+        taken = self._link.client_id
+        self._client_index += 1
+        self._ids_refused += 1
+        self._link.client_id_in_use = True
+        return self._drop(now, f"Client id {taken} is in use by another program.", event.code)
+
+    def _slow_down(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
+        return [
+            Tell("pacing", RateExceeded(event.code)),
+            self._say(now, "rate_exceeded", "IB says that messages came too fast.", event.code),
+        ]
+
+    def _farm(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
+        change = self._farms.note(row, event.message, event.received_ns)
+        if change is None:
+            return []
+        system = System(0, 0, now.ns, "farm", change.state, change.name, change.sentence, event.code, self._link.conn)
+        return [Announce(system)]
+
+    # ---- what is told
+
+    def _status(self, message: StatusQuery, now: Instant) -> list[Effect]:
+        parts = {**message.parts, "session": self.status(now)}
+        ref = message.ref
+        return [Answer(ref, Reply(id=ref.id, op=ref.op, status="result", result=parts), with_counters=True)]
+
+    def status(self, now: Instant) -> dict[str, object]:
+        """The session's part of the status."""
+        link = self._link
+        waits = self.state is State.BACKING_OFF and self._state_until_s is not None
+        return {
+            "state": self.state.value,
+            "since_ns": str(self._since_ns),
+            "conn": link.conn,
+            "client_id": link.client_id,
+            "server_version": link.server_version or None,
+            "gateway_time_text": link.connection_time or None,
+            "clock_offset_ms": None if self._clock_offset_ns is None else round(self._clock_offset_ns / 1e6, 1),
+            "attempts": self._attempts,
+            "next_try_in_s": round(max(0.0, (self._state_until_s or 0.0) - now.s), 2) if waits else None,
+            "market_data_type": self._config.market_data_type,
+            "farms": self._farms.states(),
+            "last_error": self._last_error or None,
+            "stale_events": self._stale_events,
+        }
+
+    def _move(self, happened: Input, now: Instant) -> bool:
+        """Takes the step of the table, if there is one."""
+        target = TABLE.get((self.state, happened))
+        if target is None:
+            return False
+        self.state, self._since_ns, self._state_until_s = target, now.ns, None
+        return True
+
+    def _say(self, now: Instant, event: str, message: str, code: int | None = None) -> Announce:
+        return Announce(System(0, 0, now.ns, "connection", event, self.state.value, message, code, self._link.conn))
