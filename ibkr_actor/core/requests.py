@@ -79,8 +79,9 @@ AnyRequest = (
     | ReqMarketDataType
     | ReqCurrentTime
 )
+AnyCancel = CancelMktData | CancelTickByTick | CancelRealTimeBars
 # The cancel that ends each request; what has none ends by itself.
-CANCEL_OF: dict[type[Request], type[CancelMktData | CancelTickByTick | CancelRealTimeBars]] = {
+CANCEL_OF: dict[type[Request], type[AnyCancel]] = {
     ReqMktData: CancelMktData,
     ReqTickByTick: CancelTickByTick,
     ReqRealTimeBars: CancelRealTimeBars,
