@@ -55,12 +55,12 @@ bench *args: _venv
 compat-ibapi *args: _venv
     {{ bin }}/python tests/compat/ibapi_versions.py {{ args }}
 
-# Redis and the sidecar in containers; with the simulator as gateway: just up --profile sim
+# Redis, sidecar and simulator in containers; docker/.env says which gateway. The first run makes that file.
 up *args:
-    @[[ -f docker/.env ]] || cp docker/env.example docker/.env
-    {{ compose }} {{ args }} up --build --detach --wait
+    @[[ -f docker/.env ]] || sed "s/^REDIS_PASSWORD=.*/REDIS_PASSWORD=$({{ python }} -c 'import secrets; print(secrets.token_urlsafe(24))')/" docker/env.example >docker/.env
+    {{ compose }} up --build --detach {{ args }}
 
-# Stop the containers; the data volume stays.
+# Stop the containers; the data volume stays (add --volumes to remove it).
 down *args:
     {{ compose }} --profile sim down {{ args }}
 
