@@ -1,0 +1,55 @@
+"""The demo's table and lines."""
+
+import io
+
+from ibkr_actor.cli.demo_view import HOME_AND_CLEAR, DemoView
+from ibkr_actor.schema.records import Bar, Gap, Quote, Reset
+
+QUOTE_KEY = "ibkr:{g1}:quote:AAPL.STK.SMART.USD"
+BAR_KEY = "ibkr:{g1}:bar.5s:EUR.CASH.IDEALPRO.USD"
+
+
+def quote(seq: int, bid: float | None) -> Quote:
+    return Quote(9, seq, 1, 1_000, None, 1, 0, bid, 190.02, None, "100", None, None, None, 1)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_pipe_each_stream_is_a_line_when_it_starts_and_each_gap_is_one() -> None:
+    out = io.StringIO()
+    view = DemoView(out)
+    view.add(QUOTE_KEY, quote(1, None))
+    view.add(QUOTE_KEY, quote(2, 190.0))
+    view.add(QUOTE_KEY, Gap(9, 3, 1, 1_000, None, 1, 0, "disconnect", 1, 2))
+    view.draw(12.0)
+    assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
+        "AAPL.STK.SMART.USD quote 100 x - | 190.02 x -",
+        "AAPL.STK.SMART.USD quote gap (disconnect)",
+        "3 records, 1 streams, 0 lost, 12 s left",
+    ]
+
+
+def test_in_a_terminal_the_table_is_drawn_anew_with_the_newest_record_of_each_stream() -> None:
+    out = Terminal()
+    view = DemoView(out)
+    view.add(QUOTE_KEY, quote(1, 190.0))
+    view.add(QUOTE_KEY, quote(2, 190.01))
+    view.add(BAR_KEY, Bar(9, 1, 2, 5, None, 1, 0, 0, 5, 1.1, 1.2, 1.0, 1.15, None, None, None, True, 0, "MIDPOINT"))
+    assert out.getvalue() == ""
+    view.draw(3.0)
+    drawn = out.getvalue()
+    assert drawn.startswith(HOME_AND_CLEAR)
+    assert "100 x 190.01 | 190.02 x -" in drawn
+    assert "190 |" not in drawn
+    assert "1.1 1.2 1 1.15  volume -" in drawn
+    assert drawn.rstrip().endswith("3 records, 2 streams, 0 lost")
+
+
+def test_lost_counts_what_seq_and_gaps_prove() -> None:
+    view = DemoView(io.StringIO())
+    view.add(QUOTE_KEY, Reset(9, 1, 1, 1, None, 1, 0, "start", None, None, None))
+    view.add(QUOTE_KEY, quote(5, 190.0))
+    assert view.totals() == "2 records, 1 streams, 3 lost"
