@@ -96,6 +96,19 @@ class CurrentTime(SessionEvent, frozen=True, gc=False):
     time_ns: int
 
 
+class DecodeFailed(SessionEvent, frozen=True, gc=False):
+    """`frames` frames of one kind in one batch could not be decoded and are lost; the frames around them are not.
+
+    `message_id` is IB's incoming id (above 200 for protobuf), 0 when the frame has none.
+    """
+
+    conn: int
+    received_ns: int
+    message_id: int
+    frames: int
+    reason: str
+
+
 class ErrorNotice(Event, frozen=True, gc=False):
     """An IB error or notice. Routed by `owner_of(req_id)`; what it means stands in `core.ib_codes`."""
 
