@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from ibkr_actor.settings import Settings, load_settings
+from ibkr_actor.settings import ENV_PREFIX, Settings, load_settings
 
 EXAMPLE = Path(__file__).parent.parent / "config" / "ibkr-actor.toml"
 # Their defaults are "none" or depend on the user: the example shows a value instead.
@@ -35,6 +36,8 @@ def test_the_example_names_every_setting_with_its_default(uncommented: str) -> N
 
 def test_the_example_uncommented_loads(uncommented: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
+        monkeypatch.delenv(name)
     path = tmp_path / "settings.toml"
     path.write_text(uncommented)
     settings = load_settings(path)
