@@ -1,0 +1,413 @@
+"""Owns what a client can ask: one Struct for each request served, read from text or protobuf.
+
+Must not answer anything; whatever cannot be read is a BadRequest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+from google.protobuf.message import DecodeError
+from ibapi.protobuf import (
+    CancelContractData_pb2,
+    CancelMarketData_pb2,
+    CancelMarketDepth_pb2,
+    CancelRealTimeBars_pb2,
+    CancelTickByTick_pb2,
+    ContractDataRequest_pb2,
+    MarketDataRequest_pb2,
+    MarketDataTypeRequest_pb2,
+    MarketDepthRequest_pb2,
+    MatchingSymbolsRequest_pb2,
+    RealTimeBarsRequest_pb2,
+    StartApiRequest_pb2,
+    TickByTickRequest_pb2,
+)
+
+from ibkr_actor.sim.instruments import ContractSpec
+
+_P = TypeVar("_P")
+
+
+class BadRequest(Exception):
+    """A request whose fields cannot be read; `req_id` is -1 when not even that could."""
+
+    def __init__(self, req_id: int, cause: str) -> None:
+        super().__init__(cause)
+        self.req_id = req_id
+        self.cause = cause
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """`message_id` is the id of ibapi.message.OUT, without the 200 of protobuf."""
+
+    message_id: int
+    req_id: int = -1
+
+
+class StartApi(Request, frozen=True, kw_only=True):
+    client_id: int
+    optional_capabilities: str = ""
+
+
+class ReqContractData(Request, frozen=True, kw_only=True):
+    contract: ContractSpec
+
+
+class ReqMarketData(Request, frozen=True, kw_only=True):
+    contract: ContractSpec
+    generic_ticks: str = ""
+    snapshot: bool = False
+    regulatory_snapshot: bool = False
+
+
+class ReqTickByTick(Request, frozen=True, kw_only=True):
+    contract: ContractSpec
+    tick_type: str
+    number_of_ticks: int = 0
+    ignore_size: bool = False
+
+
+class ReqRealTimeBars(Request, frozen=True, kw_only=True):
+    contract: ContractSpec
+    bar_size: int
+    what_to_show: str
+    use_rth: bool = False
+
+
+class ReqMarketDepth(Request, frozen=True, kw_only=True):
+    contract: ContractSpec
+    rows: int
+    is_smart_depth: bool = False
+
+
+class ReqMarketDataType(Request, frozen=True, kw_only=True):
+    market_data_type: int
+
+
+class ReqMatchingSymbols(Request, frozen=True, kw_only=True):
+    pattern: str
+
+
+class Cancel(Request, frozen=True, kw_only=True):
+    """Ends a subscription; which kind says the message id."""
+
+
+class Plain(Request, frozen=True, kw_only=True):
+    """Any other request: only its id and, where it has one, its req_id are read."""
+
+
+class Fields:
+    """Text fields in order. Raises BadRequest with the req_id read so far when one is missing or malformed."""
+
+    def __init__(self, body: bytes) -> None:
+        self._fields = body.split(b"\0")[:-1]
+        self._next = 0
+        self.req_id = -1
+
+    def text(self) -> str:
+        if self._next >= len(self._fields):
+            raise BadRequest(self.req_id, "Message is too short")
+        value = self._fields[self._next].decode("utf-8", errors="backslashreplace")
+        self._next += 1
+        return value
+
+    def integer(self) -> int:
+        value = self.text()
+        try:
+            return int(value) if value else 0
+        except ValueError:
+            raise BadRequest(self.req_id, f"Unable to parse data. For input string: {value!r}") from None
+
+    def number(self) -> float:
+        value = self.text()
+        try:
+            return float(value) if value else 0.0
+        except ValueError:
+            raise BadRequest(self.req_id, f"Unable to parse data. For input string: {value!r}") from None
+
+    def flag(self) -> bool:
+        return self.text() in ("1", "true", "True")
+
+    def own_id(self) -> int:
+        """The field that is the req_id."""
+        self.req_id = self.integer()
+        return self.req_id
+
+    def contract(self) -> ContractSpec:
+        """The twelve contract fields."""
+        return ContractSpec(
+            con_id=self.integer(),
+            symbol=self.text(),
+            sec_type=self.text(),
+            last_trade_date_or_contract_month=self.text(),
+            strike=self.number(),
+            right=self.text(),
+            multiplier=self.text(),
+            exchange=self.text(),
+            primary_exchange=self.text(),
+            currency=self.text(),
+            local_symbol=self.text(),
+            trading_class=self.text(),
+        )
+
+
+def _contract(proto: Any) -> ContractSpec:
+    return ContractSpec(
+        con_id=proto.conId,
+        symbol=proto.symbol,
+        sec_type=proto.secType,
+        last_trade_date_or_contract_month=proto.lastTradeDateOrContractMonth,
+        strike=proto.strike,
+        right=proto.right,
+        multiplier=f"{proto.multiplier:g}" if proto.HasField("multiplier") else "",
+        exchange=proto.exchange,
+        primary_exchange=proto.primaryExch,
+        currency=proto.currency,
+        local_symbol=proto.localSymbol,
+        trading_class=proto.tradingClass,
+        include_expired=proto.includeExpired,
+        sec_id_type=proto.secIdType,
+        sec_id=proto.secId,
+        issuer_id=proto.issuerId,
+    )
+
+
+def _parse(factory: Callable[[], _P], body: bytes) -> _P:
+    proto: Any = factory()
+    try:
+        proto.ParseFromString(body)
+    except DecodeError:
+        raise BadRequest(first_varint(body), "Unable to parse data") from None
+    parsed: _P = proto
+    return parsed
+
+
+def first_varint(body: bytes) -> int:
+    """The value of field 1 when it is a varint, as req_id is in nearly every request; -1 when it is not."""
+    if not body or body[0] != 0x08:
+        return -1
+    value = 0
+    for place, byte in enumerate(body[1:11]):
+        value |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return value - (1 << 64) if value >= 1 << 63 else value
+    return -1
+
+
+def _start_api(fields: Fields, _: int) -> Request:
+    fields.text()
+    client_id = fields.integer()
+    return StartApi(message_id=71, client_id=client_id, optional_capabilities=fields.text())
+
+
+def _start_api_protobuf(body: bytes) -> Request:
+    proto: Any = _parse(StartApiRequest_pb2.StartApiRequest, body)
+    return StartApi(message_id=71, client_id=proto.clientId, optional_capabilities=proto.optionalCapabilities)
+
+
+def _contract_data(fields: Fields, server_version: int) -> Request:
+    fields.text()
+    req_id = fields.own_id()
+    contract = fields.contract()
+    extra = {
+        "include_expired": fields.flag(),
+        "sec_id_type": fields.text(),
+        "sec_id": fields.text(),
+        "issuer_id": fields.text() if server_version >= 176 else "",
+    }
+    return ReqContractData(message_id=9, req_id=req_id, contract=msgspec.structs.replace(contract, **extra))
+
+
+def _contract_data_protobuf(body: bytes) -> Request:
+    proto: Any = _parse(ContractDataRequest_pb2.ContractDataRequest, body)
+    return ReqContractData(message_id=9, req_id=proto.reqId, contract=_contract(proto.contract))
+
+
+def _market_data(fields: Fields, _: int) -> Request:
+    fields.text()
+    req_id = fields.own_id()
+    contract = fields.contract()
+    if contract.sec_type == "BAG":
+        for _leg in range(fields.integer()):
+            fields.integer(), fields.integer(), fields.text(), fields.text()
+    if fields.flag():
+        fields.integer(), fields.number(), fields.number()
+    return ReqMarketData(
+        message_id=1,
+        req_id=req_id,
+        contract=contract,
+        generic_ticks=fields.text(),
+        snapshot=fields.flag(),
+        regulatory_snapshot=fields.flag(),
+    )
+
+
+def _market_data_protobuf(body: bytes) -> Request:
+    proto: Any = _parse(MarketDataRequest_pb2.MarketDataRequest, body)
+    return ReqMarketData(
+        message_id=1,
+        req_id=proto.reqId,
+        contract=_contract(proto.contract),
+        generic_ticks=proto.genericTickList,
+        snapshot=proto.snapshot,
+        regulatory_snapshot=proto.regulatorySnapshot,
+    )
+
+
+def _tick_by_tick(fields: Fields, _: int) -> Request:
+    return ReqTickByTick(
+        message_id=97,
+        req_id=fields.own_id(),
+        contract=fields.contract(),
+        tick_type=fields.text(),
+        number_of_ticks=fields.integer(),
+        ignore_size=fields.flag(),
+    )
+
+
+def _tick_by_tick_protobuf(body: bytes) -> Request:
+    proto: Any = _parse(TickByTickRequest_pb2.TickByTickRequest, body)
+    return ReqTickByTick(
+        message_id=97,
+        req_id=proto.reqId,
+        contract=_contract(proto.contract),
+        tick_type=proto.tickType,
+        number_of_ticks=proto.numberOfTicks,
+        ignore_size=proto.ignoreSize,
+    )
+
+
+def _real_time_bars(fields: Fields, _: int) -> Request:
+    fields.text()
+    return ReqRealTimeBars(
+        message_id=50,
+        req_id=fields.own_id(),
+        contract=fields.contract(),
+        bar_size=fields.integer(),
+        what_to_show=fields.text(),
+        use_rth=fields.flag(),
+    )
+
+
+def _real_time_bars_protobuf(body: bytes) -> Request:
+    proto: Any = _parse(RealTimeBarsRequest_pb2.RealTimeBarsRequest, body)
+    return ReqRealTimeBars(
+        message_id=50,
+        req_id=proto.reqId,
+        contract=_contract(proto.contract),
+        bar_size=proto.barSize,
+        what_to_show=proto.whatToShow,
+        use_rth=proto.useRTH,
+    )
+
+
+def _depth(fields: Fields, _: int) -> Request:
+    fields.text()
+    return ReqMarketDepth(
+        message_id=10,
+        req_id=fields.own_id(),
+        contract=fields.contract(),
+        rows=fields.integer(),
+        is_smart_depth=fields.flag(),
+    )
+
+
+def _depth_protobuf(body: bytes) -> Request:
+    proto: Any = _parse(MarketDepthRequest_pb2.MarketDepthRequest, body)
+    return ReqMarketDepth(
+        message_id=10,
+        req_id=proto.reqId,
+        contract=_contract(proto.contract),
+        rows=proto.numRows,
+        is_smart_depth=proto.isSmartDepth,
+    )
+
+
+def _market_data_type(fields: Fields, _: int) -> Request:
+    fields.text()
+    return ReqMarketDataType(message_id=59, market_data_type=fields.integer())
+
+
+def _market_data_type_protobuf(body: bytes) -> Request:
+    proto: Any = _parse(MarketDataTypeRequest_pb2.MarketDataTypeRequest, body)
+    return ReqMarketDataType(message_id=59, market_data_type=proto.marketDataType)
+
+
+def _matching_symbols(fields: Fields, _: int) -> Request:
+    return ReqMatchingSymbols(message_id=81, req_id=fields.own_id(), pattern=fields.text())
+
+
+def _matching_symbols_protobuf(body: bytes) -> Request:
+    proto: Any = _parse(MatchingSymbolsRequest_pb2.MatchingSymbolsRequest, body)
+    return ReqMatchingSymbols(message_id=81, req_id=proto.reqId, pattern=proto.pattern)
+
+
+def _cancel(message_id: int, factory: Callable[[], Any], *, versioned: bool = True) -> _Reader:
+    def text(fields: Fields, _: int) -> Request:
+        if versioned:
+            fields.text()
+        return Cancel(message_id=message_id, req_id=fields.own_id())
+
+    def protobuf(body: bytes) -> Request:
+        return Cancel(message_id=message_id, req_id=_parse(factory, body).reqId)
+
+    return text, protobuf
+
+
+_Reader = tuple[Callable[[Fields, int], Request], Callable[[bytes], Request]]
+
+_READERS: dict[int, _Reader] = {
+    1: (_market_data, _market_data_protobuf),
+    2: _cancel(2, CancelMarketData_pb2.CancelMarketData),
+    9: (_contract_data, _contract_data_protobuf),
+    10: (_depth, _depth_protobuf),
+    11: _cancel(11, CancelMarketDepth_pb2.CancelMarketDepth),
+    50: (_real_time_bars, _real_time_bars_protobuf),
+    51: _cancel(51, CancelRealTimeBars_pb2.CancelRealTimeBars),
+    59: (_market_data_type, _market_data_type_protobuf),
+    71: (_start_api, _start_api_protobuf),
+    81: (_matching_symbols, _matching_symbols_protobuf),
+    97: (_tick_by_tick, _tick_by_tick_protobuf),
+    98: _cancel(98, CancelTickByTick_pb2.CancelTickByTick, versioned=False),
+    106: _cancel(106, CancelContractData_pb2.CancelContractData, versioned=False),
+}
+
+# Text requests of which only the req_id is read: at which field it stands. Source: ibapi.client, each request method.
+_REQ_ID_AT: dict[int, int] = (
+    dict.fromkeys((7, 22, 23, 25, 54, 55, 56, 57, 62, 63, 67, 68, 69, 70, 74, 75, 76, 77, 3, 4, 21), 1)
+    | dict.fromkeys((20, 78, 79, 83, 84, 86, 87, 88, 89, 90, 92, 93, 94, 95, 96, 100, 101, 102, 103, 104, 107), 0)
+)  # fmt: skip
+# Below these versions or from these on the version field is gone. Source: ibapi.client.
+_NO_VERSION_FROM = {3: 145, 20: 124, 22: 143, 4: 192}
+# Protobuf requests whose field 1 is no req_id.
+_WITHOUT_REQ_ID = frozenset({5, 6, 8, 12, 13, 14, 15, 16, 17, 18, 24, 49, 58, 61, 64, 80, 82, 85, 91, 99, 105})
+
+
+def read_request(message_id: int, body: bytes, *, protobuf: bool, server_version: int) -> Request:
+    """The request in a frame.
+
+    Raises: BadRequest when its fields cannot be read.
+    """
+    reader = _READERS.get(message_id)
+    if reader is not None:
+        return reader[1](body) if protobuf else reader[0](Fields(body), server_version)
+    if protobuf:
+        req_id = -1 if message_id in _WITHOUT_REQ_ID else first_varint(body)
+        return Plain(message_id=message_id, req_id=req_id)
+    return Plain(message_id=message_id, req_id=_text_req_id(message_id, body, server_version))
+
+
+def _text_req_id(message_id: int, body: bytes, server_version: int) -> int:
+    place = _REQ_ID_AT.get(message_id)
+    if place is None:
+        return -1
+    if server_version >= _NO_VERSION_FROM.get(message_id, 1 << 31):
+        place = 0
+    fields = body.split(b"\0")
+    try:
+        return int(fields[place])
+    except (IndexError, ValueError):
+        return -1

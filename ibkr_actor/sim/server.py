@@ -1,0 +1,354 @@
+"""Owns the simulator as a whole: the listening socket, the clients' tasks, the pump of time, and the API of tests.
+
+Must not know message layouts or market rules; those are service, stage and responses.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import anyio
+import anyio.abc
+
+from ibkr_actor.sim import messages as m
+from ibkr_actor.sim.blast import Blast, BlastReport
+from ibkr_actor.sim.feed import wants
+from ibkr_actor.sim.instruments import Instrument
+from ibkr_actor.sim.refusals import Refusal
+from ibkr_actor.sim.requests import BadRequest, StartApi, read_request
+from ibkr_actor.sim.rules import Rule
+from ibkr_actor.sim.service import Service
+from ibkr_actor.sim.session import Session
+from ibkr_actor.sim.settings import SimulatorSettings
+from ibkr_actor.sim.stage import Stage
+from ibkr_actor.sim.wire import FrameError, split_frame
+from ibkr_actor.sim.world import World
+
+logger = logging.getLogger(__name__)
+
+# Entries of the schedule run before clients get a turn.
+_PUMP_BATCH = 500
+_START_API = 71
+
+InstrumentName = str | int | Instrument
+
+
+class _Clients:
+    """Serves connections: judges the message rate, reads requests, hands them to the service."""
+
+    def __init__(self, world: World, service: Service, line_opened: Callable[[], None]) -> None:
+        self.world = world
+        self.settings = world.settings
+        self.clock = world.clock
+        self.journal = world.journal
+        self.gate = world.gate
+        self._service = service
+        self._line_opened = line_opened
+        self._numbers = itertools.count(1)
+        self.connected: dict[int, Session] = {}
+
+    async def serve(self, stream: anyio.abc.SocketStream) -> None:
+        session = Session(next(self._numbers), stream, self)
+        self.connected[session.number] = session
+        await session.run()
+
+    def closed(self, session: Session) -> None:
+        self.connected.pop(session.number, None)
+        for line in self.world.lines.of_session(session):
+            self.world.lines.remove(line)
+        if session.client_id is not None and self.world.sessions.get(session.client_id) is session:
+            del self.world.sessions[session.client_id]
+        logger.info("client_gone session=%d client_id=%s", session.number, session.client_id)
+        self.world.changed()
+
+    def too_slow(self, session: Session) -> None:
+        self.world.slow_clients_closed += 1
+        logger.warning("client_too_slow session=%d client_id=%s", session.number, session.client_id)
+
+    async def received(self, session: Session, payload: bytes) -> None:
+        message_id, body, protobuf = split_frame(payload, session.server_version)
+        world = self.world
+        world.messages_received[message_id] += 1
+        try:
+            request = read_request(message_id, body, protobuf=protobuf, server_version=session.server_version)
+        except BadRequest as error:
+            self._journal_in(session, payload, message_id, error.req_id, protobuf=protobuf)
+            world.violate(session, Rule.BAD_REQUEST)
+            world.error(session, error.req_id, 320, f"Error reading request. {error.cause}")
+            return
+        self._journal_in(session, payload, message_id, request.req_id, protobuf=protobuf)
+        if session.client_id is None:
+            if not isinstance(request, StartApi):
+                raise FrameError(f"message {message_id} before startApi")
+            if not self._service.start(session, request):
+                session.close_after_flush()
+        elif await self._admitted(session):
+            self._service.handle(session, request)
+            self._line_opened()
+        world.changed()
+
+    def _journal_in(self, session: Session, payload: bytes, message_id: int, req_id: int, *, protobuf: bool) -> None:
+        if self.journal.active:
+            client = -1 if session.client_id is None else session.client_id
+            self.journal.incoming(self.clock.now_s(), client, payload, message_id, req_id, protobuf=protobuf)
+
+    async def _admitted(self, session: Session) -> bool:
+        """The message rate: reject with error 100 and end at the last strike, or let the message wait its turn."""
+        world = self.world
+        now_s = self.clock.now_s()
+        session.rate.add(now_s)
+        world.peak_message_rate = max(world.peak_message_rate, session.rate.peak)
+        if not self.settings.enforce_message_rate or session.window.take(now_s):
+            return True
+        world.violate(session, Rule.MESSAGE_RATE)
+        if session.paced:
+            while not session.window.take(self.clock.now_s()):
+                await world.sleep_until(session.window.free_s(self.clock.now_s()))
+            return True
+        session.strikes += 1
+        limit = session.window.limit
+        text = f"Max rate of messages per second has been exceeded:max={limit} rec={session.rate.count()}"
+        world.error(session, -1, 100, f"{text} ({session.strikes})")
+        if session.strikes >= self.settings.strikes:
+            logger.warning("client_struck_out client_id=%s", session.client_id)
+            session.close_after_flush()
+        return False
+
+
+class Simulator:
+    """A TWS on a socket. Use as `async with Simulator(settings) as sim`; `sim.port` is where it listens.
+
+    Counters: `violations` by rule, `errors_sent` by IB code, `messages_received` by message id.
+    """
+
+    def __init__(self, settings: SimulatorSettings | None = None) -> None:
+        """Raises: ReplayError for a recording that cannot be used, OSError for a journal that cannot be written."""
+        self.settings = settings if settings is not None else SimulatorSettings()
+        self.world = World(self.settings)
+        self._stage = Stage(self.world)
+        self._service = Service(self.world, self._stage)
+        self._blast = None if self.settings.blast is None else Blast(self.world, self.settings.blast)
+        self._clients = _Clients(self.world, self._service, self._line_opened)
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._listening: anyio.CancelScope | None = None
+        self._unlistened = anyio.Event()
+        self.port = self.settings.port
+
+    async def __aenter__(self) -> Self:
+        """Raises: OSError when the port cannot be had."""
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        try:
+            await self._listen()
+        except BaseException as error:
+            await self._tasks.__aexit__(type(error), error, error.__traceback__)
+            raise
+        if self.settings.clock_speed > 0:
+            self._tasks.start_soon(self._pump)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._tasks is not None
+        self.world.gate.open()
+        self._tasks.cancel_scope.cancel()
+        try:
+            return await self._tasks.__aexit__(kind, error, trace)
+        finally:
+            self.world.journal.close()
+
+    @property
+    def violations(self) -> Counter[Rule]:
+        return self.world.violations
+
+    @property
+    def errors_sent(self) -> Counter[int]:
+        return self.world.errors_sent
+
+    @property
+    def messages_received(self) -> Counter[int]:
+        return self.world.messages_received
+
+    @property
+    def replayed(self) -> Instrument | None:
+        """The instrument that is a recording, when there is one."""
+        return self._stage.replayed
+
+    @property
+    def blast_report(self) -> BlastReport | None:
+        """What the blast sent, once it is over."""
+        return None if self._blast is None else self._blast.report
+
+    def instrument(self, name: InstrumentName) -> Instrument:
+        """By symbol, forex pair, key or con_id. Raises: KeyError."""
+        return self.world.catalogue.find(name)
+
+    def clients(self) -> list[int]:
+        """Ids of the clients that have called startApi."""
+        return sorted(self.world.sessions)
+
+    def line_count(self, name: InstrumentName | None = None) -> int:
+        """Open subscriptions of all kinds, of one instrument or of all."""
+        lines = self.world.lines
+        return len(lines) if name is None else len(lines.of_instrument(self.instrument(name)))
+
+    async def wait_for(self, predicate: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+        """Return once `predicate` holds. Raises: TimeoutError."""
+        with anyio.fail_after(timeout_s):
+            await self.world.wait_for(predicate)
+
+    async def advance(self, seconds: float) -> None:
+        """Move a standing clock (clock_speed 0), doing all that falls due on the way, in order."""
+        target_s = self.world.clock.now_s() + seconds
+        while (due_s := self.world.schedule.next_s()) is not None and due_s <= target_s:
+            self.world.clock.set(max(due_s, self.world.clock.now_s()))
+            self.world.schedule.run_due(due_s, _PUMP_BATCH)
+            await anyio.lowlevel.checkpoint()
+        self.world.clock.set(target_s)
+
+    # What a test can make it say
+
+    def emit(self, name: InstrumentName, message: m.Message) -> int:
+        """Push a message to every line of the instrument that takes its kind; returns how many lines that was."""
+        lines = [line for line in self.world.lines.of_instrument(self.instrument(name)) if wants(line, message)]
+        for line in lines:
+            self.world.deliver(line, message)
+        return len(lines)
+
+    def send(self, message: m.Message, *, client_id: int | None = None) -> None:
+        """Send a message exactly as it is, req_id included, to one client or to all."""
+        for session in self._chosen(client_id):
+            session.send(message)
+
+    def send_notice(self, code: int, text: str, *, client_id: int | None = None) -> None:
+        """A notice (error with id -1) such as 1100, 1101 or 1102."""
+        for session in self._chosen(client_id):
+            self.world.error(session, -1, code, text)
+
+    def send_error(self, name: InstrumentName, code: int, text: str) -> int:
+        """Send an error now on every line of the instrument; the lines stay open. Returns how many."""
+        lines = self.world.lines.of_instrument(self.instrument(name))
+        for line in lines:
+            self.world.error(line.session, line.req_id, code, text)
+        return len(lines)
+
+    def refuse(
+        self,
+        code: int,
+        text: str,
+        *,
+        instrument: InstrumentName | None = None,
+        req_id: int | None = None,
+        times: int | None = 1,
+    ) -> None:
+        """Answer the next `times` requests (None: all) for an instrument or a req_id with this error."""
+        con_id = None if instrument is None else self.instrument(instrument).con_id
+        self._service.refusals.add(Refusal(code, text, times), con_id=con_id, req_id=req_id)
+
+    def send_raw(self, data: bytes, *, client_id: int | None = None) -> None:
+        """Write bytes as they are: garbage, an oversize length, half a frame."""
+        for session in self._chosen(client_id):
+            session.send_raw(data)
+
+    # Faults
+
+    def cut(self, *, client_id: int | None = None, reset: bool = False) -> None:
+        """Close connections at once, dropping what is queued; `reset` with RST."""
+        sessions = self._clients.connected.values() if client_id is None else self._chosen(client_id)
+        for session in list(sessions):
+            session.close(reset=reset)
+
+    def cut_after(self, count: int, *, client_id: int | None = None) -> None:
+        """Close each connection once `count` more bytes have been written to it, in the middle of a frame if so."""
+        for session in self._chosen(client_id):
+            session.cut_after(count)
+
+    def stall(self) -> None:
+        """Freeze: sockets stay open, nothing is read, written or generated until `resume`."""
+        self.world.gate.close()
+
+    def resume(self) -> None:
+        self.world.gate.open()
+
+    async def refuse_connections(self, refuse: bool) -> None:
+        """Stop or start listening on the same port; open connections stay."""
+        if refuse and self._listening is not None:
+            self._listening.cancel()
+            await self._unlistened.wait()
+        elif not refuse and self._listening is None:
+            await self._listen()
+
+    def start_blast(self) -> None:
+        """Start the blast with the lines there are. Raises: RuntimeError without blast settings or when started."""
+        if self._blast is None or self._blast.started or self._tasks is None:
+            raise RuntimeError("no blast to start")
+        self._blast.started = True
+        self._tasks.start_soon(self._blast.run)
+
+    def _line_opened(self) -> None:
+        if self._blast is not None and self._blast.starts_now():
+            self.start_blast()
+
+    def _chosen(self, client_id: int | None) -> list[Session]:
+        """Raises: KeyError when no such client is connected."""
+        return list(self.world.sessions.values()) if client_id is None else [self.world.sessions[client_id]]
+
+    async def _listen(self) -> None:
+        listener = await anyio.create_tcp_listener(local_host=self.settings.host, local_port=self.port)
+        self.port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        assert self._tasks is not None
+        self._listening = anyio.CancelScope()
+        self._unlistened = anyio.Event()
+        self._tasks.start_soon(self._accept, listener, self._listening, self._unlistened, self._tasks)
+
+    async def _accept(
+        self,
+        listener: anyio.abc.Listener[anyio.abc.SocketStream],
+        scope: anyio.CancelScope,
+        done: anyio.Event,
+        tasks: anyio.abc.TaskGroup,
+    ) -> None:
+        try:
+            with scope:
+                await listener.serve(self._clients.serve, tasks)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await listener.aclose()
+            self._listening = None
+            done.set()
+
+    async def _pump(self) -> None:
+        """Run what is due, then sleep until the next thing is."""
+        world = self.world
+        while True:
+            await world.gate.wait()
+            world.rescheduled = anyio.Event()
+            more = world.schedule.run_due(world.clock.now_s(), _PUMP_BATCH)
+            if more:
+                await anyio.lowlevel.checkpoint()
+                continue
+            world.journal.flush()
+            with anyio.move_on_after(world.clock.real_delay_s(world.schedule.next_s())):
+                await world.rescheduled.wait()
+
+
+async def run_simulator(settings: SimulatorSettings, *, started: Callable[[Simulator], None] | None = None) -> None:
+    """Run a simulator until cancelled; `started` is called once it listens.
+
+    Raises: ReplayError, OSError, as Simulator does.
+    """
+    async with Simulator(settings) as simulator:
+        logger.info(
+            "simulator listening on %s:%d, server version %d", settings.host, simulator.port, settings.server_version
+        )
+        if simulator.replayed is not None:
+            logger.info("replaying %s as %s", settings.replay_file, simulator.replayed.key)
+        if started is not None:
+            started(simulator)
+        await anyio.sleep_forever()

@@ -1,0 +1,229 @@
+"""Owns one client connection: handshake, cutting bytes into frames, sending, and how it ends.
+
+Must not know what a request means; frames go to the host, messages come from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import re
+import socket
+import struct
+from typing import Protocol
+
+import anyio
+import anyio.abc
+
+from ibkr_actor.sim.clock import Clock
+from ibkr_actor.sim.journal import Journal
+from ibkr_actor.sim.messages import Message
+from ibkr_actor.sim.outbox import Gate, Outbox
+from ibkr_actor.sim.responses import LAYOUTS, Encoder
+from ibkr_actor.sim.rules import PeakRate, Window, message_rate
+from ibkr_actor.sim.settings import MIN_SERVER_VERSION, SimulatorSettings
+from ibkr_actor.sim.wire import FrameBuffer, FrameError, frame
+
+logger = logging.getLogger(__name__)
+
+_PREFIX = b"API\0"
+# v157..226, v226, and either followed by connect options.
+_VERSIONS = re.compile(r"v(\d{1,5})(?:\.\.(\d{1,5}))?(?: (.*))?", re.DOTALL)
+# How long a connection that is being closed may take to say goodbye.
+_GOODBYE_S = 1.0
+
+
+class HandshakeError(Exception):
+    """The client's greeting is not one a gateway answers."""
+
+
+class Host(Protocol):
+    """What a session needs from the simulator around it."""
+
+    settings: SimulatorSettings
+    clock: Clock
+    journal: Journal
+    gate: Gate
+
+    async def received(self, session: Session, payload: bytes) -> None:
+        """One whole frame from the client."""
+
+    def closed(self, session: Session) -> None:
+        """The session is over; its lines go."""
+
+    def too_slow(self, session: Session) -> None:
+        """The client does not read and its outbox is full."""
+
+
+class Session:
+    """One client. `client_id` is None until startApi came."""
+
+    def __init__(self, number: int, stream: anyio.abc.SocketStream, host: Host) -> None:
+        self.number = number
+        self.client_id: int | None = None
+        self.server_version = 0
+        self.connect_options = ""
+        self.market_data_type = 1
+        self.strikes = 0
+        self.window = Window(message_rate(host.settings.lines), 1.0)
+        self.rate = PeakRate()
+        self._stream = stream
+        self._host = host
+        self._encoder = Encoder(MIN_SERVER_VERSION)
+        self._outbox = Outbox(stream, limit_bytes=host.settings.outbound_limit_bytes, gate=host.gate)
+        self._buffer = FrameBuffer()
+        self._scope = anyio.CancelScope()
+        self._reset = False
+
+    @property
+    def paced(self) -> bool:
+        """Whether the client asked for pacing instead of rejection."""
+        return "PACEAPI" in self.connect_options or self._host.settings.pace_silently
+
+    async def run(self) -> None:
+        """Serve the client until it goes or is sent away; never raises for what a client does."""
+        self._stream.extra(anyio.abc.SocketAttribute.raw_socket).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            with self._scope:
+                await self._serve()
+        except* (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
+            pass
+        except* (HandshakeError, FrameError) as refused:
+            logger.warning("client_refused session=%d cause=%s", self.number, refused.exceptions[0])
+        finally:
+            self._outbox.close()
+            self._host.closed(self)
+            with anyio.CancelScope(shield=True):
+                await self._hang_up()
+
+    def send(self, message: Message, *, instrument: str | None = None) -> None:
+        """Queue one message in the form of this client's version."""
+        data = self._encoder.encode(message)
+        journal = self._host.journal
+        if journal.active:
+            message_id = LAYOUTS[type(message)].message_id
+            journal.outgoing(self._host.clock.now_s(), self._client(), data, message_id, message.req_id, instrument)
+        self._put(data)
+
+    def send_raw(self, data: bytes) -> None:
+        """Queue bytes as they are, whole frame or not."""
+        if self._host.journal.active:
+            self._host.journal.outgoing(self._host.clock.now_s(), self._client(), b"\0\0\0\0" + data, 0, None, None)
+        self._put(data)
+
+    def encode(self, message: Message) -> bytes:
+        """The frame `send` would queue, for senders that prepare ahead."""
+        return self._encoder.encode(message)
+
+    async def send_bulk(self, data: bytes) -> bool:
+        """Queue prepared frames once there is room. False when the client is gone."""
+        return await self._outbox.put_when_room(data)
+
+    def close(self, *, reset: bool = False) -> None:
+        """End the connection at once, dropping what is queued; `reset` sends RST instead of FIN."""
+        self._reset = reset
+        self._scope.cancel()
+
+    def close_after_flush(self) -> None:
+        """End the connection once everything queued has been written."""
+        self._outbox.finish()
+
+    def cut_after(self, count: int) -> None:
+        """End the connection once `count` more bytes have been written, wherever in a frame that is."""
+        self._outbox.cut_after(count)
+
+    def _put(self, data: bytes) -> None:
+        if not self._outbox.put(data):
+            self._host.too_slow(self)
+            self.close()
+
+    def _client(self) -> int:
+        return -1 if self.client_id is None else self.client_id
+
+    async def _serve(self) -> None:
+        try:
+            with anyio.fail_after(self._host.settings.handshake_timeout_s):
+                await self._handshake()
+        except TimeoutError:
+            raise HandshakeError("no greeting in time") from None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._write)
+            await self._read()
+            tasks.cancel_scope.cancel()
+
+    async def _handshake(self) -> None:
+        while (prefix := self._buffer.take(len(_PREFIX))) is None:
+            if not _PREFIX.startswith(self._buffer.peek()):
+                raise HandshakeError("no API prefix")
+            self._buffer.feed(await self._stream.receive())
+        if prefix != _PREFIX:
+            raise HandshakeError("no API prefix")
+        while (payload := self._buffer.next_frame()) is None:
+            self._buffer.feed(await self._stream.receive())
+        self._host.journal.incoming(self._host.clock.now_s(), -1, payload, 0, None, protobuf=False)
+        self.server_version, self.connect_options = negotiate(payload, self._host.settings.server_version)
+        self._encoder = Encoder(
+            self.server_version, managed_accounts_proto_from=self._host.settings.managed_accounts_proto_from
+        )
+        reply = frame(handshake_reply(self.server_version, self._host.clock.now_s(), self._host.settings))
+        self._host.journal.outgoing(self._host.clock.now_s(), -1, reply, 0, None, None)
+        await self._host.gate.wait()
+        await self._stream.send(reply)
+        logger.info("client_connected session=%d server_version=%d", self.number, self.server_version)
+
+    async def _read(self) -> None:
+        while True:
+            while (payload := self._buffer.next_frame()) is not None:
+                await self._host.gate.wait()
+                await self._host.received(self, payload)
+            self._buffer.feed(await self._stream.receive())
+
+    async def _write(self) -> None:
+        """Ends the session when the outbox ends: finished, cut, or the client gone."""
+        with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._outbox.run()
+        self._scope.cancel()
+
+    async def _hang_up(self) -> None:
+        """FIN, then whatever the client still says is read away, so that the last bytes sent are not lost to a RST."""
+        if self._reset:
+            raw = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            with anyio.move_on_after(_GOODBYE_S):
+                try:
+                    await self._stream.send_eof()
+                    while True:
+                        await self._stream.receive()
+                except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+                    pass
+        await self._stream.aclose()
+
+
+def negotiate(payload: bytes, cap: int) -> tuple[int, str]:
+    """The server version and the connect options for a greeting such as `v100..226 +PACEAPI`.
+
+    Raises: HandshakeError when it is no greeting or no version suits both.
+    """
+    try:
+        match = _VERSIONS.fullmatch(payload.decode("ascii"))
+    except UnicodeDecodeError:
+        match = None
+    if match is None:
+        raise HandshakeError("greeting is no version range")
+    lowest = int(match[1])
+    highest = int(match[2]) if match[2] is not None else lowest
+    if highest < lowest:
+        raise HandshakeError(f"version range {lowest}..{highest} is empty")
+    version = min(cap, highest)
+    if version < lowest or version < MIN_SERVER_VERSION:
+        raise HandshakeError(f"no common version of {lowest}..{highest} and {MIN_SERVER_VERSION}..{cap}")
+    return version, match[3] or ""
+
+
+def handshake_reply(server_version: int, now_s: float, settings: SimulatorSettings) -> bytes:
+    """Two fields: the version, and `20260102 10:00:00 Central European Standard Time`, the zone being free text."""
+    local = datetime.datetime.fromtimestamp(now_s + settings.host_zone_offset_s, datetime.UTC)
+    stamp = f"{local:%Y%m%d %H:%M:%S} {settings.host_zone}".encode(settings.host_zone_encoding)
+    return f"{server_version}\0".encode() + stamp + b"\0"

@@ -1,0 +1,141 @@
+"""Owns what plays on each line: the market's events, bars on the 5 s grid, snapshots and replayed recordings.
+
+Must not judge requests; a line that reaches the stage is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ibkr_actor.sim import feed
+from ibkr_actor.sim import messages as m
+from ibkr_actor.sim.clock import Entry
+from ibkr_actor.sim.instruments import Instrument
+from ibkr_actor.sim.lines import Kind, Line
+from ibkr_actor.sim.market import BAR_S, InstrumentMarket
+from ibkr_actor.sim.replay import Cursor, Recording, load_recording
+from ibkr_actor.sim.world import World
+
+# A market that fell this far behind (a busy or stalled process) goes on from now instead of catching up.
+_CATCH_UP_S = 1.0
+
+
+class Stage:
+    """con_id -> market, made when first needed; con_id -> its next event, while it has lines."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._markets: dict[int, InstrumentMarket] = {}
+        self._running: dict[int, Entry] = {}
+        self._bars: Entry | None = None
+        self._recording: Recording | None = None
+        self.replayed: Instrument | None = None
+        if world.settings.replay_file is not None:
+            self._recording = load_recording(world.settings.replay_file)
+            self.replayed = world.catalogue.find_or_add(world.settings.replay_instrument)
+
+    def market(self, instrument: Instrument) -> InstrumentMarket:
+        """The instrument's market, made at its start price when it is new."""
+        found = self._markets.get(instrument.con_id)
+        if found is None:
+            found = self._markets[instrument.con_id] = InstrumentMarket(instrument, self._world.settings.seed)
+        return found
+
+    def open(self, line: Line) -> None:
+        """Play the beginning of a new line and, unless it is replayed or silent, let its market run."""
+        if line.kind is Kind.MARKET_DATA:
+            self._deliver_all(line, feed.start_messages(line))
+        if self.replayed is not None and line.instrument.con_id == self.replayed.con_id:
+            if line.kind is Kind.MARKET_DATA:
+                self._replay(line)
+        elif not self._world.silent(line.instrument):
+            self._deliver_all(line, self._beginning(line))
+            self._run_market(line.instrument)
+
+    def snapshot(self, line: Line, ended: Callable[[Line], None]) -> None:
+        """Play the present state and the end of a snapshot; `ended` is called before the end is sent."""
+        self._deliver_all(line, feed.start_messages(line))
+        if self.replayed is None or line.instrument.con_id != self.replayed.con_id:
+            self._deliver_all(line, feed.first_ticks(line, self.market(line.instrument), self._world.clock.now_s()))
+
+        def end(_: float) -> None:
+            ended(line)
+            self._world.deliver(line, m.TickSnapshotEnd())
+
+        if self._world.settings.snapshot_s == 0:
+            end(0.0)
+        else:
+            line.timer = self._world.schedule.at(self._world.clock.now_s() + self._world.settings.snapshot_s, end)
+
+    def _beginning(self, line: Line) -> list[m.Message]:
+        market = self.market(line.instrument)
+        if not self._world.settings.initial_ticks:
+            return []
+        if line.kind is Kind.MARKET_DATA:
+            return feed.first_ticks(line, market, self._world.clock.now_s())
+        return feed.first_depth(line, market) if line.kind is Kind.DEPTH else []
+
+    def _deliver_all(self, line: Line, messages: list[m.Message]) -> None:
+        for message in messages:
+            self._world.deliver(line, message)
+
+    def _run_market(self, instrument: Instrument) -> None:
+        rate = self._world.settings.ticks_per_s
+        if rate == 0 or instrument.con_id in self._running:
+            return
+        self.market(instrument).finish_bars()
+        now_s = self._world.clock.now_s()
+        phase = (instrument.con_id % 97) / 97 / rate
+        self._running[instrument.con_id] = self._world.schedule.at(now_s + phase, self._stepper(instrument))
+        if self._bars is None:
+            self._schedule_bars(now_s)
+
+    def _stepper(self, instrument: Instrument) -> Callable[[float], None]:
+        market = self.market(instrument)
+        interval_s = 1.0 / self._world.settings.ticks_per_s
+
+        def step(due_s: float) -> None:
+            lines = self._world.lines.of_instrument(instrument)
+            if not lines:
+                del self._running[instrument.con_id]
+                return
+            event = market.step(due_s)
+            for line in lines:
+                self._deliver_all(line, feed.event_messages(line, event, market))
+            next_s = due_s + interval_s
+            now_s = self._world.clock.now_s()
+            if next_s < now_s - _CATCH_UP_S * max(self._world.clock.speed, 1.0):
+                next_s = now_s
+            self._running[instrument.con_id] = self._world.schedule.at(next_s, step)
+
+        return step
+
+    def _schedule_bars(self, now_s: float) -> None:
+        boundary_s = (math.floor(now_s / BAR_S) + 1) * BAR_S
+        self._bars = self._world.schedule.at(boundary_s, self._finish_bars)
+
+    def _finish_bars(self, boundary_s: float) -> None:
+        """Send the bars that end at `boundary_s`; each carries the time it began."""
+        start_s = int(boundary_s) - BAR_S
+        for con_id in list(self._running):
+            market = self._markets[con_id]
+            bars = market.finish_bars()
+            for line in self._world.lines.of_instrument(market.instrument):
+                if line.kind is Kind.REAL_TIME_BARS:
+                    self._world.deliver(line, feed.bar_message(bars[line.view], line.view, start_s))
+        self._bars = None
+        if self._running:
+            self._schedule_bars(max(boundary_s, self._world.clock.now_s() - BAR_S))
+
+    def _replay(self, line: Line) -> None:
+        assert self._recording is not None
+        settings = self._world.settings
+        cursor = Cursor(self._recording, start_s=self._world.clock.now_s(), speed=settings.replay_speed)
+
+        def play(due_s: float) -> None:
+            self._deliver_all(line, cursor.take_due(max(due_s, self._world.clock.now_s())))
+            next_s = cursor.next_s()
+            line.timer = None if next_s is None else self._world.schedule.at(next_s, play)
+
+        play(self._world.clock.now_s())

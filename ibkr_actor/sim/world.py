@@ -1,0 +1,93 @@
+"""Owns what all parts of one simulator share: clock, schedule, instruments, lines, sessions, counters and journal.
+
+Must not decide anything; it is the table the parts sit at, and the one way a message leaves.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+import anyio
+
+from ibkr_actor.sim import messages as m
+from ibkr_actor.sim.clock import Clock, Schedule
+from ibkr_actor.sim.instruments import Instrument, default_catalogue
+from ibkr_actor.sim.journal import Journal
+from ibkr_actor.sim.lines import Line, Lines
+from ibkr_actor.sim.outbox import Gate
+from ibkr_actor.sim.rules import Cooldown, Rule, Window
+from ibkr_actor.sim.session import Session
+from ibkr_actor.sim.settings import SimulatorSettings
+
+logger = logging.getLogger(__name__)
+
+
+class World:
+    """State of one simulator. `sessions` is client id -> session, from startApi to the end of the connection."""
+
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self.settings = settings
+        self.clock = Clock(speed=settings.clock_speed, start_s=settings.start_time_s)
+        self.rescheduled = anyio.Event()
+        self.schedule = Schedule(self._wake)
+        self.gate = Gate()
+        self.journal = Journal(settings.journal_file, with_payload=settings.journal_payload)
+        self.catalogue = default_catalogue()
+        self.lines = Lines()
+        self.sessions: dict[int, Session] = {}
+        self.next_valid_id = settings.next_valid_id
+
+        self.tick_by_tick_cooldown = Cooldown(settings.tick_by_tick_interval_s)
+        self.real_time_bars_window = Window(settings.real_time_bars_per_600_s, 600.0)
+
+        self.violations: Counter[Rule] = Counter()
+        self.errors_sent: Counter[int] = Counter()
+        self.messages_received: Counter[int] = Counter()
+        self.peak_message_rate = 0
+        self.slow_clients_closed = 0
+        self._changed = anyio.Event()
+
+    def now_ms(self) -> int:
+        return int(self.clock.now_s() * 1000)
+
+    def error(self, session: Session, req_id: int, code: int, text: str) -> None:
+        """Send an error or notice and count it."""
+        self.errors_sent[code] += 1
+        session.send(m.ErrorMessage(req_id=req_id, code=code, text=text, time_ms=self.now_ms()))
+
+    def violate(self, session: Session, rule: Rule) -> None:
+        """Count a broken rule."""
+        self.violations[rule] += 1
+        logger.warning("rule_broken rule=%s client_id=%s", rule, session.client_id)
+
+    def deliver(self, line: Line, message: m.Message) -> None:
+        """Send a message on a line, under the line's own request id."""
+        line.session.send(m.with_req_id(message, line.req_id), instrument=line.instrument.key)
+
+    def silent(self, instrument: Instrument) -> bool:
+        """Whether the market leaves this instrument to the blast."""
+        return self.settings.blast is not None and instrument.symbol.startswith("SIM")
+
+    def changed(self) -> None:
+        """Something a waiter may look for has happened."""
+        self._changed.set()
+
+    async def wait_for(self, predicate: Callable[[], bool]) -> None:
+        """Return once `predicate` holds; it is asked again after every request, line, session and blast."""
+        while not predicate():
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+    async def sleep_until(self, due_s: float) -> None:
+        """Wait for simulated time."""
+        due = anyio.Event()
+        entry = self.schedule.at(due_s, lambda _: due.set())
+        try:
+            await due.wait()
+        finally:
+            entry.cancel()
+
+    def _wake(self) -> None:
+        self.rescheduled.set()
