@@ -99,7 +99,7 @@ class CurrentTime(SessionEvent, frozen=True, gc=False):
 class DecodeFailed(SessionEvent, frozen=True, gc=False):
     """`frames` frames of one kind in one batch could not be decoded and are lost; the frames around them are not.
 
-    `message_id` is IB's incoming id (above 200 for protobuf), 0 when the frame has none.
+    `message_id` is IB's incoming id, above 200 for protobuf.
     """
 
     conn: int

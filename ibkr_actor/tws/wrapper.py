@@ -1,0 +1,73 @@
+"""The official wrapper for messages that are not hot: one line per callback, each appends an event.
+
+No callback decides anything; what has no callback here is received and goes no further.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ibapi.wrapper import EWrapper
+
+from ibkr_actor.core.events import (
+    ContractDetails,
+    ContractDetailsEnd,
+    CurrentTime,
+    ErrorNotice,
+    Event,
+    ManagedAccounts,
+    MarketDataType,
+    NextValidId,
+    TickReqParams,
+    TickSnapshotEnd,
+)
+from ibkr_actor.tws.contracts import from_details
+from ibkr_actor.tws.numbers import UNSET_INTEGER, price_or_none
+
+MILLISECOND_NS = 1_000_000
+
+
+class Wrapper(EWrapper):
+    """Callbacks of connection `conn`. `received_ns` and `events` are set by the decoder before each frame."""
+
+    def __init__(self, conn: int) -> None:
+        super().__init__()
+        self.conn = conn
+        self.received_ns = 0
+        self.events: list[Event] = []
+
+    def error(
+        self, reqId: int, errorTime: int, errorCode: int, errorString: str, advancedOrderRejectJson: str = ""
+    ) -> None:
+        self.events.append(ErrorNotice(self.conn, self.received_ns, reqId, errorCode, errorString))
+
+    def nextValidId(self, orderId: int) -> None:
+        self.events.append(NextValidId(self.conn, orderId))
+
+    def managedAccounts(self, accountsList: str) -> None:
+        self.events.append(ManagedAccounts(self.conn, sum(1 for name in accountsList.split(",") if name.strip())))
+
+    def currentTime(self, time: int) -> None:
+        self.events.append(CurrentTime(self.conn, self.received_ns, time * 1000 * MILLISECOND_NS))
+
+    def currentTimeInMillis(self, timeInMillis: int) -> None:
+        self.events.append(CurrentTime(self.conn, self.received_ns, timeInMillis * MILLISECOND_NS))
+
+    def contractDetails(self, reqId: int, contractDetails: Any) -> None:
+        self.events.append(ContractDetails(reqId, from_details(contractDetails)))
+
+    def bondContractDetails(self, reqId: int, contractDetails: Any) -> None:
+        self.events.append(ContractDetails(reqId, from_details(contractDetails)))
+
+    def contractDetailsEnd(self, reqId: int) -> None:
+        self.events.append(ContractDetailsEnd(reqId))
+
+    def marketDataType(self, reqId: int, marketDataType: int) -> None:
+        self.events.append(MarketDataType(reqId, self.received_ns, marketDataType))
+
+    def tickReqParams(self, tickerId: int, minTick: float, bboExchange: str, snapshotPermissions: int) -> None:
+        permissions = 0 if snapshotPermissions == UNSET_INTEGER else snapshotPermissions
+        self.events.append(TickReqParams(tickerId, self.received_ns, price_or_none(minTick), bboExchange, permissions))
+
+    def tickSnapshotEnd(self, reqId: int) -> None:
+        self.events.append(TickSnapshotEnd(reqId, self.received_ns))
