@@ -5,7 +5,6 @@ Must not know message layouts or market rules; those are service, stage and resp
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -17,113 +16,31 @@ import anyio.abc
 
 from ibkr_actor.sim import messages as m
 from ibkr_actor.sim.blast import Blast, BlastReport
+from ibkr_actor.sim.clients import Clients
 from ibkr_actor.sim.feed import wants
 from ibkr_actor.sim.instruments import Instrument
+from ibkr_actor.sim.listener import Listener
 from ibkr_actor.sim.refusals import Refusal
-from ibkr_actor.sim.requests import BadRequest, StartApi, read_request
 from ibkr_actor.sim.rules import Rule
 from ibkr_actor.sim.service import Service
 from ibkr_actor.sim.session import Session
 from ibkr_actor.sim.settings import SimulatorSettings
 from ibkr_actor.sim.stage import Stage
-from ibkr_actor.sim.wire import FrameError, split_frame
 from ibkr_actor.sim.world import World
 
 logger = logging.getLogger(__name__)
 
 # Entries of the schedule run before clients get a turn.
 _PUMP_BATCH = 500
-_START_API = 71
 
 InstrumentName = str | int | Instrument
-
-
-class _Clients:
-    """Serves connections: judges the message rate, reads requests, hands them to the service."""
-
-    def __init__(self, world: World, service: Service, line_opened: Callable[[], None]) -> None:
-        self.world = world
-        self.settings = world.settings
-        self.clock = world.clock
-        self.journal = world.journal
-        self.gate = world.gate
-        self._service = service
-        self._line_opened = line_opened
-        self._numbers = itertools.count(1)
-        self.connected: dict[int, Session] = {}
-
-    async def serve(self, stream: anyio.abc.SocketStream) -> None:
-        session = Session(next(self._numbers), stream, self)
-        self.connected[session.number] = session
-        await session.run()
-
-    def closed(self, session: Session) -> None:
-        self.connected.pop(session.number, None)
-        for line in self.world.lines.of_session(session):
-            self.world.lines.remove(line)
-        if session.client_id is not None and self.world.sessions.get(session.client_id) is session:
-            del self.world.sessions[session.client_id]
-        logger.info("client_gone session=%d client_id=%s", session.number, session.client_id)
-        self.world.changed()
-
-    def too_slow(self, session: Session) -> None:
-        self.world.slow_clients_closed += 1
-        logger.warning("client_too_slow session=%d client_id=%s", session.number, session.client_id)
-
-    async def received(self, session: Session, payload: bytes) -> None:
-        message_id, body, protobuf = split_frame(payload, session.server_version)
-        world = self.world
-        world.messages_received[message_id] += 1
-        try:
-            request = read_request(message_id, body, protobuf=protobuf, server_version=session.server_version)
-        except BadRequest as error:
-            self._journal_in(session, payload, message_id, error.req_id, protobuf=protobuf)
-            world.violate(session, Rule.BAD_REQUEST)
-            world.error(session, error.req_id, 320, f"Error reading request. {error.cause}")
-            return
-        self._journal_in(session, payload, message_id, request.req_id, protobuf=protobuf)
-        if session.client_id is None:
-            if not isinstance(request, StartApi):
-                raise FrameError(f"message {message_id} before startApi")
-            if not self._service.start(session, request):
-                session.close_after_flush()
-        elif await self._admitted(session):
-            self._service.handle(session, request)
-            self._line_opened()
-        world.changed()
-
-    def _journal_in(self, session: Session, payload: bytes, message_id: int, req_id: int, *, protobuf: bool) -> None:
-        if self.journal.active:
-            client = -1 if session.client_id is None else session.client_id
-            self.journal.incoming(self.clock.now_s(), client, payload, message_id, req_id, protobuf=protobuf)
-
-    async def _admitted(self, session: Session) -> bool:
-        """The message rate: reject with error 100 and end at the last strike, or let the message wait its turn."""
-        world = self.world
-        now_s = self.clock.now_s()
-        session.rate.add(now_s)
-        world.peak_message_rate = max(world.peak_message_rate, session.rate.peak)
-        if not self.settings.enforce_message_rate or session.window.take(now_s):
-            return True
-        world.violate(session, Rule.MESSAGE_RATE)
-        if session.paced:
-            while not session.window.take(self.clock.now_s()):
-                await world.sleep_until(session.window.free_s(self.clock.now_s()))
-            return True
-        session.strikes += 1
-        limit = session.window.limit
-        text = f"Max rate of messages per second has been exceeded:max={limit} rec={session.rate.count()}"
-        world.error(session, -1, 100, f"{text} ({session.strikes})")
-        if session.strikes >= self.settings.strikes:
-            logger.warning("client_struck_out client_id=%s", session.client_id)
-            session.close_after_flush()
-        return False
 
 
 class Simulator:
     """A TWS on a socket. Use as `async with Simulator(settings) as sim`; `sim.port` is where it listens.
 
-    Counters: `violations` by rule, `errors_sent` by IB code, `messages_received` by message id.
+    Counters: `violations` by rule, `errors_sent` by IB code, `messages_received` by message id. `replayed` is the
+    instrument that is a recording, when there is one.
     """
 
     def __init__(self, settings: SimulatorSettings | None = None) -> None:
@@ -133,18 +50,20 @@ class Simulator:
         self._stage = Stage(self.world)
         self._service = Service(self.world, self._stage)
         self._blast = None if self.settings.blast is None else Blast(self.world, self.settings.blast)
-        self._clients = _Clients(self.world, self._service, self._line_opened)
+        self._clients = Clients(self.world, self._service, self._line_opened)
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._listening: anyio.CancelScope | None = None
-        self._unlistened = anyio.Event()
-        self.port = self.settings.port
+        self._listener = Listener(self.settings.host, self.settings.port, self._clients.serve)
+        self.violations: Counter[Rule] = self.world.violations
+        self.errors_sent: Counter[int] = self.world.errors_sent
+        self.messages_received: Counter[int] = self.world.messages_received
+        self.replayed: Instrument | None = self._stage.replayed
 
     async def __aenter__(self) -> Self:
         """Raises: OSError when the port cannot be had."""
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         try:
-            await self._listen()
+            await self._listener.open(self._tasks)
         except BaseException as error:
             await self._tasks.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -164,21 +83,14 @@ class Simulator:
             self.world.journal.close()
 
     @property
-    def violations(self) -> Counter[Rule]:
-        return self.world.violations
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._listener.port
 
     @property
-    def errors_sent(self) -> Counter[int]:
-        return self.world.errors_sent
-
-    @property
-    def messages_received(self) -> Counter[int]:
-        return self.world.messages_received
-
-    @property
-    def replayed(self) -> Instrument | None:
-        """The instrument that is a recording, when there is one."""
-        return self._stage.replayed
+    def peak_message_rate(self) -> int:
+        """The most messages any one client sent within a second."""
+        return self.world.peak_message_rate
 
     @property
     def blast_report(self) -> BlastReport | None:
@@ -278,11 +190,10 @@ class Simulator:
 
     async def refuse_connections(self, refuse: bool) -> None:
         """Stop or start listening on the same port; open connections stay."""
-        if refuse and self._listening is not None:
-            self._listening.cancel()
-            await self._unlistened.wait()
-        elif not refuse and self._listening is None:
-            await self._listen()
+        if refuse:
+            await self._listener.close()
+        elif self._tasks is not None:
+            await self._listener.open(self._tasks)
 
     def start_blast(self) -> None:
         """Start the blast with the lines there are. Raises: RuntimeError without blast settings or when started."""
@@ -298,30 +209,6 @@ class Simulator:
     def _chosen(self, client_id: int | None) -> list[Session]:
         """Raises: KeyError when no such client is connected."""
         return list(self.world.sessions.values()) if client_id is None else [self.world.sessions[client_id]]
-
-    async def _listen(self) -> None:
-        listener = await anyio.create_tcp_listener(local_host=self.settings.host, local_port=self.port)
-        self.port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        assert self._tasks is not None
-        self._listening = anyio.CancelScope()
-        self._unlistened = anyio.Event()
-        self._tasks.start_soon(self._accept, listener, self._listening, self._unlistened, self._tasks)
-
-    async def _accept(
-        self,
-        listener: anyio.abc.Listener[anyio.abc.SocketStream],
-        scope: anyio.CancelScope,
-        done: anyio.Event,
-        tasks: anyio.abc.TaskGroup,
-    ) -> None:
-        try:
-            with scope:
-                await listener.serve(self._clients.serve, tasks)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await listener.aclose()
-            self._listening = None
-            done.set()
 
     async def _pump(self) -> None:
         """Run what is due, then sleep until the next thing is."""

@@ -119,3 +119,8 @@ def number_text(value: float | int | None) -> str:
 def escape(text: str) -> str:
     """Text in ASCII, as IB sends free text from server version 153 on (unicode-escape)."""
     return text.encode("unicode-escape").decode("ascii")
+
+
+def ascii_text(text: str, server_version: int) -> str:
+    """Free text: escaped from 153 on, as it is before. Source: ibapi MIN_SERVER_VER_ENCODE_MSG_ASCII7."""
+    return escape(text) if server_version >= 153 else text

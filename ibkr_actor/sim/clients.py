@@ -1,0 +1,104 @@
+"""Owns the connected clients: judges the message rate, reads their requests, hands them to the service.
+
+Must not answer requests itself, except to refuse what cannot be read or comes too fast.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+
+import anyio.abc
+
+from ibkr_actor.sim.reading import BadRequest
+from ibkr_actor.sim.requests import StartApi, read_request
+from ibkr_actor.sim.rules import Rule
+from ibkr_actor.sim.service import Service
+from ibkr_actor.sim.session import Session
+from ibkr_actor.sim.wire import FrameError, split_frame
+from ibkr_actor.sim.world import World
+
+logger = logging.getLogger(__name__)
+
+
+class Clients:
+    """The host of all sessions. `connected` is session number -> session, from accept to the end."""
+
+    def __init__(self, world: World, service: Service, line_opened: Callable[[], None]) -> None:
+        self.world = world
+        self.settings = world.settings
+        self.clock = world.clock
+        self.journal = world.journal
+        self.gate = world.gate
+        self._service = service
+        self._line_opened = line_opened
+        self._numbers = itertools.count(1)
+        self.connected: dict[int, Session] = {}
+
+    async def serve(self, stream: anyio.abc.SocketStream) -> None:
+        session = Session(next(self._numbers), stream, self)
+        self.connected[session.number] = session
+        await session.run()
+
+    def closed(self, session: Session) -> None:
+        self.connected.pop(session.number, None)
+        for line in self.world.lines.of_session(session):
+            self.world.lines.remove(line)
+        if session.client_id is not None and self.world.sessions.get(session.client_id) is session:
+            del self.world.sessions[session.client_id]
+        logger.info("client_gone session=%d client_id=%s", session.number, session.client_id)
+        self.world.changed()
+
+    def too_slow(self, session: Session) -> None:
+        self.world.slow_clients_closed += 1
+        logger.warning("client_too_slow session=%d client_id=%s", session.number, session.client_id)
+
+    async def received(self, session: Session, payload: bytes) -> None:
+        message_id, body, protobuf = split_frame(payload, session.server_version)
+        world = self.world
+        world.messages_received[message_id] += 1
+        try:
+            request = read_request(message_id, body, protobuf=protobuf, server_version=session.server_version)
+        except BadRequest as error:
+            self._journal_in(session, payload, message_id, error.req_id, protobuf=protobuf)
+            world.violate(session, Rule.BAD_REQUEST)
+            world.error(session, error.req_id, 320, f"Error reading request. {error.cause}")
+            return
+        self._journal_in(session, payload, message_id, request.req_id, protobuf=protobuf)
+        if session.client_id is None:
+            if not isinstance(request, StartApi):
+                raise FrameError(f"message {message_id} before startApi")
+            if not self._service.start(session, request):
+                session.close_after_flush()
+        elif await self._admitted(session):
+            self._service.handle(session, request)
+            self._line_opened()
+        world.changed()
+
+    def _journal_in(self, session: Session, payload: bytes, message_id: int, req_id: int, *, protobuf: bool) -> None:
+        if self.journal.active:
+            client = -1 if session.client_id is None else session.client_id
+            self.journal.incoming(self.clock.now_s(), client, payload, message_id, req_id, protobuf=protobuf)
+
+    async def _admitted(self, session: Session) -> bool:
+        """The message rate: reject with error 100 and end at the last strike, or let the message wait its turn."""
+        world = self.world
+        now_s = self.clock.now_s()
+        session.rate.add(now_s)
+        world.peak_message_rate = max(world.peak_message_rate, session.rate.peak)
+        if not self.settings.enforce_message_rate or session.window.take(now_s):
+            return True
+        world.violate(session, Rule.MESSAGE_RATE)
+        if session.paced:
+            while not session.window.take(self.clock.now_s()):
+                await world.sleep_until(session.window.free_s(self.clock.now_s()))
+            return True
+        session.strikes += 1
+        limit = session.window.limit
+        text = f"Max rate of messages per second has been exceeded:max={limit} rec={session.rate.count()}"
+        world.error(session, -1, 100, f"{text} ({session.strikes})")
+        if session.strikes >= self.settings.strikes:
+            logger.warning("client_struck_out client_id=%s", session.client_id)
+            session.close_after_flush()
+        return False
