@@ -28,7 +28,8 @@ PLAIN_MAX: Final = 1e300
 # A size with more digits than this, written out, is a broken number and not a size.
 SIZE_DIGITS_MAX: Final = 400
 _CACHED_SIZES: Final = 16_384
-_CACHED_LENGTH: Final = 24
+# Longer ones, volumes above all, hardly ever come again.
+_CACHED_LENGTH: Final = 6
 
 
 def price_or_none(value: float) -> float | None:
@@ -61,10 +62,12 @@ def plain_size(text: str) -> str | None:
 
 
 class SizesOfText(dict[str, str | None]):
-    """`plain_size` by text, remembered: of the sizes in a market most come again within seconds. Bounded."""
+    """`plain_size` by text, short ones remembered: most sizes in a market come again within seconds. Bounded."""
 
     def __missing__(self, text: str) -> str | None:
-        plain = plain_size(text)
+        # Short plain integers are what they should be already; below ten digits none is a sentinel.
+        short = len(text) < 10 and text.isdigit() and text.isascii() and (text[0] != "0" or text == "0")
+        plain = text if short else plain_size(text)
         if len(text) <= _CACHED_LENGTH:
             if len(self) >= _CACHED_SIZES:
                 self.clear()
@@ -76,7 +79,9 @@ class SizesOfBytes(dict[bytes, str | None]):
     """As `SizesOfText`, by the bytes of a text frame."""
 
     def __missing__(self, raw: bytes) -> str | None:
-        plain = plain_size(raw.decode("ascii"))
+        short = len(raw) < 10 and raw.isdigit() and (raw[0] != 48 or raw == b"0")
+        text = raw.decode("ascii")
+        plain = text if short else plain_size(text)
         if len(raw) <= _CACHED_LENGTH:
             if len(self) >= _CACHED_SIZES:
                 self.clear()

@@ -45,16 +45,15 @@ ATTRIBS_MAX: Final = 7
 SIZES: Final = SizesOfText()
 
 
-def required(message: Any, name: str) -> int:
-    """A number that must be there: an id, a kind, a place in the book.
+def zero(message: Any, name: str) -> int:
+    """Zero, for a number that reads as zero and must be there: an id, a kind, a place in the book.
 
     Raises:
-        BadFrame: it is not.
+        BadFrame: it is not there.
     """
-    value: int = getattr(message, name)
-    if (not value and not message.HasField(name)) or value == UNSET_INTEGER:
-        raise BadFrame(f"{message.DESCRIPTOR.name} without {name}")
-    return value
+    if message.HasField(name):
+        return 0
+    raise BadFrame(f"{message.DESCRIPTOR.name} without {name}")
 
 
 def price(message: Any, name: str) -> float | None:
@@ -88,20 +87,19 @@ def tick_price(frame: bytes, ns: int, parse: Any = TickPriceProto.FromString, si
     value = message.price
     attribs = message.attrMask
     if value and PLAIN_MIN < value < PLAIN_MAX and attribs <= ATTRIBS_MAX:
-        tick_type = message.tickType
         # An absent mask has no bit set; the official decoder reads it as all set.
         return TickPrice(
-            message.reqId or required(message, "reqId"),
+            message.reqId or zero(message, "reqId"),
             ns,
-            tick_type or required(message, "tickType"),
+            message.tickType or zero(message, "tickType"),
             value,
             sizes[message.size],
             attribs,
         )
     return TickPrice(
-        required(message, "reqId"),
+        message.reqId or zero(message, "reqId"),
         ns,
-        required(message, "tickType"),
+        message.tickType or zero(message, "tickType"),
         price(message, "price"),
         sizes[message.size],
         0 if attribs == UNSET_INTEGER else attribs & ATTRIBS_MAX,
@@ -112,9 +110,9 @@ def tick_size(frame: bytes, ns: int, parse: Any = TickSizeProto.FromString, size
     """Message 202."""
     message = parse(frame[4:])
     return TickSize(
-        message.reqId or required(message, "reqId"),
+        message.reqId or zero(message, "reqId"),
         ns,
-        message.tickType or required(message, "tickType"),
+        message.tickType or zero(message, "tickType"),
         sizes[message.size],
     )
 
@@ -123,23 +121,28 @@ def tick_generic(frame: bytes, ns: int) -> MarketDataEvent:
     """Message 245."""
     message = TickGenericProto.FromString(frame[4:])
     return TickGeneric(
-        message.reqId or required(message, "reqId"), ns, required(message, "tickType"), price(message, "value")
+        message.reqId or zero(message, "reqId"),
+        ns,
+        message.tickType or zero(message, "tickType"),
+        price(message, "value"),
     )
 
 
 def tick_string(frame: bytes, ns: int) -> MarketDataEvent:
     """Message 246."""
     message = TickStringProto.FromString(frame[4:])
-    return TickString(message.reqId or required(message, "reqId"), ns, required(message, "tickType"), message.value)
+    return TickString(
+        message.reqId or zero(message, "reqId"), ns, message.tickType or zero(message, "tickType"), message.value
+    )
 
 
 def option_computation(frame: bytes, ns: int) -> MarketDataEvent:
     """Message 221."""
     message = TickOptionComputationProto.FromString(frame[4:])
     return TickOptionComputation(
-        message.reqId or required(message, "reqId"),
+        message.reqId or zero(message, "reqId"),
         ns,
-        required(message, "tickType"),
+        message.tickType or zero(message, "tickType"),
         count(message, "tickAttrib"),
         computed_volatility(price(message, "impliedVol")),
         computed(price(message, "delta"), -2.0),
@@ -155,7 +158,7 @@ def option_computation(frame: bytes, ns: int) -> MarketDataEvent:
 def tick_by_tick(frame: bytes, ns: int) -> MarketDataEvent:
     """Message 299: 1 Last, 2 AllLast, 3 BidAsk, 4 MidPoint."""
     message = TickByTickData.FromString(frame[4:])
-    req_id = message.reqId or required(message, "reqId")
+    req_id = message.reqId or zero(message, "reqId")
     kind = message.tickType
     if kind == 3:
         tick = part(message, "historicalTickBidAsk")
@@ -163,7 +166,7 @@ def tick_by_tick(frame: bytes, ns: int) -> MarketDataEvent:
         return TickByTickBidAsk(
             req_id,
             ns,
-            (tick.time or required(tick, "time")) * SECOND_NS,
+            (tick.time or zero(tick, "time")) * SECOND_NS,
             price(tick, "priceBid"),
             price(tick, "priceAsk"),
             SIZES[tick.sizeBid],
@@ -178,7 +181,7 @@ def tick_by_tick(frame: bytes, ns: int) -> MarketDataEvent:
             req_id,
             ns,
             kind == 2,
-            (tick.time or required(tick, "time")) * SECOND_NS,
+            (tick.time or zero(tick, "time")) * SECOND_NS,
             price(tick, "price"),
             SIZES[tick.size],
             attribs.pastLimit,
@@ -189,16 +192,16 @@ def tick_by_tick(frame: bytes, ns: int) -> MarketDataEvent:
     if kind != 4:
         raise BadFrame(f"tick-by-tick kind {kind}")
     tick = part(message, "historicalTickMidPoint")
-    return TickByTickMidPoint(req_id, ns, (tick.time or required(tick, "time")) * SECOND_NS, price(tick, "price"))
+    return TickByTickMidPoint(req_id, ns, (tick.time or zero(tick, "time")) * SECOND_NS, price(tick, "price"))
 
 
 def real_time_bar(frame: bytes, ns: int) -> MarketDataEvent:
     """Message 250."""
     message = RealTimeBarTick.FromString(frame[4:])
     return RealTimeBar(
-        message.reqId or required(message, "reqId"),
+        message.reqId or zero(message, "reqId"),
         ns,
-        (message.time or required(message, "time")) * SECOND_NS,
+        (message.time or zero(message, "time")) * SECOND_NS,
         price(message, "open"),
         price(message, "high"),
         price(message, "low"),
@@ -214,7 +217,7 @@ def historical_bar_update(frame: bytes, ns: int) -> MarketDataEvent:
     message = HistoricalDataUpdate.FromString(frame[4:])
     bar = part(message, "historicalDataBar")
     return HistoricalBarUpdate(
-        message.reqId or required(message, "reqId"),
+        message.reqId or zero(message, "reqId"),
         ns,
         bar.date,
         price(bar, "open"),
@@ -232,11 +235,11 @@ def depth(frame: bytes, ns: int) -> MarketDataEvent:
     message = MarketDepth.FromString(frame[4:])
     row = part(message, "marketDepthData")
     return DepthUpdate(
-        message.reqId or required(message, "reqId"),
+        message.reqId or zero(message, "reqId"),
         ns,
-        row.position or required(row, "position"),
-        row.operation or required(row, "operation"),
-        row.side or required(row, "side"),
+        row.position or zero(row, "position"),
+        row.operation or zero(row, "operation"),
+        row.side or zero(row, "side"),
         price(row, "price"),
         SIZES[row.size],
         None,
@@ -249,11 +252,11 @@ def depth_l2(frame: bytes, ns: int) -> MarketDataEvent:
     message = MarketDepthL2.FromString(frame[4:])
     row = part(message, "marketDepthData")
     return DepthUpdate(
-        message.reqId or required(message, "reqId"),
+        message.reqId or zero(message, "reqId"),
         ns,
         row.position,
-        row.operation or required(row, "operation"),
-        row.side or required(row, "side"),
+        row.operation or zero(row, "operation"),
+        row.side or zero(row, "side"),
         price(row, "price"),
         SIZES[row.size],
         row.marketMaker,
