@@ -20,7 +20,7 @@ EXIT_CONFIGURATION = 2
 EXIT_FENCED = 3
 EXIT_INTERRUPTED = 130
 # Top-level modules that only the extra `sidecar` brings.
-SIDECAR_MODULES = frozenset({"ibapi", "google", "pydantic", "pydantic_settings", "fakeredis"})
+SIDECAR_MODULES = frozenset({"ibapi", "google", "hiredis", "pydantic", "pydantic_settings", "fakeredis"})
 SERVER_VERSIONS = (157, 165, 173, 178, 193, 200, 201, 205, 206, 208, 212, 213, 222, 226)
 
 
