@@ -1,0 +1,44 @@
+"""The epoch, and the heartbeat that tells who publishes.
+
+The epoch is taken here once at start; that it is still ours is checked inside every write.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ibkr_actor.bus.connection import Link, Script
+from ibkr_actor.schema.keys import Keys
+
+# max(stored + 1, TIME in seconds): it never repeats, not even after FLUSHALL or a stale snapshot.
+TAKE: Final = Script("""
+local stored = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+local now = tonumber(redis.call('TIME')[1])
+local epoch = string.format('%.0f', math.max(stored + 1, now))
+redis.call('SET', KEYS[1], epoch)
+return epoch
+""")
+
+# KEYS: epoch, heartbeat. ARGV: epoch, value, milliseconds.
+BEAT: Final = Script("""
+local stored = redis.call('GET', KEYS[1])
+if stored and (tonumber(stored) or 0) > tonumber(ARGV[1]) then return 'FENCED' end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 'OK'
+""")
+
+# The heartbeat goes only if nobody newer writes it. KEYS and ARGV as above, without value.
+STOP: Final = Script("""
+local stored = redis.call('GET', KEYS[1])
+if stored == ARGV[1] then redis.call('DEL', KEYS[2]) end
+return 'OK'
+""")
+
+
+async def take_epoch(link: Link, keys: Keys) -> int:
+    """Takes the next epoch: from now on every write of an older one is refused. A lost answer costs a number, no more.
+
+    Raises:
+        Refused, Unreachable: no epoch was taken for certain; try again.
+    """
+    return int(await link.call(*TAKE.call([keys.epoch])))

@@ -1,0 +1,387 @@
+"""The publisher: stamps and encodes records, and writes them in order, one batch in flight, until Redis has them all.
+
+Loses nothing that the ring can hold; never decides what is published.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import anyio
+
+from ibkr_actor.bus.config import BusConfig
+from ibkr_actor.bus.connection import Link, Refused, Unreachable
+from ibkr_actor.bus.fenced import FencedWriter, Unusual
+from ibkr_actor.bus.health import RECONNECT_CODES, Backoff, Health
+from ibkr_actor.bus.lookup import Past, look_up
+from ibkr_actor.bus.ring import Held, Ring
+from ibkr_actor.bus.streams import LAST, NOT_LAST, Entry, StreamState
+from ibkr_actor.schema.codec import encode_msgpack, encode_record
+from ibkr_actor.schema.keys import Keys, Stream
+from ibkr_actor.schema.records import FEED_LIVE, DataRecord, End, Gap, Record, Reset, System
+
+log = logging.getLogger(__name__)
+
+# How often an idle publisher asks whether Redis still knows its epoch: a restart from older data, FLUSHALL and a
+# takeover are then noticed without a record to write.
+IDLE_PROBE_S: Final = 1.0
+ENTRIES_MIN: Final = 100  # approximate trimming works on whole nodes of 100 entries
+
+
+class Publisher:
+    """One publisher of one epoch. `publish` may be called at any time; `run` writes until it is cancelled or fenced."""
+
+    def __init__(
+        self,
+        link: Link,
+        config: BusConfig,
+        epoch: int,
+        *,
+        health: Health | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._link = link
+        self._keys = Keys(config.prefix, config.gateway)
+        self._epoch = epoch
+        self._redis = config.redis
+        self._config = config.publisher
+        self._retention = config.retention
+        self._now_ns = now_ns
+        self._encode: Callable[[DataRecord | System], bytes] = (
+            encode_msgpack if self._config.encoding == "msgpack" else partial(encode_record, encoding="json")
+        )
+        self._ring = Ring(config.ring, epoch, self._config.encoding)
+        self._writer = FencedWriter(link, self._keys, epoch, self._config.encoding)
+        self.health = health or Health("publisher")
+        self._states: dict[Stream, StreamState] = {}  # every stream of this epoch, open or closed
+        self._open: dict[Stream, StreamState] = {}  # those that may be published to without further ado
+        self._all: dict[str, StreamState] = {}  # kind -> its `all:<kind>` stream
+        self._system = StreamState(self._keys.system, self._keys.system, "system", stream=None, is_data=False)
+        self._expiring: set[StreamState] = set()  # expiry to be changed by the next write
+        self._entries_divisor = 1
+        self._wake: anyio.Event | None = None  # while the writer waits for work
+        self._drained: anyio.Event | None = None  # while someone waits for everything to be written
+        self._counts = {"published": 0, "written": 0, "batches": 0, "there": 0, "moved": 0, "gone": 0, "error": 0}
+        self._counts |= {"last": 0, "reconnects": 0, "refused": 0, "epoch_restored": 0}
+
+    # -- what the actors call
+
+    def publish(self, items: Sequence[tuple[Stream, DataRecord]]) -> None:
+        """Stamps epoch and seq, encodes, and hands the records to the writer. Affects: the records."""
+        epoch, encode, streams = self._epoch, self._encode, self._open
+        also_all = self._config.all_kinds
+        entries: list[Entry] = []
+        size = 0
+        try:
+            for stream, record in items:
+                state = streams.get(stream)
+                if state is None:
+                    state = self._opened(stream, record, entries)
+                seq = state.seq + 1
+                record.epoch = epoch
+                record.seq = seq
+                payload = encode(record)
+                state.seq = seq  # only now: a record that cannot be encoded leaves no hole
+                size += len(payload)
+                slot = SLOTS.get(type(record), LAST)
+                if slot == LAST and state.kind == "tick":
+                    slot = record.tick_type  # type: ignore[union-attr]  # a stream of ticks holds ticks
+                entries.append(Entry(state, seq, payload, slot))
+                if also_all and stream.kind in also_all:
+                    size += self._add_to_all(stream.kind, record, entries)
+        finally:
+            self._hand_over(entries, size)
+
+    def announce(self, record: System) -> None:
+        """Writes a record to the `system` stream. Affects: the record."""
+        entries: list[Entry] = []
+        state = self._system
+        if state.seq == 0:
+            entries.append(self._reset_entry(state, record.at_ns))
+        size = self._add(state, record, NOT_LAST, entries)
+        self._hand_over(entries, size)
+
+    def close_stream(self, stream: Stream) -> None:
+        """The stream has no holders: it expires unless it is published to again."""
+        state = self._open.pop(stream, None)
+        if state is None:
+            return
+        state.closed = True
+        state.ttl = b"%d" % max(1, round(self._retention.stream_ttl_s))
+        self._expiring.add(state)
+        self._notify_writer()
+
+    def set_entries_divisor(self, divisor: int) -> None:
+        """Keeps fewer entries per stream from now on, when Redis runs short of memory."""
+        self._entries_divisor = divisor
+        for state in (*self._states.values(), *self._all.values(), self._system):
+            state.entries_max = self._entries_max(state.kind)
+
+    @property
+    def open_streams(self) -> list[StreamState]:
+        """Data streams that have holders."""
+        return list(self._open.values())
+
+    @property
+    def closed_streams(self) -> list[StreamState]:
+        """Data streams of this epoch that have none any more."""
+        return [state for state in self._states.values() if state.closed]
+
+    def entries_max_of(self, kind: str) -> int:
+        """How many entries a stream of this kind keeps at present."""
+        return int(self._entries_max(kind))
+
+    async def drained(self) -> None:
+        """Returns when everything published so far, and since, is written."""
+        while self._ring.waiting or self._expiring:
+            if self._drained is None:
+                self._drained = anyio.Event()
+            await self._drained.wait()
+
+    def counters(self) -> dict[str, int | float | str | None]:
+        """What was done so far, for `status` and /metrics."""
+        ring = self._ring
+        own: dict[str, int | float | str | None] = {f"redis_{name}": count for name, count in self._counts.items()}
+        lost: dict[str, int | float | str | None] = {f"redis_lost_{cause}": n for cause, n in ring.lost.items()}
+        return {
+            **own,
+            **lost,
+            "redis_state": self.health.state,
+            "redis_reason": self.health.reason,
+            "redis_losses": self.health.losses,
+            "redis_epoch": self._epoch,
+            "redis_streams": len(self._states),
+            "redis_waiting": ring.waiting,
+            "redis_ring_records": len(ring),
+            "redis_ring_bytes": ring.bytes,
+            "redis_replayed": ring.replayed,
+            "redis_parked_streams": len(ring.parked),
+        }
+
+    # -- the writer
+
+    async def run(self) -> None:
+        """Writes for ever; a Redis that is away is waited for.
+
+        Raises:
+            Fenced: a newer sidecar publishes for this gateway.
+        """
+        backoff = Backoff(self._redis)
+        try:
+            while True:
+                try:
+                    await self._link.open()
+                    await self._reconcile(self._resolved())
+                    backoff.reset()
+                    await self._write_for_ever()
+                except Unreachable as error:
+                    self._counts["reconnects"] += 1
+                    self.health.down(str(error))
+                except Refused as error:
+                    self.health.degraded(str(error))
+                await anyio.sleep(backoff.next_s())
+        finally:
+            await self._link.close()
+
+    async def _write_for_ever(self) -> None:
+        interval_s = self._config.flush_interval_ms / 1000
+        backoff = Backoff(self._redis, self._config.refused_retry_max_s)
+        while True:
+            started = anyio.current_time()
+            await self._write_one(backoff)
+            if not self._ring.has_work:
+                await self._wait_for_work()
+            if interval_s and self._ring.waiting < self._config.batch_records_max and self._drained is None:
+                await anyio.sleep_until(started + interval_s)
+
+    async def _wait_for_work(self) -> None:
+        if self._drained is not None and not self._expiring:
+            self._drained.set()
+            self._drained = None
+        if self._expiring:
+            return
+        self._wake = anyio.Event()
+        with anyio.move_on_after(self._config.parked_retry_s if self._ring.parked else IDLE_PROBE_S):
+            await self._wake.wait()
+        self._wake = None
+        if self._ring.parked:
+            self._ring.unpark()
+
+    async def _write_one(self, backoff: Backoff) -> None:
+        """One batch, from the ring to the server's answer. An empty one asks for the epoch only."""
+        ring = self._ring
+        batch = ring.take(self._config.batch_records_max, self._config.batch_bytes_max)
+        try:
+            await self._resolve(batch)
+            written = await self._writer.write(batch, self._now_ns() // 1_000_000, tuple(self._expiring))
+        except Refused as error:
+            ring.put_back()
+            await self._refused(error, backoff)
+            return
+        except BaseException:
+            ring.put_back()
+            raise
+        self.health.up()
+        backoff.reset()
+        self._counts["batches"] += bool(batch)
+        self._counts["written"] += len(batch)
+        self._expiring = {state for state in self._expiring if state.ttl}
+        if written.unusual or written.epoch_was_missing:
+            await self._settle_unusual(written.unusual, batch, written.epoch_was_missing)
+        else:
+            ring.done()
+
+    async def _refused(self, error: Refused, backoff: Backoff) -> None:
+        """The server takes no writes now: wait, or look for another behind the same address."""
+        self._counts["refused"] += 1
+        if error.code in RECONNECT_CODES:
+            await self._link.close()
+            raise Unreachable(str(error))
+        self.health.degraded(str(error))
+        await anyio.sleep(backoff.next_s())
+
+    async def _settle_unusual(
+        self, unusual: Sequence[Unusual], batch: Sequence[Entry], epoch_was_missing: bool
+    ) -> None:
+        """Goes through what was not written under its own id in this batch."""
+        failed: dict[StreamState, Unusual] = {}
+        for one in unusual:
+            self._counts[one.code] += 1
+            if one.code == "moved":
+                log.warning("entry_id_taken key=%s id=%s new_id=%s", one.entry.state.key, one.entry.id, one.detail)
+                one.entry.id = one.detail.encode()
+                one.entry.state.start_after(one.entry.id)
+            elif one.code in ("gone", "error"):
+                failed[one.entry.state] = one
+        leftover = {state: _from(one.entry, batch) for state, one in failed.items()}
+        rest = [entry for entries in leftover.values() for entry in entries]
+        self._counts["written"] -= len(rest)
+        self._ring.done(rest)
+        for state, one in failed.items():
+            if one.code == "gone":
+                log.warning("stream_vanished key=%s: it comes back with a reset", state.key)
+                self._ring.put_back(leftover[state])
+            else:
+                log.warning("stream_cannot_be_written key=%s error=%s", state.key, one.detail)
+                self._ring.park(leftover[state])
+        if epoch_was_missing:
+            self._counts["epoch_restored"] += 1
+            log.warning("epoch_was_missing: the server lost data; what is missing is written again")
+        gone = [state for state, one in failed.items() if one.code == "gone"]
+        await self._reconcile(self._resolved() if epoch_was_missing else gone)
+
+    # -- what the server holds
+
+    def _resolved(self) -> list[StreamState]:
+        """Streams whose first record of this epoch has been made, and so may have been written."""
+        states = (*self._states.values(), *self._all.values(), self._system)
+        return [state for state in states if state.resolved]
+
+    async def _reconcile(self, states: Sequence[StreamState]) -> None:
+        """Queues again whatever the server does not hold of these streams."""
+        if not states:
+            return
+        pasts = await look_up(self._link, states, self._epoch)
+        held = {}
+        for state, past in zip(states, pasts, strict=True):
+            held[state] = Held(not past.exists, past.seq, past.last_id or b"0-0")
+            if past.last_id is not None:
+                state.start_after(past.last_id)
+        replayed = self._ring.replay(held)
+        if replayed > 0:
+            log.info("replaying records=%d streams=%d", replayed, len(states))
+
+    async def _resolve(self, batch: Sequence[Entry]) -> None:
+        """Completes the resets in the batch: what the streams held before this epoch, and from where ids go on."""
+        new = [entry for entry in batch if entry.draft is not None and not entry.payload]
+        if not new:
+            return
+        pasts = await look_up(self._link, [entry.state for entry in new])
+        for entry, past in zip(new, pasts, strict=True):
+            assert entry.draft is not None
+            if past.last_id is not None:
+                entry.state.start_after(past.last_id)
+            self._ring.complete(entry, _completed(entry.draft, past))
+            entry.state.resolved = True
+
+    # -- records into the ring
+
+    def _opened(self, stream: Stream, record: DataRecord, entries: list[Entry]) -> StreamState:
+        """The state of a stream that is not open: made, with its reset, or opened again."""
+        state = self._states.get(stream)
+        if state is None:
+            key, last_key = self._keys.stream(stream.kind, stream.instrument), self._keys.last(stream.instrument)
+            state = self._states[stream] = StreamState(key, last_key, stream.kind, stream=stream)
+            state.con_id = record.con_id
+            state.entries_max = self._entries_max(stream.kind)
+            entries.append(self._reset_entry(state, record.received_ns))
+        elif state.closed:
+            state.closed = False
+            state.ttl = b"p"
+        self._open[stream] = state
+        return state
+
+    def _add_to_all(self, kind: str, record: DataRecord, entries: list[Entry]) -> int:
+        state = self._all.get(kind)
+        if state is None:
+            key = self._keys.all(kind)
+            state = self._all[kind] = StreamState(key, key, kind, stream=None)
+            state.entries_max = self._entries_max(kind)
+            entries.append(self._reset_entry(state, record.received_ns))
+        return self._add(state, record, NOT_LAST, entries)
+
+    def _add(self, state: StreamState, record: DataRecord | System, slot: int, entries: list[Entry]) -> int:
+        """Stamps and encodes one record; its size."""
+        state.seq += 1
+        record.epoch, record.seq = self._epoch, state.seq
+        payload = self._encode(record)
+        entries.append(Entry(state, state.seq, payload, slot))
+        return len(payload)
+
+    def _reset_entry(self, state: StreamState, received_ns: int) -> Entry:
+        """The first record of a stream in this epoch, completed when its past has been looked up."""
+        state.seq = 1
+        draft = Reset(self._epoch, 1, state.con_id, received_ns, None, FEED_LIVE, 0, "start", None, None, None)
+        return Entry(state, 1, b"", NOT_LAST, draft=draft)
+
+    def _hand_over(self, entries: list[Entry], size: int) -> None:
+        self._counts["published"] += len(entries)
+        self._ring.extend(entries, size)
+        self._notify_writer()
+
+    def _notify_writer(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+
+    def _entries_max(self, kind: str) -> bytes:
+        return b"%d" % max(ENTRIES_MIN, self._retention.entries_of(kind) // self._entries_divisor)
+
+
+# Records that are no last value.
+SLOTS: Final[dict[type[Record], int]] = {Gap: NOT_LAST, Reset: NOT_LAST, End: NOT_LAST}
+
+
+def _completed(draft: Reset, past: Past) -> Reset:
+    """The reset that says what the stream held before."""
+    return Reset(
+        draft.epoch,
+        draft.seq,
+        draft.con_id,
+        draft.received_ns,
+        None,
+        draft.feed,
+        0,
+        "restart" if past.exists else "start",
+        past.epoch,
+        past.seq,
+        past.entry_id,
+    )
+
+
+def _from(entry: Entry, batch: Sequence[Entry]) -> list[Entry]:
+    """This entry and those of its stream that follow it in the batch."""
+    return [other for other in batch if other.state is entry.state and other.seq >= entry.seq]
