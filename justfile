@@ -57,7 +57,7 @@ compat-ibapi *args: _venv
 
 # Redis, sidecar and simulator in containers; docker/.env says which gateway. The first run makes that file.
 up *args:
-    @[[ -f docker/.env ]] || sed "s/^REDIS_PASSWORD=.*/REDIS_PASSWORD=$({{ python }} -c 'import secrets; print(secrets.token_urlsafe(24))')/" docker/env.example >docker/.env
+    @[[ -f docker/.env ]] || sed "s/^REDIS_PASSWORD=.*/REDIS_PASSWORD=$({{ python }} -c 'import secrets; print(secrets.token_hex(24))')/" docker/env.example >docker/.env
     {{ compose }} up --build --detach {{ args }}
 
 # Stop the containers; the data volume stays (add --volumes to remove it).
