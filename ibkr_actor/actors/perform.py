@@ -5,7 +5,7 @@ Decides nothing and never waits: the ports take what they are given and return.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from msgspec import structs
@@ -28,13 +28,22 @@ AnyEffect = (
     | fx.CloseStream
     | fx.Connect
     | fx.Disconnect
+    | fx.Stopped
 )
 
 
 class Performer:
     """Where effects leave the actors."""
 
-    def __init__(self, gateway: GatewayPort, bus: BusPort, mailboxes: Mapping[ActorName, Mailbox]) -> None:
+    def __init__(
+        self,
+        gateway: GatewayPort,
+        bus: BusPort,
+        mailboxes: Mapping[ActorName, Mailbox],
+        *,
+        stopped: Callable[[], None],
+    ) -> None:
+        self._stopped = stopped
         self._gateway = gateway
         self._bus = bus
         self._mailboxes = mailboxes
@@ -75,6 +84,8 @@ class Performer:
                 self._gateway.open(conn, client_id)
             case fx.Disconnect(conn):
                 self._gateway.close(conn)
+            case fx.Stopped():
+                self._stopped()
             case _:
                 assert_never(effect)
 

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 
 import anyio
 from redis.asyncio import Redis
@@ -33,7 +32,7 @@ def redis_url(settings: Settings) -> str:
     """
     if settings.redis_address is not None:
         return settings.redis_address
-    path = Path(settings.data_dir) / EMBEDDED_FILE
+    path = settings.data_dir / settings.gateway_name / EMBEDDED_FILE
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["url"])
     except FileNotFoundError:

@@ -123,6 +123,10 @@ class CloseStream(Effect, frozen=True):
     stream: Stream
 
 
+class Stopped(Effect, frozen=True):
+    """The session is over after a Stop: nothing more will come from the gateway."""
+
+
 class Tell(Effect, frozen=True):
     """A message for another actor; nothing waits for it."""
 

@@ -1,0 +1,139 @@
+"""The sidecar, put together: which parts there are, how data flows through them, and in what order they end.
+
+    gateway socket -> tws reader thread -> inbox -> router -> mailboxes -> actors (core) -> effects -> bus -> Redis Streams
+    Redis command stream -> bus reader -> contracts -> subscriptions -> pacing -> gateway
+
+Builds and joins; decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import Struct
+
+from ibkr_actor import configs
+from ibkr_actor.actors.actor import Actor, system_clock
+from ibkr_actor.actors.mailbox import Mailbox
+from ibkr_actor.actors.perform import Performer
+from ibkr_actor.actors.router import Router
+from ibkr_actor.bus.bus import Bus
+from ibkr_actor.bus.embedded import EmbeddedRedis
+from ibkr_actor.core.contracts import ContractsCore
+from ibkr_actor.core.effects import ActorName, Core
+from ibkr_actor.core.events import Event
+from ibkr_actor.core.messages import Start, Stop
+from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.session import SessionCore
+from ibkr_actor.core.subscriptions import SubscriptionsCore
+from ibkr_actor.settings import Settings
+from ibkr_actor.tws.gateway import Gateway
+from ibkr_actor.tws.inbox import FrameBatch, Inbox
+from ibkr_actor.tws.versions import check_ibapi
+
+ACTORS: Final[tuple[ActorName, ...]] = ("session", "contracts", "subscriptions", "pacing")
+
+log = logging.getLogger(__name__)
+
+
+async def run(settings: Settings, *, stopping: anyio.Event, started: Callable[[Sidecar], None] | None = None) -> None:
+    """Serves until `stopping` is set, then winds down. Redis and the gateway may come and go meanwhile.
+
+    Raises:
+        ConfigurationError: a setting is impossible, the installed ibapi is unusable, or the data directory is taken.
+        Fenced: a newer sidecar publishes for this gateway.
+    """
+    check_ibapi()
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(EmbeddedRedis(configs.embedded(settings)))
+        if not settings.redis_address:
+            log.info("redis.embedded kind=%s url=%s", server.kind, f"redis://127.0.0.1:{server.port}")
+        sidecar = Sidecar(settings, redis_url=server.own_url)
+        await sidecar.serve(stopping, started)
+
+
+class Sidecar:
+    """The parts of one running sidecar."""
+
+    def __init__(self, settings: Settings, *, redis_url: str) -> None:
+        self.settings = settings
+        self.bus = Bus(configs.bus(settings, redis_url), describe=self._describe)
+        self.inbox = Inbox(settings.inbox_max_bytes)
+        self.gateway = Gateway(configs.gateway(settings), self.inbox)
+        self.mailboxes = {name: Mailbox(name, waiting_max=settings.mailbox_max) for name in ACTORS}
+        self.session = SessionCore(configs.session(settings), random.Random())
+        self.cores: dict[ActorName, Core] = {
+            "session": self.session,
+            "contracts": ContractsCore(configs.contracts(settings)),
+            "subscriptions": SubscriptionsCore(configs.subscriptions(settings)),
+            "pacing": PacingCore(configs.pacing(settings)),
+        }
+        self._session_over = anyio.Event()
+
+    async def serve(self, stopping: anyio.Event, started: Callable[[Sidecar], None] | None = None) -> None:
+        """Starts what is above, in the order in which data flows, and ends it in the same order."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._end_early, stopping, tasks)
+            restored = await self.bus.start()
+            tasks.start_soon(self.bus.run, self._deliver)
+            self._start_actors(tasks)
+            for to, message in restored:
+                self.mailboxes[to].tell(message)
+            self.mailboxes["session"].tell(Start())
+            if started is not None:
+                started(self)
+            await stopping.wait()
+            await self._wind_down()
+            tasks.cancel_scope.cancel()
+
+    async def _end_early(self, stopping: anyio.Event, tasks: TaskGroup) -> None:
+        """Before Redis was there, nothing was published and nothing is to be wound down."""
+        await stopping.wait()
+        if not self.bus.started:
+            tasks.cancel_scope.cancel()
+
+    def _start_actors(self, tasks: TaskGroup) -> None:
+        performer = Performer(self.gateway, self.bus, self.mailboxes, stopped=self._session_over.set)
+        for name, core in self.cores.items():
+            actor = Actor(self.mailboxes[name], core, performer.perform, clock=system_clock)
+            tasks.start_soon(actor.run, name=f"actor {name}")
+        tasks.start_soon(self._pump, Router(self.mailboxes))
+
+    async def _pump(self, router: Router) -> None:
+        """From the inbox to the mailboxes: all the data there is passes here, burst by burst."""
+        while True:
+            events: list[Event] = []
+            for item in await self.inbox.get():
+                if isinstance(item, FrameBatch):
+                    events += self.gateway.decode(item)
+                else:
+                    events.append(item)
+            await router.deliver(events)
+
+    async def _deliver(self, to: ActorName, message: Struct) -> None:
+        """What the bus read for an actor; waits while its mailbox is full."""
+        await self.mailboxes[to].put(message)
+
+    async def _wind_down(self) -> None:
+        """Gives back the lines, closes the connection, and writes what is pending, all within `drain_s`."""
+        log.info("stopping: giving back lines, closing the connection, writing what is pending")
+        with anyio.move_on_after(self.settings.drain_s):
+            self.mailboxes["contracts"].tell(Stop())
+            self.mailboxes["subscriptions"].tell(Stop())
+            await self._session_over.wait()
+            if await self.bus.drain():
+                log.info("stopped: all is written")
+                await self.gateway.aclose()
+                return
+        log.warning("stopped after IBKR_DRAIN_S=%g s with %s unwritten", self.settings.drain_s, self.bus.counters())
+        await self.gateway.aclose()
+
+    def _describe(self) -> dict[str, object]:
+        """What the heartbeat says of the gateway."""
+        return {"state": self.session.state.value, "port": self.settings.port}

@@ -1,0 +1,62 @@
+"""What the long-running commands share: logs on standard error, and the two signals that end a process.
+
+Knows nothing of what runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+LOG_FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s %(message)s"
+LOG_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+EXIT_AT_ONCE = 130
+
+
+def log_to_stderr(level: str) -> None:
+    """One line per event, UTC."""
+    formatter = logging.Formatter(LOG_FORMAT, LOG_TIME_FORMAT)
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+async def until_signal(serve: Callable[[anyio.Event], Awaitable[None]]) -> None:
+    """Runs `serve(stopping)`; the first SIGINT or SIGTERM sets `stopping`, the second ends the process at once.
+
+    A failure in `serve` comes out as itself, not wrapped in a group.
+    """
+    stopping = anyio.Event()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_watch_signals, stopping)
+            await serve(stopping)
+            tasks.cancel_scope.cancel()
+    except* Exception as group:
+        raise _only(group) from None
+
+
+async def _watch_signals(stopping: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            if stopping.is_set():
+                logging.getLogger(__name__).warning("second %s: ending at once", signal.Signals(number).name)
+                sys.stderr.flush()
+                os._exit(EXIT_AT_ONCE)
+            logging.getLogger(__name__).info("%s: stopping; once more ends at once", signal.Signals(number).name)
+            stopping.set()
+
+
+def _only(group: BaseExceptionGroup[Exception]) -> BaseException:
+    """The one failure inside nested groups, or the group when there are several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

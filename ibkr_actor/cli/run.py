@@ -1,0 +1,36 @@
+"""`ibkr-actor run`: the sidecar as a process."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from functools import partial
+
+import anyio
+
+from ibkr_actor import __version__, app
+from ibkr_actor.cli.process import log_to_stderr, until_signal
+from ibkr_actor.settings import Settings, load_settings, unknown_variables
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Runs until Ctrl-C or SIGTERM, drains, and returns 0."""
+    settings = load_settings(
+        arguments.config,
+        host=arguments.host,
+        port=arguments.port,
+        client_id=arguments.client_id,
+        redis_url=arguments.redis_url,
+        log_level=arguments.log_level,
+    )
+    log_to_stderr(settings.log_level)
+    log = logging.getLogger(__name__)
+    log.info("ibkr-actor %s: gateway %s at %s:%d", __version__, settings.gateway_name, settings.host, settings.port)
+    for note in unknown_variables():
+        log.warning("%s is no setting and changes nothing", note)
+    anyio.run(until_signal, partial(_serve, settings))
+    return 0
+
+
+async def _serve(settings: Settings, stopping: anyio.Event) -> None:
+    await app.run(settings, stopping=stopping)

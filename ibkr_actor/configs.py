@@ -1,0 +1,113 @@
+"""Each part's configuration, out of the settings: the one table from a setting's name to what it governs.
+
+Builds Structs only.
+"""
+
+from __future__ import annotations
+
+from ibkr_actor.bus.config import (
+    BusConfig,
+    CommandConfig,
+    HeartbeatConfig,
+    PublisherConfig,
+    RedisConfig,
+    ReplyConfig,
+    RetentionConfig,
+    RingConfig,
+)
+from ibkr_actor.bus.embedded import EmbeddedConfig
+from ibkr_actor.core.config import ContractsConfig, PacingConfig, SessionConfig, SubscriptionsConfig
+from ibkr_actor.schema.keys import Keys
+from ibkr_actor.settings import Settings
+from ibkr_actor.tws.gateway import GatewayConfig
+
+
+def session(settings: Settings) -> SessionConfig:
+    """`read_timeout_sec` of silence: half of it until the gateway is asked for its time, half for the answer."""
+    return SessionConfig(
+        client_ids=(settings.client_id, *(id_ for id_ in settings.client_id_pool if id_ != settings.client_id)),
+        market_data_type=settings.market_data_type,
+        reconnect_enabled=settings.reconnect_enabled,
+        backoff_initial_s=settings.reconnect_backoff_ms / 1000,
+        backoff_max_s=settings.reconnect_backoff_max_ms / 1000,
+        max_attempts=settings.max_reconnect_attempts,
+        ready_timeout_s=settings.ready_timeout_s,
+        heartbeat_interval_s=settings.read_timeout_sec / 2,
+        heartbeat_timeout_s=settings.read_timeout_sec / 2,
+    )
+
+
+def pacing(settings: Settings) -> PacingConfig:
+    return PacingConfig(lines=settings.lines, queue_max=settings.pacing_queue_max)
+
+
+def contracts(settings: Settings) -> ContractsConfig:
+    return ContractsConfig(
+        ttl_s=settings.contract_ttl_s,
+        negative_ttl_s=settings.unknown_contract_ttl_s,
+        timeout_s=settings.contract_timeout_s,
+        pending_max=settings.pending_commands_max,
+    )
+
+
+def subscriptions(settings: Settings) -> SubscriptionsConfig:
+    return SubscriptionsConfig(
+        keys=Keys(settings.prefix, settings.gateway_name),
+        lines=settings.lines,
+        market_data_type=settings.market_data_type,
+        lease_s=settings.lease_s,
+        lease_max_s=settings.lease_max_s,
+        use_rth=settings.use_rth,
+        snapshot_mode=settings.snapshot_mode,
+        holders_max=settings.subscriptions_max,
+        generic_ticks=settings.generic_ticks,
+    )
+
+
+def gateway(settings: Settings) -> GatewayConfig:
+    return GatewayConfig(
+        host=settings.host,
+        port=settings.port,
+        connect_timeout_s=settings.connect_timeout_s,
+        handshake_timeout_s=settings.handshake_timeout_s,
+        pace_api=settings.pace_api,
+    )
+
+
+def embedded(settings: Settings) -> EmbeddedConfig:
+    return EmbeddedConfig(
+        data_dir=settings.data_dir / settings.gateway_name,
+        url=settings.redis_address or "",
+        port=settings.redis_port,
+        memory_max_bytes=settings.redis_memory_max,
+    )
+
+
+def bus(settings: Settings, redis_url: str) -> BusConfig:
+    return BusConfig(
+        prefix=settings.prefix,
+        gateway=settings.gateway_name,
+        redis=RedisConfig(url=redis_url),
+        ring=RingConfig(
+            records_max=settings.ring_max_records,
+            bytes_max=settings.ring_max_bytes,
+            replay_records_max=settings.replay_records,
+        ),
+        publisher=PublisherConfig(
+            encoding=settings.encoding,
+            flush_interval_ms=settings.flush_interval_ms,
+            batch_records_max=settings.batch_max_records,
+            all_kinds=frozenset(settings.all_kinds),
+        ),
+        retention=RetentionConfig(
+            entries=settings.retention_entries,
+            age_s=settings.retention_s,
+            stream_ttl_s=settings.stream_ttl_s,
+            memory_max_bytes=settings.redis_memory_max,
+        ),
+        commands=CommandConfig(commanders=settings.commanders),
+        replies=ReplyConfig(
+            entries=settings.replies_max, ttl_s=settings.replies_ttl_s, answered_ttl_s=settings.replies_ttl_s
+        ),
+        heartbeat=HeartbeatConfig(every_s=settings.heartbeat_s, ttl_s=settings.heartbeat_ttl_s),
+    )
