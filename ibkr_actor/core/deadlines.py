@@ -29,6 +29,9 @@ class Deadlines(Generic[K]):
     def __len__(self) -> int:
         return len(self._at)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._at
+
     def set(self, key: K, at_s: float) -> None:
         """The key is due at `at_s`, whatever was said before."""
         self._at[key] = at_s

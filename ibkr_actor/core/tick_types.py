@@ -126,18 +126,21 @@ class TickType(IntEnum):
 
 
 # Prices and sizes that make up the top of book, live and delayed: these become `quote`, all others `tick`.
+# Plain ints, since they are looked up for every tick.
 QUOTE_PRICES: Final = frozenset(
-    {
+    int(tick_type)
+    for tick_type in (
         TickType.BID,
         TickType.ASK,
         TickType.LAST,
         TickType.DELAYED_BID,
         TickType.DELAYED_ASK,
         TickType.DELAYED_LAST,
-    }
+    )
 )
 QUOTE_SIZES: Final = frozenset(
-    {
+    int(tick_type)
+    for tick_type in (
         TickType.BID_SIZE,
         TickType.ASK_SIZE,
         TickType.LAST_SIZE,
@@ -146,6 +149,6 @@ QUOTE_SIZES: Final = frozenset(
         TickType.DELAYED_ASK_SIZE,
         TickType.DELAYED_LAST_SIZE,
         TickType.DELAYED_VOLUME,
-    }
+    )
 )
 QUOTE_TYPES: Final = QUOTE_PRICES | QUOTE_SIZES

@@ -1,0 +1,69 @@
+"""Owns who holds what, until when, and the form in which that survives a restart.
+
+Gives back no line: it tells `core.subscriptions` who left.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from ibkr_actor.core.effects import HolderWrite
+from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.keys import Stream
+
+
+class Holder(Struct, frozen=True):
+    """One client's wish for one stream. `lease_s` 0 means until unsubscribed; `command_id` is the wish's latest."""
+
+    client: str
+    lease_s: float
+    generic_ticks: frozenset[int]
+    command_id: str
+    since_ns: int
+
+
+class StoredHolder(Struct, frozen=True):
+    """The value of a field of the `subscriptions` hash; its field is `kind:instrument:client`."""
+
+    lease_s: float
+    contract: Contract
+    generic_ticks: list[int]
+    command_id: str
+    since_ns: int
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decoder: Final = msgspec.json.Decoder(StoredHolder)
+
+
+def holder_field(stream: Stream, client: str) -> str:
+    """The field of a holder. Kinds and instruments hold no colon; a client may."""
+    return f"{stream.kind}:{stream.instrument}:{client}"
+
+
+def holder_write(stream: Stream, holder: Holder, contract: Contract) -> HolderWrite:
+    """Keeps a holder over a restart."""
+    stored = StoredHolder(holder.lease_s, contract, sorted(holder.generic_ticks), holder.command_id, holder.since_ns)
+    return HolderWrite(holder_field(stream, holder.client), _encode(stored))
+
+
+def holder_delete(stream: Stream, client: str) -> HolderWrite:
+    """Forgets a holder."""
+    return HolderWrite(holder_field(stream, client), None)
+
+
+def read_holder(write: HolderWrite) -> tuple[Stream, Holder, Contract]:
+    """A holder as it was stored.
+
+    Raises:
+        ValueError: the field or the value is not a holder's.
+    """
+    parts = write.field.split(":", 2)
+    if len(parts) != 3 or write.value is None:
+        raise ValueError(f"field {write.field!r} is not kind:instrument:client")
+    stored = _decoder.decode(write.value)
+    holder = Holder(parts[2], stored.lease_s, frozenset(stored.generic_ticks), stored.command_id, stored.since_ns)
+    return Stream(parts[0], parts[1]), holder, stored.contract

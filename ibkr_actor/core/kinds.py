@@ -1,0 +1,104 @@
+"""Owns what each kind of stream is fed by: which request to IB, and which instruments have it.
+
+Keeps no line: `core.lines` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from ibkr_actor.core.requests import AnyRequest, ReqMktData, ReqRealTimeBars, ReqTickByTick, TickByTickType
+from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.keys import KINDS
+
+LineType = Literal["level1", "tick_by_tick", "bars"]
+
+
+class KindRow(Struct, frozen=True):
+    """One kind. Kinds with the same `slot` of one instrument share one request."""
+
+    kind: str
+    line_type: LineType
+    slot: str
+    tick_type: TickByTickType | None = None
+    what_to_show: str = ""
+    rth: bool = False
+
+
+def _bars(kind: str, what_to_show: str, *, rth: bool = False) -> KindRow:
+    return KindRow(kind, "bars", kind, what_to_show=what_to_show, rth=rth)
+
+
+ROWS: Final[dict[str, KindRow]] = {
+    row.kind: row
+    for row in (
+        KindRow("quote", "level1", "level1"),
+        KindRow("tick", "level1", "level1"),
+        KindRow("trade", "tick_by_tick", "trade", "Last"),
+        KindRow("alltrade", "tick_by_tick", "alltrade", "AllLast"),
+        KindRow("bidask", "tick_by_tick", "bidask", "BidAsk"),
+        KindRow("midpoint", "tick_by_tick", "midpoint", "MidPoint"),
+        _bars("bar.5s", "TRADES"),
+        _bars("bar.5s.bid", "BID"),
+        _bars("bar.5s.ask", "ASK"),
+        _bars("bar.5s.midpoint", "MIDPOINT"),
+        _bars("bar.5s.rth", "TRADES", rth=True),
+        _bars("bar.5s.bid.rth", "BID", rth=True),
+        _bars("bar.5s.ask.rth", "ASK", rth=True),
+        _bars("bar.5s.midpoint.rth", "MIDPOINT", rth=True),
+    )
+}
+# What stands for trades where IB has none: forex, metals and CFDs are quoted, and crypto trades come aggregated.
+# Source: IBKR, TWS API, "Historical what_to_show"; code 10299 names AGGTRADES for crypto.
+_TRADES_OF: Final = {"CASH": "MIDPOINT", "CMDTY": "MIDPOINT", "CFD": "MIDPOINT", "CRYPTO": "AGGTRADES"}
+# Source: IBKR, TWS API, "Tick-by-Tick Data": no trades for forex and metals, nothing for options and combinations.
+_NO_TRADES: Final = frozenset({"CASH", "CMDTY", "CFD"})
+_NO_TICK_BY_TICK: Final = frozenset({"OPT", "FOP", "WAR", "BAG", "BOND", "FUND"})
+
+
+def known_kinds(kinds: Sequence[str], *, use_rth: bool) -> list[str]:
+    """The kinds asked for, once each and in KINDS' order; with `use_rth` bars mean regular hours.
+
+    Raises:
+        ValueError: no kind, or one that is not served; the message lists those that are.
+    """
+    if not kinds:
+        raise ValueError(f"kinds is empty; known: {', '.join(KINDS)}")
+    wanted = {
+        f"{kind}.rth" if use_rth and kind.startswith("bar.") and not kind.endswith(".rth") else kind for kind in kinds
+    }
+    unknown = sorted(wanted - set(ROWS))
+    if unknown:
+        raise ValueError(f"kind {unknown[0]!r} is not served; known: {', '.join(KINDS)}")
+    return [kind for kind in KINDS if kind in wanted]
+
+
+def why_not(kind: str, sec_type: str) -> str | None:
+    """Why IB has no such kind for the type of security; None when it may have it."""
+    row = ROWS[kind]
+    if row.line_type != "tick_by_tick":
+        return None
+    if sec_type in _NO_TICK_BY_TICK:
+        return f"IB serves no tick-by-tick data for {sec_type}; use quote and tick"
+    if sec_type in _NO_TRADES and row.tick_type in ("Last", "AllLast"):
+        return f"IB serves no tick-by-tick trades for {sec_type}; use bidask or midpoint"
+    return None
+
+
+def what_to_show(row: KindRow, sec_type: str) -> str:
+    """What a bar is made of."""
+    return _TRADES_OF.get(sec_type, "TRADES") if row.what_to_show == "TRADES" else row.what_to_show
+
+
+def request_of(
+    row: KindRow, req_id: int, contract: Contract, *, generic_ticks: frozenset[int], snapshot: bool
+) -> AnyRequest:
+    """The request that feeds a kind."""
+    if row.line_type == "level1":
+        return ReqMktData(req_id, contract, tuple(sorted(generic_ticks)), snapshot=snapshot)
+    if row.tick_type is not None:
+        return ReqTickByTick(req_id, contract, row.tick_type)
+    return ReqRealTimeBars(req_id, contract, what_to_show(row, contract.sec_type), row.rth)

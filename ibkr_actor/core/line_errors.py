@@ -1,0 +1,157 @@
+"""Owns what an IB code does to the line it names: nothing, a doubt, a silence, a new request, or its end.
+
+Which code does what stands in `core.ib_code_table`; no code is named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ibkr_actor.core.config import SubscriptionsConfig
+from ibkr_actor.core.effects import Announce, Effect, HolderWrite, Instant, Tell, WriteHolders
+from ibkr_actor.core.events import ErrorNotice
+from ibkr_actor.core.holders import holder_delete
+from ibkr_actor.core.holdings import Holdings
+from ibkr_actor.core.ib_codes import CodeRow, lookup
+from ibkr_actor.core.line_book import LineBook
+from ibkr_actor.core.lines import Line
+from ibkr_actor.core.messages import ForgetContract, RateExceeded, RequestRefused
+from ibkr_actor.core.replies import ib_text, rejection_of
+from ibkr_actor.core.waits import Waits
+from ibkr_actor.schema.commands import Rejection
+from ibkr_actor.schema.records import System
+
+_AGAIN_DEFAULT_S: Final = 5.0
+
+
+class LineErrors:
+    """IB's answers that are not data, by the effect of their row."""
+
+    def __init__(self, config: SubscriptionsConfig, book: LineBook, holdings: Holdings, waits: Waits) -> None:
+        self._config = config
+        self._book = book
+        self._holdings = holdings
+        self._waits = waits
+        self.late = 0
+        self._doings: dict[str, Callable[[Line, CodeRow, ErrorNotice, Instant], list[Effect]]] = {
+            "prove": self._prove,
+            "starve": self._starve,
+            "resubscribe": self._resubscribe,
+            "new_id": self._new_id,
+            "slow_down": self._slow_down,
+            "retry": self._retry,
+            # The connection's own trouble told for one request: it is asked again, at the latest on the next one.
+            "reconnect": self._retry,
+            "fail": self._fail,
+        }
+
+    def handle(self, event: ErrorNotice, now: Instant) -> list[Effect]:
+        """Does what the code's row says. Codes for requests that are over are counted."""
+        line = self._book.by_req.get(event.req_id)
+        if line is None:
+            self.late += 1
+            return []
+        row = lookup(event.code, event.req_id)
+        if row.effect == "note":
+            return []
+        effects: list[Effect] = [_announce(line, row, event, now)]
+        if line.candidate is not None and event.req_id == line.candidate.req_id:
+            return effects + self._candidate(line, row, event, now)
+        doing = self._doings.get(row.effect)
+        return effects + doing(line, row, event, now) if doing is not None else effects
+
+    def refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
+        """Pacing had no room for the request."""
+        line = self._book.by_req.get(message.req_id)
+        if line is None:
+            return []
+        rejection = Rejection("busy", message.reason, None, True, message.retry_after_s)
+        if line.candidate is not None and message.req_id == line.candidate.req_id:
+            return self._revert(line, rejection, now)
+        return self._give_up(line, rejection, "busy", now)
+
+    def unproven(self, line: Line, now: Instant) -> list[Effect]:
+        """No data came in time after a warning."""
+        doubt = line.doubt or Rejection("internal", "no data came in time")
+        return self._holdings.fail(line, doubt, now)
+
+    # ---- by effect
+
+    def _prove(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        if not line.live:
+            line.doubt = rejection_of(row, event)
+            self._book.set_timer(line, "prove", now.s + self._config.prove_s)
+        return []
+
+    def _starve(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        line.lose("competing_session", event.received_ns)
+        return self._book.starve(line, row.rejection or "silent", now, again_s=self._config.probe_s)
+
+    def _resubscribe(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        line.lose("bust", event.received_ns)
+        return self._book.ask_again(line, now, ended=True)
+
+    def _new_id(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        if line.asks >= self._config.max_asks:
+            return self._fail(line, row, event, now)
+        line.lose("restart", event.received_ns)
+        return self._book.ask_again(line, now, ended=True)
+
+    def _slow_down(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        return [Tell("pacing", RateExceeded(event.code)), *self._new_id(line, row, event, now)]
+
+    def _retry(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        line.lose("disconnect", event.received_ns)
+        effects = self._book.unask(line, ended=True)
+        again_s = row.retry_after_s or _AGAIN_DEFAULT_S
+        return effects + self._book.starve(line, row.rejection or "retry", now, again_s=again_s)
+
+    def _fail(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        rejection = rejection_of(row, event)
+        effects: list[Effect] = []
+        if row.kind == "invalid_contract":
+            effects.append(Tell("contracts", ForgetContract(line.con_id, line.contract.exchange)))
+        line.lose("disconnect", event.received_ns)
+        return effects + self._give_up(line, rejection, rejection.code, now)
+
+    def _give_up(self, line: Line, rejection: Rejection, reason: str, now: Instant) -> list[Effect]:
+        """Ends the line; one that was up before and may come back is kept and asked for again."""
+        if not (line.proven and rejection.retryable):
+            return self._holdings.fail(line, rejection, now)
+        effects = self._book.unask(line, ended=True)
+        again_s = rejection.retry_after_s or _AGAIN_DEFAULT_S
+        return effects + self._book.starve(line, reason, now, again_s=again_s)
+
+    # ---- a second request with more generic ticks
+
+    def _candidate(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        if not (row.ends_request or row.effect == "slow_down"):
+            return []
+        return self._revert(line, rejection_of(row, event), now)
+
+    def _revert(self, line: Line, rejection: Rejection, now: Instant) -> list[Effect]:
+        """Who asked for the additional ticks is refused; the others keep what they had."""
+        candidate = line.candidate
+        assert candidate is not None
+        effects = self._book.drop_candidate(line, ended=True)
+        writes: list[HolderWrite] = []
+        for client, ticks in candidate.before.items():
+            effects += self._waits.failed(line.streams, rejection, client=client)
+            if ticks is not None:
+                writes += self._holdings.change_ticks(line, client, ticks)
+                continue
+            for channel in [channel for channel in line.channels.values() if client in channel.holders]:
+                writes.append(holder_delete(channel.stream, client))
+                effects += self._holdings.leave(channel, client, "failed", now)
+        if writes:
+            effects.append(WriteHolders(tuple(writes)))
+        if line.channels and line.req_id is None:
+            effects += self._book.ask(line, now)
+        return effects
+
+
+def _announce(line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> Announce:
+    subject = line.streams[0].name
+    text = f"{line.key[0]}: {ib_text(row, event)}"
+    return Announce(System(0, 0, now.ns, "subscription", row.kind, subject, text, event.code, event.conn))

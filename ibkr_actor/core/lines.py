@@ -1,0 +1,299 @@
+"""Owns one line to IB and the streams it feeds: what was asked, what holds it, and how each event becomes records.
+
+Decides no request: asking, giving back and refusals are `core.line_book`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ibkr_actor.core import events, translate
+from ibkr_actor.core.holders import Holder
+from ibkr_actor.core.kinds import KindRow, what_to_show
+from ibkr_actor.core.quote import TopOfBook
+from ibkr_actor.core.tick_types import QUOTE_PRICES, QUOTE_SIZES, TickType
+from ibkr_actor.schema.commands import Rejection
+from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.keys import Stream
+from ibkr_actor.schema.records import FEED_DELAYED, FLAG_SNAPSHOT, DataRecord, End, Gap
+
+Item = tuple[Stream, DataRecord]
+LineKey = tuple[str, str]
+_FIRST_DELAYED: Final = int(TickType.DELAYED_BID)
+
+
+class PendingGap(Struct, frozen=True):
+    """A loss that the next record of a stream is to be preceded by."""
+
+    cause: str
+    from_ns: int
+
+
+class Channel:
+    """One stream that a line feeds: a kind of an instrument, and who holds it."""
+
+    __slots__ = ("gap", "holders", "line", "published", "row", "stream")
+
+    def __init__(self, stream: Stream, row: KindRow, line: Line) -> None:
+        self.stream = stream
+        self.row = row
+        self.line = line
+        # client -> holder; the channel is closed when the last one leaves.
+        self.holders: dict[str, Holder] = {}
+        # Set when something is lost, cleared by the first record after it.
+        self.gap: PendingGap | None = None
+        # Whether a reader may have seen data of it: before that nothing can be missing.
+        self.published = False
+
+    def lose(self, cause: str, from_ns: int) -> None:
+        """Something is lost from now on; an earlier loss that is still open covers it."""
+        if self.published and self.gap is None:
+            self.gap = PendingGap(cause, from_ns)
+
+    def end(self, reason: str, at_ns: int) -> Item:
+        """The record that closes the stream."""
+        line = self.line
+        return self.stream, End(0, 0, line.con_id, at_ns, None, line.feed, line.flags, reason)
+
+
+class Candidate(Struct):
+    """A second request for a line, with more generic ticks; it takes over with its first data.
+
+    `before` holds, for each client whose wish it carries, its generic ticks until then, None for a new holder.
+    """
+
+    req_id: int
+    generic_ticks: frozenset[int]
+    before: dict[str, frozenset[int] | None]
+
+
+class Line:
+    """One request to IB. It exists as long as one of its channels is held, over any number of connections."""
+
+    __slots__ = (
+        "asks", "candidate", "channels", "con_id", "contract", "doubt", "feed", "feed_at_start", "flags",
+        "generic_ticks", "ignored", "key", "live", "main", "opened_by", "proven", "quote", "reason", "req_id", "row",
+        "sent", "since_ns", "slotted", "state", "tick", "top", "unheld", "watched", "what_to_show",
+    )  # fmt: skip
+
+    def __init__(self, key: LineKey, row: KindRow, contract: Contract, *, opened_by: str, feed: int) -> None:
+        self.key = key
+        self.row = row
+        self.contract = contract
+        self.con_id = contract.con_id
+        self.what_to_show = what_to_show(row, contract.sec_type)
+        self.opened_by = opened_by
+        # kind -> channel, and the same by attribute, since the hot path has no time to look them up.
+        self.channels: dict[str, Channel] = {}
+        self.quote: Channel | None = None
+        self.tick: Channel | None = None
+        self.main: Channel | None = None
+        self.top = TopOfBook()
+        # The market data type as IB told it; only level 1 comes in others than live.
+        self.feed_at_start = feed if row.line_type == "level1" else 1
+        self.feed = self.feed_at_start
+        self.flags = 0
+        # The present request: None while nothing is asked. `sent` once pacing let it go.
+        self.req_id: int | None = None
+        self.sent = False
+        self.generic_ticks: frozenset[int] = frozenset()
+        self.candidate: Candidate | None = None
+        # Requests in a row without data; bounds those that are repeated at once.
+        self.asks = 0
+        # Whether data came since the last request or loss; whether it ever did, in this process or before a restart.
+        self.live = False
+        self.proven = False
+        # Why IB may refuse it after all, if no data comes in time; cleared by data.
+        self.doubt: Rejection | None = None
+        # Whether the next data changes more than its streams.
+        self.watched = True
+        # Whether it counts against the budget; False only when restored beyond it.
+        self.slotted = False
+        # What was last said of it in `SetState`: pending, live or starved, and why; empty before the first time.
+        self.state = ""
+        self.reason = ""
+        self.since_ns = 0
+        # Data that nobody holds a channel for, and events that this version publishes nothing of.
+        self.unheld = 0
+        self.ignored = 0
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The streams it feeds."""
+        return [channel.stream for channel in self.channels.values()]
+
+    def add_channel(self, row: KindRow) -> Channel:
+        """Feeds one more stream."""
+        channel = Channel(Stream(row.kind, self.key[0]), row, self)
+        self.channels[row.kind] = channel
+        self._index()
+        return channel
+
+    def remove_channel(self, kind: str) -> None:
+        """Feeds one stream less."""
+        del self.channels[kind]
+        self._index()
+
+    def _index(self) -> None:
+        self.quote = self.channels.get("quote")
+        self.tick = self.channels.get("tick")
+        self.main = self.channels.get(self.row.kind) if self.row.line_type != "level1" else None
+
+    def wanted_ticks(self) -> frozenset[int]:
+        """The generic ticks of all holders together."""
+        return frozenset(
+            tick
+            for channel in self.channels.values()
+            for holder in channel.holders.values()
+            for tick in holder.generic_ticks
+        )
+
+    def renew(self) -> None:
+        """Forgets what the last request told: a new one starts with what IB sends now."""
+        self.top = TopOfBook()
+        self.feed = self.feed_at_start
+        self.live, self.sent, self.watched = False, False, True
+
+    def lose(self, cause: str, from_ns: int) -> None:
+        """Data may be missing from now on in every stream it feeds."""
+        for channel in self.channels.values():
+            channel.lose(cause, from_ns)
+        self.live, self.watched = False, True
+
+    def as_snapshot(self) -> None:
+        """One answer and an end, instead of a stream."""
+        self.flags |= FLAG_SNAPSHOT
+
+
+# ---- the hot path: one function per event type, appending to `items`
+
+
+def _append(items: list[Item], line: Line, channel: Channel, record: DataRecord) -> None:
+    gap = channel.gap
+    if gap is not None:
+        channel.gap = None
+        at_ns = record.received_ns
+        items.append(
+            (channel.stream, Gap(0, 0, line.con_id, at_ns, None, line.feed, line.flags, gap.cause, gap.from_ns, at_ns))
+        )
+    items.append((channel.stream, record))
+
+
+def _tick_price(line: Line, event: events.TickPrice, items: list[Item]) -> None:
+    tick_type = event.tick_type
+    if tick_type not in QUOTE_PRICES:
+        channel = line.tick
+        if channel is None:
+            line.unheld += 1
+        else:
+            _append(items, line, channel, translate.tick_price(event, line.con_id, line.feed, line.flags))
+        return
+    if tick_type >= _FIRST_DELAYED and line.feed < FEED_DELAYED:
+        line.feed = FEED_DELAYED
+    top = line.top
+    top.merge_price(event)
+    channel = line.quote
+    if channel is None:
+        line.unheld += 1
+        return
+    record = translate.quote(top, event.received_ns, tick_type, line.con_id, line.feed, line.flags)
+    if channel.gap is None:
+        items.append((channel.stream, record))
+    else:
+        _append(items, line, channel, record)
+
+
+def _tick_size(line: Line, event: events.TickSize, items: list[Item]) -> None:
+    tick_type = event.tick_type
+    if tick_type not in QUOTE_SIZES:
+        channel = line.tick
+        if channel is None:
+            line.unheld += 1
+        else:
+            _append(items, line, channel, translate.tick_size(event, line.con_id, line.feed, line.flags))
+        return
+    if tick_type >= _FIRST_DELAYED and line.feed < FEED_DELAYED:
+        line.feed = FEED_DELAYED
+    top = line.top
+    top.merge_size(event)
+    channel = line.quote
+    if channel is None:
+        line.unheld += 1
+        return
+    record = translate.quote(top, event.received_ns, tick_type, line.con_id, line.feed, line.flags)
+    if channel.gap is None:
+        items.append((channel.stream, record))
+    else:
+        _append(items, line, channel, record)
+
+
+def _tick_value(line: Line, event: events.TickGeneric | events.TickString, items: list[Item]) -> None:
+    channel = line.tick
+    if channel is None:
+        line.unheld += 1
+    else:
+        _append(items, line, channel, translate.tick_value(event, line.con_id, line.feed, line.flags))
+
+
+def _trade(line: Line, event: events.TickByTickLast, items: list[Item]) -> None:
+    if line.main is not None:
+        _append(items, line, line.main, translate.trade(event, line.con_id, line.feed, line.flags))
+
+
+def _bid_ask(line: Line, event: events.TickByTickBidAsk, items: list[Item]) -> None:
+    if line.main is not None:
+        _append(items, line, line.main, translate.bid_ask(event, line.con_id, line.feed, line.flags))
+
+
+def _midpoint(line: Line, event: events.TickByTickMidPoint, items: list[Item]) -> None:
+    if line.main is not None:
+        _append(items, line, line.main, translate.midpoint(event, line.con_id, line.feed, line.flags))
+
+
+def _bar(line: Line, event: events.RealTimeBar, items: list[Item]) -> None:
+    if line.main is not None:
+        record = translate.bar(event, line.con_id, line.feed, line.flags, line.what_to_show)
+        _append(items, line, line.main, record)
+
+
+def _market_data_type(line: Line, event: events.MarketDataType, items: list[Item]) -> None:
+    line.feed = event.feed
+
+
+def _ignore(line: Line, event: events.MarketDataEvent, items: list[Item]) -> None:
+    line.ignored += 1
+
+
+# Data that shows a line to be alive, against what merely accompanies it.
+DATA: Final[frozenset[type[events.MarketDataEvent]]] = frozenset(
+    {
+        events.TickPrice,
+        events.TickSize,
+        events.TickGeneric,
+        events.TickString,
+        events.TickOptionComputation,
+        events.TickByTickLast,
+        events.TickByTickBidAsk,
+        events.TickByTickMidPoint,
+        events.RealTimeBar,
+    }
+)
+PUBLISH: Final[dict[type[events.MarketDataEvent], Callable[[Line, Any, list[Item]], None]]] = {
+    events.TickPrice: _tick_price,
+    events.TickSize: _tick_size,
+    events.TickGeneric: _tick_value,
+    events.TickString: _tick_value,
+    events.TickByTickLast: _trade,
+    events.TickByTickBidAsk: _bid_ask,
+    events.TickByTickMidPoint: _midpoint,
+    events.RealTimeBar: _bar,
+    events.MarketDataType: _market_data_type,
+    events.TickOptionComputation: _ignore,
+    events.HistoricalBarUpdate: _ignore,
+    events.DepthUpdate: _ignore,
+    events.TickReqParams: _ignore,
+    events.TickSnapshotEnd: _ignore,
+}

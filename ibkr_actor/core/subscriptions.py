@@ -1,0 +1,327 @@
+"""Owns the desired subscriptions and what becomes of them: commands in, requests out, market data through.
+
+Resolves no contract and times no request: contracts come resolved, and requests leave through pacing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from ibkr_actor.core.config import SubscriptionsConfig
+from ibkr_actor.core.effects import Announce, Answer, CommandRef, Effect, Instant, Publish, Tell
+from ibkr_actor.core.events import ErrorNotice, MarketDataEvent, TickSnapshotEnd
+from ibkr_actor.core.holders import holder_delete, read_holder
+from ibkr_actor.core.holdings import Holdings
+from ibkr_actor.core.kinds import ROWS, known_kinds
+from ibkr_actor.core.line_book import LineBook
+from ibkr_actor.core.line_errors import LineErrors
+from ibkr_actor.core.lines import DATA, PUBLISH, Item, Line
+from ibkr_actor.core.messages import (
+    CommandsReadable,
+    DataLost,
+    MarketData,
+    RequestRefused,
+    RequestSent,
+    ResolvedCommand,
+    RestoreHolders,
+    SessionDown,
+    SessionUp,
+    Start,
+    StatusQuery,
+    Stop,
+    UpstreamDown,
+    UpstreamUp,
+    WakeUp,
+)
+from ibkr_actor.core.replies import rejected
+from ibkr_actor.core.subscribing import Subscribing
+from ibkr_actor.core.waits import Waits
+from ibkr_actor.schema.commands import AnyCommand, List, Rejection, Renew, Reply, Subscribe, Unsubscribe
+from ibkr_actor.schema.keys import Stream
+from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
+
+
+class SubscriptionsCore:
+    """Holder sets with leases on one side, lines to IB on the other."""
+
+    def __init__(self, config: SubscriptionsConfig) -> None:
+        self._config = config
+        self._book = LineBook(config)
+        self._waits = Waits(config.keys)
+        self._holdings = Holdings(config, self._book, self._waits)
+        self._errors = LineErrors(config, self._book, self._holdings, self._waits)
+        self._subscribing = Subscribing(config, self._book, self._holdings, self._waits)
+        # Events of requests that are over, and of requests never made here.
+        self._late = 0
+        self._foreign = 0
+        self._handlers: dict[type[Struct], Callable[..., list[Effect]]] = {
+            MarketData: self._market_data,
+            ErrorNotice: self._errors.handle,
+            RequestSent: self._request_sent,
+            RequestRefused: self._errors.refused,
+            ResolvedCommand: self._command,
+            StatusQuery: self._status_query,
+            SessionUp: self._session_up,
+            SessionDown: self._session_down,
+            DataLost: self._data_lost,
+            UpstreamDown: self._upstream_down,
+            UpstreamUp: self._upstream_up,
+            RestoreHolders: self._restore,
+            CommandsReadable: self._commands_readable,
+            WakeUp: self._wake_up,
+            Start: self._nothing,
+            Stop: self._stop,
+        }
+
+    def handle(self, message: Struct, now: Instant) -> list[Effect]:
+        """Decides what a command, an event or the time changes."""
+        return self._handlers[type(message)](message, now)
+
+    def next_wakeup_s(self) -> float | None:
+        """When the next lease runs out or a line is looked at again."""
+        lease_s, timer_s = self._holdings.leases.next_s(), self._book.timers.next_s()
+        if lease_s is None or timer_s is None:
+            return timer_s if lease_s is None else lease_s
+        return min(lease_s, timer_s)
+
+    # ---- market data
+
+    def _market_data(self, message: MarketData, now: Instant) -> list[Effect]:
+        """Every event of a burst becomes its records, in order and in one effect."""
+        items: list[Item] = []
+        effects: list[Effect] = []
+        by_req, publish = self._book.by_req, PUBLISH
+        for event in message.events:
+            line = by_req.get(event.req_id)
+            if line is None:
+                self._stray(event)
+                continue
+            if line.watched:
+                effects += self._watch(line, event, now)
+            publish[type(event)](line, event, items)
+        return [Publish(items), *effects] if items else effects
+
+    def _watch(self, line: Line, event: MarketDataEvent, now: Instant) -> list[Effect]:
+        """The first data after a request or a loss, and the end of a snapshot."""
+        if type(event) not in DATA:
+            if type(event) is TickSnapshotEnd and line.flags & FLAG_SNAPSHOT:
+                return self._holdings.complete(line, now)
+            return []
+        effects: list[Effect] = []
+        if line.candidate is not None and event.req_id == line.candidate.req_id:
+            effects += self._book.promote(line)
+        if not line.live:
+            effects += self._alive(line, now)
+        line.watched = line.candidate is not None or bool(line.flags & FLAG_SNAPSHOT)
+        return effects
+
+    def _alive(self, line: Line, now: Instant) -> list[Effect]:
+        line.live = line.proven = True
+        line.asks = 0
+        line.doubt = None
+        self._book.clear_timers(line)
+        for channel in line.channels.values():
+            channel.published = True
+        return self._book.set_state(line, "live", "", now) + self._waits.came(line.streams)
+
+    def _stray(self, event: MarketDataEvent) -> None:
+        if self._book.req_ids.was_ours(event.req_id):
+            self._late += 1
+        else:
+            self._foreign += 1
+
+    # ---- the connection
+
+    def _session_up(self, message: SessionUp, now: Instant) -> list[Effect]:
+        self._book.conn = message.conn
+        return [effect for line in self._book.lines.values() for effect in self._book.ask(line, now)]
+
+    def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:
+        return self._book.session_over(message.at_ns, now)
+
+    def _data_lost(self, message: DataLost, now: Instant) -> list[Effect]:
+        return self._book.data_lost(message.at_ns, now)
+
+    def _upstream_down(self, message: UpstreamDown, now: Instant) -> list[Effect]:
+        effects: list[Effect] = []
+        for line in self._book.lines.values():
+            if line.live:
+                line.lose("disconnect", message.at_ns)
+                effects += self._book.set_state(line, "starved", "upstream", now)
+        return effects
+
+    def _upstream_up(self, message: UpstreamUp, now: Instant) -> list[Effect]:
+        """IB kept what was asked: the next data says that a line is alive, and how much is missing."""
+        effects: list[Effect] = []
+        for line in self._book.lines.values():
+            if (line.state, line.reason) == ("starved", "upstream"):
+                effects += self._book.set_state(line, "pending", "upstream_restored", now)
+        return effects
+
+    def _request_sent(self, message: RequestSent, now: Instant) -> list[Effect]:
+        line = self._book.by_req.get(message.req_id)
+        if line is not None and message.req_id == line.req_id:
+            line.sent = True
+        return []
+
+    def _stop(self, message: Stop, now: Instant) -> list[Effect]:
+        """Gives the lines back but keeps the holders: the next start restores them."""
+        effects: list[Effect] = []
+        for line in self._book.lines.values():
+            effects += self._book.unask(line, ended=False)
+            effects += self._book.set_state(line, "starved", "stopped", now)
+        self._book.conn = None
+        return effects
+
+    # ---- commands
+
+    def _command(self, message: ResolvedCommand, now: Instant) -> list[Effect]:
+        ref, command = message.ref, message.command
+        match command:
+            case Subscribe():
+                assert message.contract is not None
+                return self._subscribing.subscribe(ref, command, message.contract, now)
+            case Unsubscribe():
+                instrument = message.contract.instrument if message.contract is not None else None
+                return self._unsubscribe(ref, command, instrument, now)
+            case Renew():
+                return self._renew(ref, now)
+            case List():
+                result = self._listed(command.of_client, now)
+                return [Answer(ref, Reply(ref.id, ref.op, "result", result={"subscriptions": result}))]
+            case _:
+                return [_unserved(ref, command)]
+
+    def _unsubscribe(self, ref: CommandRef, command: Unsubscribe, instrument: str | None, now: Instant) -> list[Effect]:
+        try:
+            kinds = command.kinds and known_kinds(command.kinds, use_rth=self._config.use_rth)
+        except ValueError as error:
+            return [rejected(ref, Rejection("validation_error", str(error)))]
+        gone = [
+            channel
+            for stream, channel in self._holdings.of(ref.client).items()
+            if (instrument is None or stream.instrument == instrument) and (not kinds or stream.kind in kinds)
+        ]
+        effects: list[Effect] = []
+        for channel in gone:
+            effects += self._holdings.leave(channel, ref.client, "no_holders", now)
+        streams = [channel.stream for channel in gone]
+        note = None if gone else "nothing of it was held"
+        reply = Reply(ref.id, ref.op, "accepted", self._holdings.names(streams), note=note)
+        return [Answer(ref, reply, tuple(holder_delete(stream, ref.client) for stream in streams)), *effects]
+
+    def _renew(self, ref: CommandRef, now: Instant) -> list[Effect]:
+        streams = self._holdings.renew(ref.client, now)
+        note = f"{len(streams)} leases renewed" if streams else "nothing is held"
+        return [Answer(ref, Reply(ref.id, ref.op, "accepted", self._holdings.names(streams), note=note))]
+
+    def _commands_readable(self, message: CommandsReadable, now: Instant) -> list[Effect]:
+        self._holdings.renew_all(now)
+        return []
+
+    # ---- restart
+
+    def _restore(self, message: RestoreHolders, now: Instant) -> list[Effect]:
+        """Takes up what was held before the process started, each with a full lease, in the old order."""
+        stored = []
+        unreadable: list[str] = []
+        for write in message.holders:
+            try:
+                stream, holder, contract = read_holder(write)
+                row = ROWS[stream.kind]
+            except (ValueError, KeyError, msgspec.MsgspecError):
+                unreadable.append(write.field)
+                continue
+            stored.append((stream, row, holder, contract))
+        effects: list[Effect] = []
+        for stream, row, holder, contract in sorted(stored, key=lambda found: found[2].since_ns):
+            channel = self._subscribing.channel(stream.instrument, row, contract, opened_by=holder.client)
+            channel.line.proven = True
+            self._holdings.add(channel, holder, now)
+        for line in self._book.lines.values():
+            effects += self._book.ask(line, now)
+        if unreadable:
+            text = f"{len(unreadable)} fields of the subscriptions hash cannot be read, such as {unreadable[0]!r}."
+            effects.append(Announce(System(0, 0, now.ns, "command", "holders_unreadable", "subscriptions", text)))
+        return effects
+
+    # ---- time
+
+    def _wake_up(self, message: WakeUp, now: Instant) -> list[Effect]:
+        effects = self._holdings.expire(now)
+        for key, timer in self._book.timers.due(now.s):
+            line = self._book.lines.get(key)
+            if line is None:
+                continue
+            if timer == "prove":
+                effects += self._errors.unproven(line, now)
+            else:
+                effects += self._book.ask_again(line, now, ended=False)
+        return effects
+
+    def _nothing(self, message: Struct, now: Instant) -> list[Effect]:
+        return []
+
+    # ---- what is told
+
+    def _listed(self, client: str, now: Instant) -> list[dict[str, object]]:
+        """All streams with their holders, or those that one client holds."""
+        rows: list[dict[str, object]] = []
+        for line in self._book.lines.values():
+            for channel in line.channels.values():
+                if client and client not in channel.holders:
+                    continue
+                rows.append(
+                    {
+                        "instrument": line.key[0],
+                        "kind": channel.stream.kind,
+                        "stream": self._config.keys.stream(channel.stream.kind, channel.stream.instrument),
+                        "con_id": line.con_id,
+                        "state": line.state,
+                        "reason": line.reason,
+                        "since_ns": str(line.since_ns),
+                        "feed": line.feed,
+                        "generic_ticks": sorted(line.generic_ticks),
+                        "holders": [
+                            {
+                                "client": holder.client,
+                                "lease_s": holder.lease_s,
+                                "left_s": self._left_s(channel.stream, name, now),
+                            }
+                            for name, holder in channel.holders.items()
+                        ],
+                    }
+                )
+        return rows
+
+    def _left_s(self, stream: Stream, client: str, now: Instant) -> float | None:
+        at_s = self._holdings.leases.at((stream, client))
+        return None if at_s is None else round(max(0.0, at_s - now.s), 1)
+
+    def _status_query(self, message: StatusQuery, now: Instant) -> list[Effect]:
+        return [Tell("pacing", StatusQuery(message.ref, {**message.parts, "subscriptions": self.status()}))]
+
+    def status(self) -> dict[str, object]:
+        """This core's part of the status."""
+        lines = self._book.lines.values()
+        states = Counter(f"{line.state}:{line.reason}" if line.reason else line.state for line in lines)
+        return {
+            "streams": sum(len(line.channels) for line in lines),
+            "holders": self._holdings.count,
+            "states": dict(sorted(states.items())),
+            "lines": {"taken": self._book.taken("level1"), "of": self._book.slots("level1")},
+            "tick_by_tick": {"taken": self._book.taken("tick_by_tick"), "of": self._book.slots("tick_by_tick")},
+            "commands_waiting": self._waits.count,
+            "late_events": self._late + self._errors.late,
+            "foreign_events": self._foreign,
+            "unheld_events": self._book.unheld_gone + sum(line.unheld for line in lines),
+            "ignored_events": self._book.ignored_gone + sum(line.ignored for line in lines),
+        }
+
+
+def _unserved(ref: CommandRef, command: AnyCommand) -> Effect:
+    return rejected(ref, Rejection("unsupported", f"{type(command).__name__} is not served here"))
