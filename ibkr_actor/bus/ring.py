@@ -233,7 +233,7 @@ class Ring:
             self._evict()
         if len(self) <= config.records_max and self.bytes <= config.bytes_max:
             return
-        records = config.records_max - max(1, int(config.records_max * config.headroom))
+        records = config.records_max - int(config.records_max * config.headroom)
         size = config.bytes_max - int(config.bytes_max * config.headroom)
         self._conflate()
         if len(self) > records or self.bytes > size:
