@@ -125,7 +125,9 @@ class Blast:
 def blast_tick(instrument: Instrument, kind: str, number: int, req_id: int, view: str = "AllLast") -> m.Message:
     """Tick `number` (1, 2, 3, ...) of an instrument: its size is the number, its price follows from it."""
     tick = float(instrument.min_tick)
-    price = round(instrument.start_price + (number % 100) * tick, instrument.decimals)
+    # Quotes come in pairs, bid then ask two ticks above, so that no two neighbours cross.
+    pair, is_ask = divmod(number - 1, 2)
+    price = round(instrument.start_price + (pair % 100 + 2 * is_ask) * tick, instrument.decimals)
     if kind == "size":
         return m.TickSize(tick_type=0, size=number, req_id=req_id)
     if kind == "trade":
@@ -133,4 +135,4 @@ def blast_tick(instrument: Instrument, kind: str, number: int, req_id: int, view
         return m.TickByTickLast(
             tick_type=tick_type, time=1_700_000_000, price=price, size=number, exchange="SIM", req_id=req_id
         )
-    return m.TickPrice(tick_type=1 if number % 2 else 2, price=price, size=number, attrib_mask=0, req_id=req_id)
+    return m.TickPrice(tick_type=1 + is_ask, price=price, size=number, attrib_mask=0, req_id=req_id)

@@ -64,8 +64,8 @@ class Simulator:
         await self._tasks.__aenter__()
         try:
             await self._listener.open(self._tasks)
-        except BaseException as error:
-            await self._tasks.__aexit__(type(error), error, error.__traceback__)
+        except OSError:
+            await self._tasks.__aexit__(None, None, None)
             raise
         if self.settings.clock_speed > 0:
             self._tasks.start_soon(self._pump)
@@ -78,6 +78,9 @@ class Simulator:
         self.world.gate.open()
         self._tasks.cancel_scope.cancel()
         try:
+            # What the body raises is the body's own and must not come out wrapped in a group.
+            if isinstance(error, Exception):
+                return await self._tasks.__aexit__(None, None, None)
             return await self._tasks.__aexit__(kind, error, trace)
         finally:
             self.world.journal.close()
@@ -91,6 +94,11 @@ class Simulator:
     def peak_message_rate(self) -> int:
         """The most messages any one client sent within a second."""
         return self.world.peak_message_rate
+
+    @property
+    def slow_clients_closed(self) -> int:
+        """Clients hung up on because they did not read."""
+        return self.world.slow_clients_closed
 
     @property
     def blast_report(self) -> BlastReport | None:

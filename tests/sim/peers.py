@@ -26,7 +26,7 @@ FIXED_START_S = 1_700_000_000.0
 Call = tuple[Any, ...]
 
 
-class Recorder(EWrapper):  # type: ignore[misc]  # ibapi is untyped
+class Recorder(EWrapper):
     """Keeps every classic callback as (name, *arguments); a condition tells waiters of each."""
 
     def __init__(self) -> None:
@@ -42,6 +42,10 @@ class Recorder(EWrapper):  # type: ignore[misc]  # ibapi is untyped
     def named(self, name: str) -> list[Call]:
         """The calls of one callback, without the name."""
         return [call[1:] for call in list(self.calls) if call[0] == name]
+
+    def wait_for_call(self, name: str) -> None:
+        """Wait until a callback has come at least once."""
+        self.wait_for(lambda: bool(self.named(name)))
 
     def wait_for(self, found: Callable[[], bool], timeout_s: float = 10.0) -> None:
         with self.arrived:
@@ -100,7 +104,7 @@ def forex(base: str, quote: str) -> Contract:
     return contract
 
 
-class Requests(EClient):  # type: ignore[misc]  # ibapi is untyped
+class Requests(EClient):
     """The official request methods of one server version; the frames they send pile up in `sent`."""
 
     def __init__(self, server_version: int) -> None:
@@ -202,7 +206,7 @@ async def connected(sim: Simulator, *, client_id: int = 1, options: str = "") ->
         yield peer
 
 
-class OfficialClient(Recorder, EClient):  # type: ignore[misc]  # ibapi is untyped
+class OfficialClient(Recorder, EClient):
     """The official client as a program uses it: callbacks and requests in one object, run() on a thread."""
 
     def __init__(self) -> None:
@@ -211,13 +215,14 @@ class OfficialClient(Recorder, EClient):  # type: ignore[misc]  # ibapi is untyp
 
 
 @contextmanager
-def official_client(port: int, client_id: int = 1) -> Iterator[OfficialClient]:
+def official_client(port: int, client_id: int = 1, welcome: str = "nextValidId") -> Iterator[OfficialClient]:
+    """A running official client, once the callback `welcome` came."""
     client = OfficialClient()
     client.connect("127.0.0.1", port, client_id)
     thread = threading.Thread(target=client.run)
     thread.start()
     try:
-        client.wait_for(lambda: bool(client.named("nextValidId")))
+        client.wait_for(lambda: bool(client.named(welcome)))
         yield client
     finally:
         client.disconnect()

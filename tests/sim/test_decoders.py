@@ -72,7 +72,9 @@ CASES: list[tuple[m.Message, list[Call]]] = [
     (m.MarketDataType(req_id=7, market_data_type=3), [("marketDataType", 7, 3)]),
     (m.TickSnapshotEnd(req_id=7), [("tickSnapshotEnd", 7)]),
     (
-        m.TickNews(req_id=7, time=1700000000123, provider_code="BRFG", article_id="B$1", headline="up", extra_data="K:1"),
+        m.TickNews(
+            req_id=7, time=1700000000123, provider_code="BRFG", article_id="B$1", headline="up", extra_data="K:1"
+        ),
         [("tickNews", 7, 1700000000123, "BRFG", "B$1", "up", "K:1")],
     ),
     (
@@ -124,7 +126,8 @@ CASES: list[tuple[m.Message, list[Call]]] = [
     ),
     (
         m.RealTimeBar(
-            req_id=7, time=1700000000, open=1.0, high=2.5, low=0.5, close=1.5, volume=Decimal("1188"), wap="1.503603", count=9
+            req_id=7, time=1700000000, open=1.0, high=2.5, low=0.5, close=1.5, volume=Decimal("1188"), wap="1.503603",
+            count=9,
         ),
         [("realtimeBar", 7, 1700000000, 1.0, 2.5, 0.5, 1.5, Decimal(1188), Decimal("1.503603"), 9)],
     ),
@@ -244,9 +247,14 @@ def test_symbol_samples_arrive_with_every_field(version: int) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_protobuf_begins_where_the_gate_of_each_message_says(version: int) -> None:
-    gates = {m.ErrorMessage: 201, m.ContractDataEnd: 205, m.TickPrice: 206, m.RealTimeBar: 208}
+    gates: dict[type[m.Message], int] = {
+        m.ErrorMessage: 201,
+        m.ContractDataEnd: 205,
+        m.TickPrice: 206,
+        m.RealTimeBar: 208,
+    }
     gates |= {m.SecDefOptParameterEnd: 212, m.NextValidId: 213, m.ManagedAccounts: 213, m.CurrentTime: 213}
-    cases = {type(message): message for message, _ in CASES}
+    cases: dict[type[m.Message], m.Message] = {type(message): message for message, _ in CASES}
     cases[m.ErrorMessage] = m.ErrorMessage(req_id=1, code=1, text="")
     for kind, gate in gates.items():
         frame = Encoder(version).encode(cases[kind])
@@ -273,7 +281,8 @@ class _AsyncRecorder:
 def _decode_async(message: m.Message, version: int) -> list[Call]:
     recorder: Any = _AsyncRecorder()
     fields = Encoder(version).encode(message)[4:].decode().split("\0")[:-1]
-    AsyncDecoder(recorder, version).interpret(fields)
+    decoder: Any = AsyncDecoder(recorder, version)
+    decoder.interpret(fields)
     calls: list[Call] = recorder.calls
     return calls
 

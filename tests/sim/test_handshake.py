@@ -6,6 +6,7 @@ Must not test any request beyond startApi.
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import anyio
 import pytest
@@ -17,8 +18,8 @@ from tests.sim.peers import VERSIONS, connected, greet
 pytestmark = pytest.mark.anyio
 
 
-def _still(**changes: object) -> SimulatorSettings:
-    return SimulatorSettings(**{"clock_speed": 0.0, "start_time_s": 1_700_000_000.0, **changes})  # type: ignore[arg-type]  # a test's shorthand
+def _still(**changes: Any) -> SimulatorSettings:
+    return SimulatorSettings(**{"clock_speed": 0.0, "start_time_s": 1_700_000_000.0, **changes})
 
 
 @pytest.mark.parametrize("cap", VERSIONS)

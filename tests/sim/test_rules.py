@@ -5,6 +5,8 @@ Must not depend on real time; the clock stands and is moved.
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 from ibapi.order import Order
@@ -17,13 +19,17 @@ from tests.sim.peers import FIXED_START_S, VERSIONS, Peer, connected, stock
 pytestmark = pytest.mark.anyio
 
 
-def _still(**changes: object) -> SimulatorSettings:
-    values: dict[str, object] = {"clock_speed": 0.0, "start_time_s": FIXED_START_S, "ticks_per_s": 0.0}
-    return SimulatorSettings(**(values | changes))  # type: ignore[arg-type]  # a test's shorthand
+def _still(**changes: Any) -> SimulatorSettings:
+    values: dict[str, Any] = {"clock_speed": 0.0, "start_time_s": FIXED_START_S, "ticks_per_s": 0.0}
+    return SimulatorSettings(**(values | changes))
 
 
 async def _stream(peer: Peer, req_id: int, symbol: str) -> None:
     await peer.ask("reqMktData", req_id, stock(symbol), "", False, False, [])
+
+
+async def _errors(sim: Simulator, count: int) -> None:
+    await sim.wait_for(lambda: sim.errors_sent[100] == count)
 
 
 async def test_the_101st_line_is_refused_with_101_until_one_is_cancelled() -> None:
@@ -184,7 +190,7 @@ async def test_the_third_strike_ends_the_connection() -> None:
             await peer.ask("reqCurrentTime")
         for strike in (1, 2):
             await peer.ask("reqCurrentTime")
-            await peer.read_until(lambda it, count=strike: len(it.named("error")) == 8 + count)
+            await _errors(sim, strike)
         await peer.ask("reqCurrentTime")
         await peer.read_to_end()
         assert peer.errors() == [(-1, 100)] * 3

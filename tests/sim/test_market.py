@@ -1,0 +1,117 @@
+"""Owns the tests of the price process, the instruments, their hours, and of time.
+
+Must not open a socket.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ibkr_actor.sim.clock import Clock, Schedule
+from ibkr_actor.sim.instruments import Catalogue, ContractSpec, Instrument, default_catalogue, hours_text, split_key
+from ibkr_actor.sim.market import InstrumentMarket, Quote, Trade
+
+CATALOGUE = default_catalogue()
+
+
+@pytest.mark.parametrize("name", ["AAPL", "EUR.USD", "USD.JPY", "SPY", "700", "SIM000", "SIM001", "SIM003"])
+def test_prices_stay_on_the_tick_grid_and_quotes_never_cross(name: str) -> None:
+    market = InstrumentMarket(CATALOGUE.find(name), seed=1)
+    tick = float(market.instrument.min_tick)
+    for step in range(2000):
+        event = market.step(float(step))
+        if isinstance(event, Quote):
+            assert 0 < event.bid < event.ask
+            assert event.bid_size > 0
+            assert event.ask_size > 0
+            assert any((event.bid_moved, event.ask_moved, event.bid_resized, event.ask_resized))
+            assert abs(event.bid / tick - round(event.bid / tick)) < 1e-6
+        else:
+            assert market.low <= event.price <= market.high
+            assert event.price in (market.bid, market.ask)
+            assert event.size > 0
+
+
+def test_volume_grows_by_what_is_traded() -> None:
+    market = InstrumentMarket(CATALOGUE.find("AAPL"), seed=1)
+    volume = market.volume
+    for step in range(500):
+        event = market.step(float(step))
+        if isinstance(event, Trade):
+            volume += event.size
+            assert event.volume == volume
+    assert market.bars["TRADES"].count > 0
+
+
+def test_a_market_is_decided_by_its_seed_alone() -> None:
+    def events(seed: int) -> list[Quote | Trade]:
+        market = InstrumentMarket(CATALOGUE.find("AAPL"), seed)
+        return [market.step(float(step)) for step in range(200)]
+
+    assert events(1) == events(1)
+    assert events(1) != events(2)
+
+
+def test_contracts_match_by_what_is_given() -> None:
+    by_isin = CATALOGUE.match(ContractSpec(sec_id_type="ISIN", sec_id="US0378331005", sec_type="STK"))
+    assert [each.symbol for each in by_isin] == ["AAPL"]
+    assert CATALOGUE.match(ContractSpec(con_id=265598, exchange="NASDAQ"))
+    assert not CATALOGUE.match(ContractSpec(con_id=265598, exchange="LSE"))
+    assert not CATALOGUE.match(ContractSpec(con_id=1))
+    assert not CATALOGUE.match(ContractSpec(sec_type="STK", currency="USD"))
+    assert not CATALOGUE.match(ContractSpec(symbol="AAPL", sec_type="OPT", right="C"))
+    assert len(CATALOGUE.match(ContractSpec(symbol="RY", sec_type="STK"))) == 2
+    pair = CATALOGUE.match(ContractSpec(local_symbol="EUR.USD", sec_type="CASH", exchange="IDEALPRO"))
+    assert [each.con_id for each in pair] == [12087792]
+
+
+def test_con_ids_and_keys_are_unique() -> None:
+    everything = CATALOGUE.all()
+    assert len({each.con_id for each in everything}) == len(everything)
+    assert len({each.key for each in everything}) == len(everything)
+    with pytest.raises(ValueError, match="265598"):
+        Catalogue(everything).add(
+            Instrument(con_id=265598, symbol="X", sec_type="STK", exchange="SMART", currency="USD")
+        )
+
+
+def test_a_key_has_four_parts_and_the_symbol_may_hold_points() -> None:
+    assert split_key("BRK.B.STK.SMART.USD") == ("BRK.B", "STK", "SMART", "USD")
+    with pytest.raises(ValueError, match="AAPL"):
+        split_key("AAPL")
+
+
+def test_hours_are_local_days_with_weekends_closed() -> None:
+    friday_evening = 1_700_269_200.0  # 2023-11-18 01:00 UTC, still Friday in New York
+    apple, euro = CATALOGUE.find("AAPL"), CATALOGUE.find("EUR.USD")
+    assert hours_text(apple, "0930-1600", friday_evening, days=4) == (
+        "20231117:0930-20231117:1600;20231118:CLOSED;20231119:CLOSED;20231120:0930-20231120:1600"
+    )
+    assert hours_text(euro, "1715-1700", friday_evening, days=2) == "20231116:1715-20231117:1700;20231118:CLOSED"
+
+
+def test_a_schedule_runs_what_is_due_in_order_and_skips_what_was_cancelled() -> None:
+    ran: list[str] = []
+    earlier: list[None] = []
+    schedule = Schedule(lambda: earlier.append(None))
+    schedule.at(2.0, lambda _: ran.append("two"))
+    schedule.at(1.0, lambda _: ran.append("one"))
+    schedule.at(1.0, lambda _: ran.append("one again"))
+    schedule.at(1.5, lambda _: ran.append("never")).cancel()
+    assert len(earlier) == 2
+    assert schedule.run_due(1.9, at_most=1) is True
+    assert schedule.run_due(1.9, at_most=9) is False
+    assert (ran, schedule.next_s()) == (["one", "one again"], 2.0)
+    assert schedule.run_due(2.0, at_most=9) is False
+    assert (ran[-1], schedule.next_s()) == ("two", None)
+
+
+def test_a_standing_clock_moves_only_forward_and_only_by_hand() -> None:
+    clock = Clock(speed=0.0, start_s=100.0)
+    clock.set(105.0)
+    assert (clock.now_s(), clock.real_delay_s(105.0), clock.real_delay_s(106.0)) == (105.0, 0.0, float("inf"))
+    with pytest.raises(ValueError, match="forward"):
+        clock.set(104.0)
+    fast = Clock(speed=1000.0, start_s=100.0)
+    assert fast.real_delay_s(1_000_100.0) <= 1000.0
+    assert fast.real_delay_s(None) == float("inf")
