@@ -72,7 +72,7 @@ def known_kinds(kinds: Sequence[str], *, use_rth: bool) -> list[str]:
     }
     unknown = sorted(wanted - set(ROWS))
     if unknown:
-        raise ValueError(f"kind {unknown[0]!r} is not served; known: {', '.join(KINDS)}")
+        raise ValueError(f"kind {unknown[0][:50]!r} is not served; known: {', '.join(KINDS)}")
     return [kind for kind in KINDS if kind in wanted]
 
 

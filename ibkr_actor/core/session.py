@@ -17,6 +17,7 @@ from ibkr_actor.core.events import (
     ConnectFailed,
     ConnectionLost,
     CurrentTime,
+    DecodeFailed,
     ErrorNotice,
     ManagedAccounts,
     NextValidId,
@@ -43,6 +44,9 @@ from ibkr_actor.core.requests import ReqCurrentTime, ReqMarketDataType
 from ibkr_actor.core.session_table import OPEN, TABLE, UP, Input, Link, State
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.records import System
+
+# Kinds of unreadable message counted apart; what comes after them is counted together.
+_UNDECODED_KINDS_MAX = 100
 
 
 class SessionCore:
@@ -76,6 +80,7 @@ class SessionCore:
             NextValidId: self._next_valid_id,
             ManagedAccounts: self._managed_accounts,
             CurrentTime: self._current_time,
+            DecodeFailed: self._decode_failed,
             ErrorNotice: self._notice,
             RequestSent: self._request_sent,
             RequestRefused: self._request_refused,
@@ -279,6 +284,17 @@ class SessionCore:
         self._heard(now)
         return []
 
+    def _decode_failed(self, event: DecodeFailed, now: Instant) -> list[Effect]:
+        """Counts what could not be read; says it once for each kind of message and connection."""
+        failed = self._link.undecoded
+        message_id = event.message_id if len(failed) < _UNDECODED_KINDS_MAX else -1
+        known = message_id in failed
+        failed[message_id] = failed.get(message_id, 0) + event.frames
+        if known:
+            return []
+        sentence = f"A message of kind {event.message_id} cannot be read and is lost: {event.reason}"
+        return [self._say(now, "undecodable", sentence)]
+
     def _notice(self, event: ErrorNotice, now: Instant) -> list[Effect]:
         if self.state not in OPEN:
             return []
@@ -366,6 +382,7 @@ class SessionCore:
             "farms": self._farms.states(),
             "last_error": self._last_error or None,
             "stale_events": self._stale_events,
+            "undecoded": {str(message_id): count for message_id, count in sorted(link.undecoded.items())},
         }
 
     def _move(self, happened: Input, now: Instant) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 
 class State(Enum):
@@ -89,3 +89,5 @@ class Link(Struct):
     heard_s: float = 0.0
     beat_req_id: int | None = None
     beat_sent_s: float | None = None
+    # Incoming message id -> frames of it that could not be decoded.
+    undecoded: dict[int, int] = field(default_factory=dict)

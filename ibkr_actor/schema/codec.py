@@ -85,8 +85,12 @@ def _decode_json_record(text: bytes) -> AnyRecord | None:
     record_type = _record_types.get(str(value["tag"])) if isinstance(value, dict) and "tag" in value else None
     if record_type is None:
         return None
+    names = list(record_type.__struct_fields__)
+    # Fields are only ever appended: what an older writer left out at the end has its default.
+    while names and names[-1] not in value:
+        names.pop()
     items: list[Any] = [value["tag"]]
-    for name in record_type.__struct_fields__:
+    for name in names:
         item = value.get(name)
         items.append(int(item) if isinstance(item, str) and name.endswith("_ns") else item)
     return msgspec.convert(items, type=record_type)
@@ -142,9 +146,10 @@ def _explained(raw: bytes, packed: bool, message: str) -> BadCommand:
     client, id_, op = (str(value.get(name) or "")[:200] for name in ("client", "id", "op"))
     if op in LATER_OPS:
         return BadCommand(f"op {op!r} is not served by this version", code="unsupported", client=client, id=id_)
-    known = ", ".join(sorted(str(cls.__struct_config__.tag) for cls in AnyCommand.__args__))
+    tags = {str(cls.__struct_config__.tag) for cls in AnyCommand.__args__}
+    known = ", ".join(sorted(tags))
     if not op:
         return BadCommand(f"the command has no op; known: {known}", client=client, id=id_)
-    if "tag" in message or "Invalid value" in message and "op" in message:
+    if op not in tags:
         return BadCommand(f"op {op!r} is unknown; known: {known}", code="unsupported", client=client, id=id_)
     return BadCommand(message, client=client, id=id_)

@@ -6,6 +6,8 @@ Does not resolve anything: which con_id a name means is decided by `core.contrac
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -44,6 +46,15 @@ DEFAULT_EXCHANGE: Final = {
     "CRYPTO": "PAXOS",
     "FUND": "FUNDSERV",
 }
+# Source: con_id is a 32-bit integer on the wire.
+CON_ID_MAX: Final = 2**31 - 1
+_FIELD_CHARACTERS_MAX: Final = 100
+# IB's text frames separate fields by NUL: no control character may reach them.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CON_ID: Final = re.compile(r"[0-9]{1,10}")
+_EXPIRY: Final = re.compile(r"[0-9]{6}([0-9]{2})?")
+_STRIKE: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_RIGHTS: Final = {"": "", "C": "C", "P": "P", "CALL": "C", "PUT": "P"}
 
 
 class InvalidInstrumentText(ValueError):
@@ -150,10 +161,12 @@ def parse_instrument(text: str) -> InstrumentQuery:
     """
     if not text or len(text) > 200:
         raise InvalidInstrumentText("instrument must be 1 to 200 characters")
-    body, _, con_id_text = text.partition("@")
-    if con_id_text and not con_id_text.isdigit():
+    body, at, con_id_text = text.partition("@")
+    if at and not _CON_ID.fullmatch(con_id_text):
         raise InvalidInstrumentText(f"instrument {text!r}: what follows '@' must be a con_id")
     con_id = int(con_id_text or 0)
+    if not body:
+        return InstrumentQuery(con_id=con_id)
     if "." not in body:
         return InstrumentQuery(symbol=unquote(body), sec_type="STK", exchange="SMART", currency="USD", con_id=con_id)
     parts = body.split(".")
@@ -179,10 +192,7 @@ def _with_tail(query: InstrumentQuery, tail: list[str], text: str) -> Instrument
     if query.sec_type in WITH_STRIKE:
         if len(tail) < 3 or tail[1] not in {"C", "P"}:
             raise InvalidInstrumentText(f"instrument {text!r}: {query.sec_type} needs .{{C|P}}.{{strike}}.{{class}}")
-        # `62.5.AAPL` splits into a strike of one or two parts and at most one trading class, which is never a number
-        # directly after the strike's own fraction: three parts mean strike, fraction, class.
-        rest = tail[2:]
-        strike, trading_class = _split_strike(rest, text)
+        strike, trading_class = _split_strike(tail[2:], text)
         return structs.replace(query, right=tail[1], strike=strike, trading_class=trading_class)
     if len(tail) > 2:
         raise InvalidInstrumentText(f"instrument {text!r}: too many components")
@@ -190,19 +200,17 @@ def _with_tail(query: InstrumentQuery, tail: list[str], text: str) -> Instrument
 
 
 def _split_strike(rest: list[str], text: str) -> tuple[float, str | None]:
-    if len(rest) == 1:
-        strike_part, trading_class = rest[0], None
-    elif len(rest) == 2 and rest[1].isdigit() and rest[0].isdigit():
-        strike_part, trading_class = f"{rest[0]}.{rest[1]}", None
-    elif len(rest) == 2:
-        strike_part, trading_class = rest[0], unquote(rest[1])
-    elif len(rest) == 3:
-        strike_part, trading_class = f"{rest[0]}.{rest[1]}", unquote(rest[2])
-    else:
+    """Strike and trading class of `62.5.AAPL` or `62.AAPL`.
+
+    The last of several parts is always the class, since a class may be a number (7203) and a whole strike has no dot:
+    whoever leaves the class out can name whole strikes only.
+    """
+    if len(rest) > 3:
         raise InvalidInstrumentText(f"instrument {text!r}: too many components")
-    if not strike_part.replace(".", "", 1).isdigit():
-        raise InvalidInstrumentText(f"instrument {text!r}: strike {strike_part!r} is not a number")
-    return float(strike_part), trading_class
+    strike_text, trading_class = (rest[0], None) if len(rest) == 1 else (".".join(rest[:-1]), unquote(rest[-1]))
+    if not _STRIKE.fullmatch(strike_text):
+        raise InvalidInstrumentText(f"instrument {text!r}: strike {strike_text!r} is not a number")
+    return float(strike_text), trading_class
 
 
 def with_defaults(query: InstrumentQuery) -> InstrumentQuery:
@@ -212,13 +220,34 @@ def with_defaults(query: InstrumentQuery) -> InstrumentQuery:
         InvalidInstrumentText: nothing names the instrument, or a component is not what IB knows.
     """
     con_id = query.con_id or (query.conid or 0)
-    if con_id < 0:
-        raise InvalidInstrumentText("con_id must be positive")
+    if not 0 <= con_id <= CON_ID_MAX:
+        raise InvalidInstrumentText(f"con_id must be between 1 and {CON_ID_MAX}")
+    _check_texts(query)
     if not con_id and not query.symbol and not query.local_symbol:
         raise InvalidInstrumentText("an instrument needs a symbol, a local_symbol or a con_id")
     sec_type = query.sec_type or ("" if con_id else "STK")
     if sec_type and sec_type not in SEC_TYPES:
         raise InvalidInstrumentText(f"sec_type {sec_type!r} is not one of {', '.join(sorted(SEC_TYPES))}")
+    if query.last_trade_date and not _EXPIRY.fullmatch(query.last_trade_date):
+        raise InvalidInstrumentText(f"last_trade_date {query.last_trade_date!r} is neither YYYYMMDD nor YYYYMM")
+    if query.strike is not None and not math.isfinite(query.strike):
+        raise InvalidInstrumentText("strike must be a finite number")
+    right = _RIGHTS.get(query.right.upper())
+    if right is None:
+        raise InvalidInstrumentText(f"right {query.right!r} is neither C nor P")
     currency = query.currency or ("" if con_id else "USD")
     exchange = query.exchange or DEFAULT_EXCHANGE.get(sec_type, "")
-    return structs.replace(query, con_id=con_id, conid=None, sec_type=sec_type, currency=currency, exchange=exchange)
+    return structs.replace(
+        query, con_id=con_id, conid=None, sec_type=sec_type, currency=currency, exchange=exchange, right=right
+    )
+
+
+def _check_texts(query: InstrumentQuery) -> None:
+    for name in query.__struct_fields__:
+        value = getattr(query, name)
+        if not isinstance(value, str):
+            continue
+        if len(value) > _FIELD_CHARACTERS_MAX:
+            raise InvalidInstrumentText(f"{name} has more than {_FIELD_CHARACTERS_MAX} characters")
+        if _CONTROL.search(value):
+            raise InvalidInstrumentText(f"{name} holds a control character")
