@@ -22,6 +22,7 @@ if sys.platform != "win32":
 ADDRESS_FILE: Final = "redis.json"
 CONFIG_FILE: Final = "redis.conf"
 LOCK_FILE: Final = "lock"
+SERVER_LOCK_FILE: Final = "server.lock"
 LOG_FILE: Final = "redis.log"
 # Source: sockaddr_un is 108 bytes on Linux and 104 on macOS, the closing zero included.
 SOCKET_PATH_MAX: Final = 100
@@ -35,7 +36,8 @@ class DataDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lock_fd = -1  # from lock to unlock
+        self._own_fd = -1  # from lock to unlock
+        self.lock_fd = -1  # the same; for the supervisor to inherit
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -44,27 +46,28 @@ class DataDir:
             raise ConfigurationError(f"IBKR_DATA_DIR={path} cannot be written to by this user")
 
     def lock(self) -> int | None:
-        """Takes the lock; None when taken, else the pid of the process that holds it (0 when it is ending).
+        """Takes both locks; None when taken, else the pid of the sidecar that holds the first.
 
-        The lock is shared with the server's supervisor, so that it outlives a killed sidecar until its server is gone.
+        The first is the sidecar's and ends with it. The second is shared with the server's supervisor, so that it
+        outlives a killed sidecar until its server is gone: 0 means that only that one is still held.
         """
-        fd = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                owner = _int(os.read(fd, 32))
-                os.close(fd)
-                return owner if _is_alive(owner) else 0
-        os.ftruncate(fd, 0)
-        os.write(fd, b"%d" % os.getpid())
-        self.lock_fd = fd
+        own_fd = _locked(self.path / LOCK_FILE)
+        if own_fd is None:
+            return _int((self.path / LOCK_FILE).read_bytes()) or -1
+        server_fd = _locked(self.path / SERVER_LOCK_FILE)
+        if server_fd is None:
+            os.close(own_fd)
+            return 0
+        os.ftruncate(own_fd, 0)
+        os.write(own_fd, b"%d" % os.getpid())
+        self._own_fd, self.lock_fd = own_fd, server_fd
         return None
 
     def unlock(self) -> None:
-        fd, self.lock_fd = self.lock_fd, -1
-        if fd >= 0:
-            os.close(fd)
+        for fd in (self._own_fd, self.lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._own_fd = self.lock_fd = -1
 
     def configure(self, *, port: int, memory_max_bytes: int) -> tuple[int, str, str]:
         """Writes the server's configuration; port, socket path and password, those of the last run where possible."""
@@ -147,13 +150,13 @@ def _int(text: bytes) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _is_alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _locked(path: Path) -> int | None:
+    """An open file with an exclusive lock, None when another process holds it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return None
+    return fd

@@ -109,7 +109,7 @@ class EmbeddedRedis:
                 owner = directory.lock()
                 if owner is None:
                     return
-                if owner > 0:
+                if owner != 0:
                     raise ConfigurationError(
                         f"IBKR_DATA_DIR={directory.path} is in use by process {owner}: stop it or set another directory"
                     )
@@ -179,12 +179,12 @@ class EmbeddedRedis:
         """Restarts the server whenever it ends, with the same address and data."""
         wait_s = RESTART_WAIT_MIN_S
         while True:
-            assert self._process is not None
-            status = await self._process.wait()
-            self.restarts += 1
-            log.warning("embedded_redis_ended pid=%d status=%d restarts=%d", self.pid, status, self.restarts)
-            await self._process.aclose()
+            if self._process is not None:
+                status = await self._process.wait()
+                log.warning("embedded_redis_ended pid=%d status=%d restarts=%d", self.pid, status, self.restarts)
+                await self._end_process()
             started = anyio.current_time()
+            self.restarts += 1
             try:
                 await self._start()
                 wait_s = RESTART_WAIT_MIN_S
