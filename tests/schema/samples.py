@@ -1,0 +1,40 @@
+"""One full record of every kind, with literal values: what the golden files and round trips are made of."""
+
+from __future__ import annotations
+
+from ibkr_actor.schema.records import (
+    AnyRecord,
+    Bar,
+    BidAsk,
+    End,
+    Gap,
+    Greeks,
+    MidPoint,
+    Quote,
+    Reset,
+    System,
+    Tick,
+    Trade,
+)
+
+RECEIVED = 1_767_225_600_123_456_789
+SOURCE = 1_767_225_600_000_000_000
+COMMON = (1_767_225_599, 42, 265598, RECEIVED)
+
+SAMPLES: dict[str, AnyRecord] = {
+    "quote": Quote(*COMMON, None, 1, 0, 189.5, 189.52, None, "100", "2", None, "1234567.5", 1),
+    "tick": Tick(*COMMON, None, 3, 8, 45, "1767225600"),
+    "trade": Trade(*COMMON, SOURCE, 1, 0, -37.63, "0.0001", "ARCA", " T I", False, True),
+    "bidask": BidAsk(*COMMON, SOURCE, 1, 0, 0.0, 1.25, "1000000", "5", True, False),
+    "midpoint": MidPoint(*COMMON, SOURCE, 1, 0, 1.08765),
+    "bar": Bar(
+        *COMMON, None, 1, 2, SOURCE, SOURCE + 5_000_000_000, 1.0, 2.0, 0.5, 1.5, "7", "1.25", 3, True, 0, "TRADES", None
+    ),
+    "greeks": Greeks(*COMMON, None, 1, 0, "model", 0.25, 0.5, 0.01, 0.1, -0.02, 5.5, None, 190.0),
+    "gap": Gap(*COMMON, None, 1, 0, "disconnect", SOURCE, RECEIVED, 40, 3, False),
+    "reset": Reset(*COMMON, None, 1, 0, "start", 1_767_225_000, 41, "1767225590000-0"),
+    "end": End(*COMMON, None, 1, 0, "no_holders"),
+    "system": System(
+        1_767_225_599, 7, RECEIVED, "farm", "down", "usfarm", "Data farm usfarm: market data farm broken.", 2103, 2
+    ),
+}
