@@ -48,6 +48,8 @@ class PacingCore:
         rows = limits_of(config) if limits is None else limits
         self._whole = tuple(Window(limit) for limit in rows if limit.scope is None)
         self._scoped = tuple(limit for limit in rows if limit.scope is not None)
+        # Set by Stop until the last cancel has left.
+        self._stopping = False
         # (limit, scope key) -> what was sent; kept over reconnects, since IB remembers too; removed when empty.
         self._windows: dict[Lane, Window] = {}
         self._tidy_at = _WINDOWS_TIDY_MIN
@@ -84,7 +86,13 @@ class PacingCore:
     def handle(self, message: Struct, now: Instant) -> list[Effect]:
         """Takes the message in and releases what may go now."""
         effects = self._handlers[type(message)](message, now)
-        return effects + self._pump(now) if self._conn is not None else effects
+        if self._conn is not None:
+            effects = effects + self._pump(now)
+        if self._stopping and not self._cancels:
+            # The last cancel has left: now the connection may go.
+            self._stopping = False
+            effects = [*effects, Tell("session", Stop())]
+        return effects
 
     def next_wakeup_s(self) -> float | None:
         """When the next request may go."""
@@ -153,6 +161,7 @@ class PacingCore:
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         self._drop_all_waiting()
+        self._stopping = True
         return []
 
     def _wake_up(self, message: WakeUp, now: Instant) -> list[Effect]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from ibkr_actor.core.config import SessionConfig
-from ibkr_actor.core.effects import Announce, Answer, Connect, Disconnect, Effect, Instant, Tell
+from ibkr_actor.core.effects import Announce, Answer, Connect, Disconnect, Effect, Instant, Stopped, Tell
 from ibkr_actor.core.events import (
     Connected,
     ConnectFailed,
@@ -170,12 +170,12 @@ class SessionCore:
 
     def _connect_failed(self, event: ConnectFailed, now: Instant) -> list[Effect]:
         if self._move(Input.CLOSED, now):
-            return [self._say(now, "stopped", "The connection to the gateway never came about.")]
+            return [self._say(now, "stopped", "The connection to the gateway never came about."), Stopped()]
         return self._break(now, f"No connection to the gateway: {event.reason}.", event.at_ns)
 
     def _connection_lost(self, event: ConnectionLost, now: Instant) -> list[Effect]:
         if self._move(Input.CLOSED, now):
-            return [self._say(now, "stopped", "The connection to the gateway is closed.")]
+            return [self._say(now, "stopped", "The connection to the gateway is closed."), Stopped()]
         return self._break(now, f"The connection to the gateway is lost: {event.reason}.", event.at_ns)
 
     def _break(self, now: Instant, sentence: str, at_ns: int, *, code: int | None = None) -> list[Effect]:
@@ -218,7 +218,7 @@ class SessionCore:
         if not self._move(Input.STOP, now):
             return []
         if self.state is State.STOPPED:
-            return [self._say(now, "stopped", "The session stopped without a connection.")]
+            return [self._say(now, "stopped", "The session stopped without a connection."), Stopped()]
         self._state_until_s = now.s + self._config.stop_timeout_s
         effects: list[Effect] = []
         if was_up:
@@ -237,7 +237,7 @@ class SessionCore:
         if self._move(Input.BACKOFF_OVER, now):
             return self._connect(now)
         if self._move(Input.CLOSED, now):
-            return [self._say(now, "stopped", "The gateway did not confirm the close in time.")]
+            return [self._say(now, "stopped", "The gateway did not confirm the close in time."), Stopped()]
         if self.state is State.HANDSHAKING:
             limit_s = self._config.ready_timeout_s
             return self._drop(now, f"The gateway did not say that it is ready within {limit_s:g} s.")

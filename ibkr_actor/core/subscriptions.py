@@ -169,13 +169,13 @@ class SubscriptionsCore:
         return []
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
-        """Gives the lines back but keeps the holders: the next start restores them."""
+        """Gives the lines back but keeps the holders, which the next start restores; then pacing and session stop."""
         effects: list[Effect] = []
         for line in self._book.lines.values():
             effects += self._book.unask(line, ended=False)
             effects += self._book.set_state(line, "starved", "stopped", now)
         self._book.conn = None
-        return effects
+        return [*effects, Tell("pacing", Stop())]
 
     # ---- commands
 
