@@ -13,6 +13,7 @@ import msgspec
 
 # The numbered test stocks SIM000..SIM199.
 TEST_STOCKS = 200
+_FIRST_TEST_CON_ID = 900_000_000
 _STOCK_ORDER_TYPES = "ACTIVETIM,AD,ADJUST,ALERT,ALLOC,AVGCOST,BASKET,COND,DAY,GTC,GTD,GTT,LIT,LMT,MIT,MKT,MOC,STP"
 _FOREX_ORDER_TYPES = "ACTIVETIM,AD,ADJUST,ALERT,ALLOC,BASKET,COND,DAY,GTC,GTD,LIT,LMT,MIT,MKT,STP"
 _US_VENUES = "SMART,AMEX,NYSE,CBOE,PHLX,ISE,CHX,ARCA,NASDAQ,DRCTEDGE,BEX,BATS,EDGEA,BYX,IEX,EDGX,PEARL,LTSE,MEMX,PSX"
@@ -171,6 +172,11 @@ def split_key(key: str) -> tuple[str, str, str, str]:
     return parts[0], parts[1], parts[2], parts[3]
 
 
+def is_test_stock(instrument: Instrument) -> bool:
+    """Whether it is one of SIM000..SIM199."""
+    return _FIRST_TEST_CON_ID <= instrument.con_id < _FIRST_TEST_CON_ID + TEST_STOCKS
+
+
 def _fits(instrument: Instrument, spec: ContractSpec) -> bool:
     exact = (
         (spec.symbol, instrument.symbol),
@@ -310,7 +316,7 @@ def _forex(con_id: int, base: str, quote: str, price: float, min_tick: str) -> I
 def _test_stock(number: int) -> Instrument:
     symbol = f"SIM{number:03d}"
     return Instrument(
-        con_id=900000000 + number, symbol=symbol, sec_type="STK", exchange="SMART", currency="USD",
+        con_id=_FIRST_TEST_CON_ID + number, symbol=symbol, sec_type="STK", exchange="SMART", currency="USD",
         primary_exchange="NASDAQ", local_symbol=symbol, trading_class="SIM", market_name="SIM",
         long_name=f"SIMULATED STOCK {number:03d}", min_tick=("0.01", "0.0001", "0.05", "0.5")[number % 4],
         start_price=10.0 + number, valid_exchanges="SMART,NASDAQ", stock_type="COMMON",

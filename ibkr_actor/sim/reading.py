@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from ibkr_actor.sim.instruments import ContractSpec
 
+_INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
+
 
 class BadRequest(Exception):
     """A request whose fields cannot be read; `req_id` is -1 when not even that could."""
@@ -50,9 +52,12 @@ class Fields:
         return self.text() in ("1", "true", "True")
 
     def own_id(self) -> int:
-        """The field that is the req_id."""
-        self.req_id = self.integer()
-        return self.req_id
+        """The field that is the req_id, a 32-bit number."""
+        req_id = self.integer()
+        if not _INT32_MIN <= req_id <= _INT32_MAX:
+            raise BadRequest(-1, f"Id {req_id} is out of range")
+        self.req_id = req_id
+        return req_id
 
     def contract(self) -> ContractSpec:
         """The twelve contract fields."""
@@ -80,5 +85,6 @@ def first_varint(body: bytes) -> int:
     for place, byte in enumerate(body[1:11]):
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
-            return value - (1 << 64) if value >= 1 << 63 else value
+            value = value - (1 << 64) if value >= 1 << 63 else value
+            return value if _INT32_MIN <= value <= _INT32_MAX else -1
     return -1

@@ -54,7 +54,7 @@ def bad_generic_ticks(instrument: Instrument, generic: list[str]) -> str | None:
 def _legal(instrument: Instrument, part: str) -> bool:
     if part == "mdoff" or part.partition(":")[0] == "292":
         return True
-    if not part.isdigit():
+    if not (part.isascii() and part.isdigit()):
         return False
     return instrument.sec_type != "STK" or int(part) in _STOCK_GENERIC_TICKS
 

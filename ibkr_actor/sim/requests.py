@@ -333,6 +333,7 @@ def _text_req_id(message_id: int, body: bytes, server_version: int) -> int:
         place = 0
     fields = body.split(b"\0")
     try:
-        return int(fields[place])
+        req_id = int(fields[place])
     except (IndexError, ValueError):
         return -1
+    return req_id if -(1 << 31) <= req_id < 1 << 31 else -1

@@ -131,6 +131,7 @@ class Simulator:
             self.world.schedule.run_due(due_s, _PUMP_BATCH)
             await anyio.lowlevel.checkpoint()
         self.world.clock.set(target_s)
+        self.world.journal.flush()
 
     # What a test can make it say
 

@@ -171,7 +171,7 @@ class Service:
             request.req_id,
             Kind.MARKET_DATA,
             instrument,
-            generic_ticks=frozenset(int(part) for part in generic if part.isdigit()),
+            generic_ticks=frozenset(int(part) for part in generic if part.isascii() and part.isdigit()),
             market_data_type=session.market_data_type,
         )
         if snapshot:
@@ -195,7 +195,8 @@ class Service:
         if request.market_data_type not in (1, 2, 3, 4):
             self._world.error(session, -1, 321, validation("Invalid market data type"))
             return
-        session.market_data_type = request.market_data_type
+        # This market never closes, so frozen data is live data; IB says which one flows, not which was asked for.
+        session.market_data_type = 1 if request.market_data_type <= 2 else 3
 
     def _tick_by_tick(self, session: Session, request: r.ReqTickByTick) -> None:
         if request.tick_type not in _TICK_BY_TICK_TYPES:

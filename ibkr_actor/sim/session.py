@@ -11,6 +11,7 @@ import logging
 import re
 import socket
 import struct
+import sys
 from typing import Protocol
 
 import anyio
@@ -83,7 +84,10 @@ class Session:
 
     async def run(self) -> None:
         """Serve the client until it goes or is sent away; never raises for what a client does."""
-        self._stream.extra(anyio.abc.SocketAttribute.raw_socket).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A client that is gone already makes this fail on some systems; reading will say so.
+        with contextlib.suppress(OSError):
+            raw = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             with self._scope:
                 await self._serve()
@@ -134,7 +138,7 @@ class Session:
         self._outbox.cut_after(count)
 
     def _put(self, data: bytes) -> None:
-        if not self._outbox.put(data):
+        if not self._scope.cancel_called and not self._outbox.put(data):
             self._host.too_slow(self)
             self.close()
 
@@ -189,7 +193,9 @@ class Session:
         """FIN, then whatever the client still says is read away, so that the last bytes sent are not lost to a RST."""
         if self._reset:
             raw = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raw.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+            )
         else:
             with anyio.move_on_after(_GOODBYE_S):
                 try:

@@ -13,7 +13,7 @@ import anyio
 
 from ibkr_actor.sim import messages as m
 from ibkr_actor.sim.clock import Clock, Schedule
-from ibkr_actor.sim.instruments import Instrument, default_catalogue
+from ibkr_actor.sim.instruments import Instrument, default_catalogue, is_test_stock
 from ibkr_actor.sim.journal import Journal
 from ibkr_actor.sim.lines import Line, Lines
 from ibkr_actor.sim.outbox import Gate
@@ -68,11 +68,12 @@ class World:
 
     def silent(self, instrument: Instrument) -> bool:
         """Whether the market leaves this instrument to the blast."""
-        return self.settings.blast is not None and instrument.symbol.startswith("SIM")
+        return self.settings.blast is not None and is_test_stock(instrument)
 
     def changed(self) -> None:
         """Something a waiter may look for has happened."""
         self._changed.set()
+        self.journal.flush()
 
     async def wait_for(self, predicate: Callable[[], bool]) -> None:
         """Return once `predicate` holds; it is asked again after every request, line, session and blast."""
