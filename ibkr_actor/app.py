@@ -1,7 +1,7 @@
 """The sidecar, put together: which parts there are, how data flows through them, and in what order they end.
 
-    gateway socket -> tws reader thread -> inbox -> router -> mailboxes -> actors (core) -> effects -> bus -> Redis Streams
-    Redis command stream -> bus reader -> contracts -> subscriptions -> pacing -> gateway
+    gateway socket -> tws reader -> inbox -> router -> mailboxes -> actors (core) -> effects -> bus -> Redis Streams
+    Redis command stream -> bus reader -> contracts -> subscriptions -> pacing -> gateway socket
 
 Builds and joins; decides nothing.
 """

@@ -60,7 +60,6 @@ def subscriptions(settings: Settings) -> SubscriptionsConfig:
         use_rth=settings.use_rth,
         snapshot_mode=settings.snapshot_mode,
         holders_max=settings.subscriptions_max,
-        generic_ticks=settings.generic_ticks,
     )
 
 

@@ -78,7 +78,6 @@ class Settings(BaseSettings):
     market_data_type: int = Field(1, ge=1, le=4, description="1 live, 2 frozen, 3 delayed, 4 delayed-frozen")
     snapshot_mode: bool = Field(False, description="ask for one snapshot instead of a stream of level-1 data")
     use_rth: bool = Field(False, description="bars of regular trading hours only, where the kind does not say")
-    generic_ticks: CommaInts = Field((), description="IB generic tick numbers asked for with every level-1 line")
     lines: int = Field(100, ge=1, le=10_000, description="market data lines of the login; IB's default is 100")
     lease_s: float = Field(0.0, ge=0, description="lease of a subscription whose command names none; 0 = none")
     lease_max_s: float = Field(7 * 86_400.0, gt=0, description="longest lease a command may ask for")
@@ -134,7 +133,7 @@ class Settings(BaseSettings):
     drain_s: float = Field(10.0, ge=0, description="how long a shutdown may take to write what is pending")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
-    @field_validator("client_id_pool", "generic_ticks", "commanders", "all_kinds", mode="before")
+    @field_validator("client_id_pool", "commanders", "all_kinds", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         if isinstance(value, str):

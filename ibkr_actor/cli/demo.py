@@ -1,4 +1,4 @@
-"""`ibkr-actor demo`: simulated gateway, embedded Redis and the real sidecar in one process, read like any consumer would.
+"""`ibkr-actor demo`: simulated gateway, embedded Redis and the real sidecar in one process, and a reader of its own.
 
 Everything shown was read back from Redis Streams with XREADGROUP; nothing is taken from inside the sidecar.
 """

@@ -39,7 +39,7 @@ async def until_signal(serve: Callable[[anyio.Event], Awaitable[None]]) -> None:
             tasks.start_soon(_watch_signals, stopping)
             await serve(stopping)
             tasks.cancel_scope.cancel()
-    except* Exception as group:
+    except BaseExceptionGroup as group:
         raise _only(group) from None
 
 
@@ -54,7 +54,7 @@ async def _watch_signals(stopping: anyio.Event) -> None:
             stopping.set()
 
 
-def _only(group: BaseExceptionGroup[Exception]) -> BaseException:
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one failure inside nested groups, or the group when there are several."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
