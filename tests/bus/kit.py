@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -158,3 +158,10 @@ def check(records: Sequence[AnyRecord]) -> int:
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns when the condition holds: for what tells of itself by no event."""
+    with anyio.fail_after(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110
+            await anyio.sleep(0.002)
