@@ -80,7 +80,8 @@ class Simulator:
         try:
             # What the body raises is the body's own and must not come out wrapped in a group.
             if isinstance(error, Exception):
-                return await self._tasks.__aexit__(None, None, None)
+                await self._tasks.__aexit__(None, None, None)
+                return None
             return await self._tasks.__aexit__(kind, error, trace)
         finally:
             self.world.journal.close()
