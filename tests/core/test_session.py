@@ -1,0 +1,558 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from msgspec import Struct
+
+from ibkr_actor.core.config import SessionConfig
+from ibkr_actor.core.effects import Announce, Connect, Disconnect, Effect, Tell
+from ibkr_actor.core.events import (
+    Connected,
+    ConnectFailed,
+    ConnectionLost,
+    CurrentTime,
+    DecodeFailed,
+    ErrorNotice,
+    ManagedAccounts,
+    NextValidId,
+)
+from ibkr_actor.core.farms import farm_name
+from ibkr_actor.core.messages import (
+    DataLost,
+    Enqueue,
+    RateExceeded,
+    RequestRefused,
+    RequestSent,
+    SessionDown,
+    SessionUp,
+    Start,
+    StatusQuery,
+    Stop,
+    UpstreamDown,
+    UpstreamUp,
+    WakeUp,
+)
+from ibkr_actor.core.requests import ReqCurrentTime, ReqMarketDataType
+from ibkr_actor.core.session import SessionCore
+from ibkr_actor.core.session_table import OPEN, TABLE, UP, Input, State
+from tests.core.kit import answer, asked, at, ns, one, only, ref, said, told
+
+
+def core(config: SessionConfig | None = None) -> SessionCore:
+    return SessionCore(config or SessionConfig(), random.Random(7))
+
+
+def state_of(session: SessionCore) -> State:
+    return session.state
+
+
+def connected(conn: int = 1, s: float = 0.0) -> Connected:
+    return Connected(conn, ns(s), 200, "20260101 00:00:00 EST")
+
+
+def notice(code: int, message: str = "text", conn: int = 1, s: float = 0.0) -> ErrorNotice:
+    return ErrorNotice(conn, ns(s), -1, code, message)
+
+
+def ready(config: SessionConfig | None = None) -> SessionCore:
+    session = core(config)
+    session.handle(Start(), at(0))
+    session.handle(connected(), at(1))
+    session.handle(NextValidId(1, 5), at(2))
+    assert state_of(session) is State.READY
+    return session
+
+
+def up_again(session: SessionCore, s: float) -> None:
+    """Lets the backoff pass and brings the next connection up."""
+    connect = one(Connect, session.handle(WakeUp(), at(s)))
+    session.handle(connected(connect.conn, s), at(s))
+    session.handle(NextValidId(connect.conn, 5), at(s))
+    assert state_of(session) is State.READY
+
+
+# ---- coming up
+
+
+def test_a_start_opens_the_first_connection_with_the_first_client_id() -> None:
+    session = core(SessionConfig(client_ids=(17, 18)))
+    assert one(Connect, session.handle(Start(), at(0))) == Connect(1, 17)
+    assert state_of(session) is State.CONNECTING
+
+
+def test_it_is_ready_only_when_ib_says_its_next_valid_id() -> None:
+    session = core()
+    session.handle(Start(), at(0))
+    assert only(Tell, session.handle(connected(), at(1))) == []
+    assert state_of(session) is State.HANDSHAKING
+    effects = session.handle(NextValidId(1, 5), at(2))
+    up = SessionUp(1, 200)
+    assert only(Tell, effects) == [Tell("pacing", up), Tell("contracts", up), Tell("subscriptions", up)]
+    assert state_of(session) is State.READY
+
+
+def test_a_next_valid_id_that_overtakes_the_end_of_the_handshake_counts() -> None:
+    session = core()
+    session.handle(Start(), at(0))
+    session.handle(NextValidId(1, 5), at(1))
+    assert told(session.handle(connected(), at(1)), SessionUp)
+    assert state_of(session) is State.READY
+
+
+def test_the_market_data_type_is_asked_before_anyone_else_may_ask() -> None:
+    session = core(SessionConfig(market_data_type=3))
+    session.handle(Start(), at(0))
+    session.handle(connected(), at(1))
+    tells = only(Tell, session.handle(NextValidId(1, 5), at(2)))
+    assert [tell.to for tell in tells] == ["pacing", "pacing", "contracts", "subscriptions"]
+    assert tells[1].message == Enqueue(ReqMarketDataType(10, 3), priority=0, conn=1)
+
+
+def test_live_data_needs_no_switch() -> None:
+    session = core(SessionConfig(market_data_type=1))
+    session.handle(Start(), at(0))
+    session.handle(connected(), at(1))
+    assert asked(session.handle(NextValidId(1, 5), at(2))) == []
+
+
+def test_a_gateway_that_never_says_that_it_is_ready_is_left() -> None:
+    session = core(SessionConfig(ready_timeout_s=15.0))
+    session.handle(Start(), at(0))
+    session.handle(connected(), at(1))
+    assert session.next_wakeup_s() == 16.0
+    assert session.handle(WakeUp(), at(15.9)) == []
+    effects = session.handle(WakeUp(), at(16))
+    assert one(Disconnect, effects) == Disconnect(1)
+    assert state_of(session) is State.BACKING_OFF
+
+
+# ---- going down and up again
+
+
+def test_a_lost_connection_is_told_to_all_and_tried_again_with_a_new_number() -> None:
+    session = ready()
+    effects = session.handle(ConnectionLost(1, ns(10), "reset by peer"), at(10))
+    assert [tell.to for tell in only(Tell, effects)] == ["pacing", "contracts", "subscriptions"]
+    down = told(effects, SessionDown)[0]
+    assert (down.conn, down.at_ns, down.cause) == (1, ns(10), "disconnect")
+    assert "reset by peer" in down.reason
+    due_s = session.next_wakeup_s()
+    assert due_s is not None
+    assert 10.125 <= due_s <= 10.25
+    assert session.handle(WakeUp(), at(10.1)) == []
+    assert one(Connect, session.handle(WakeUp(), at(due_s))).conn == 2
+
+
+def test_backoff_doubles_to_its_maximum_is_jittered_and_never_ends() -> None:
+    session = core(SessionConfig(backoff_initial_s=0.25, backoff_max_s=5.0))
+    effects = session.handle(Start(), at(0))
+    full = [0.25, 0.5, 1.0, 2.0, 4.0, *[5.0] * 45]
+    waits = []
+    now_s = 0.0
+    for _ in full:
+        conn = one(Connect, effects).conn
+        session.handle(ConnectFailed(conn, ns(now_s), "refused"), at(now_s))
+        due_s = session.next_wakeup_s()
+        assert due_s is not None
+        waits.append(due_s - now_s)
+        now_s = due_s
+        effects = session.handle(WakeUp(), at(now_s))
+    for wait, most in zip(waits, full, strict=True):
+        assert most / 2 - 1e-9 <= wait <= most + 1e-9
+    assert len({round(wait, 6) for wait in waits[5:]}) > 30
+
+
+def test_two_sidecars_do_not_march_in_step() -> None:
+    waits = []
+    for seed in (1, 2):
+        session = SessionCore(SessionConfig(), random.Random(seed))
+        session.handle(Start(), at(0))
+        session.handle(ConnectFailed(1, ns(0), "refused"), at(0))
+        waits.append(session.next_wakeup_s())
+    assert waits[0] != waits[1]
+
+
+def test_backoff_starts_anew_only_after_a_connection_that_lasted() -> None:
+    config = SessionConfig(backoff_initial_s=1.0, backoff_max_s=64.0, stable_s=30.0)
+    session = ready(config)
+    session.handle(ConnectionLost(1, ns(3), "x"), at(3))
+    due_s = session.next_wakeup_s()
+    assert due_s is not None
+    up_again(session, due_s)
+    session.handle(ConnectionLost(2, ns(due_s + 1), "x"), at(due_s + 1))
+    flapping_s = (session.next_wakeup_s() or 0.0) - due_s - 1
+    assert 1.0 <= flapping_s <= 2.0
+    up_again(session, due_s + 5)
+    session.handle(ConnectionLost(3, ns(due_s + 36), "x"), at(due_s + 36))
+    lasted_s = (session.next_wakeup_s() or 0.0) - due_s - 36
+    assert 0.5 <= lasted_s <= 1.0
+
+
+def test_after_the_last_allowed_try_it_is_failed_and_says_so_until_it_is_started_anew() -> None:
+    session = core(SessionConfig(max_attempts=2))
+    session.handle(Start(), at(0))
+    session.handle(ConnectFailed(1, ns(0), "refused"), at(0))
+    session.handle(WakeUp(), at(1))
+    effects = session.handle(ConnectFailed(2, ns(1), "refused"), at(1))
+    assert state_of(session) is State.FAILED
+    assert session.next_wakeup_s() is None
+    assert "gives up after 2 tries" in one(Announce, effects).record.message
+    assert session.handle(WakeUp(), at(100)) == []
+    assert one(Connect, session.handle(Start(), at(101))).conn == 3
+
+
+def test_with_reconnecting_off_the_first_loss_is_the_last() -> None:
+    session = ready(SessionConfig(reconnect_enabled=False))
+    effects = session.handle(ConnectionLost(1, ns(10), "x"), at(10))
+    assert state_of(session) is State.FAILED
+    assert told(effects, SessionDown)
+
+
+def test_events_of_an_earlier_connection_are_dropped_and_counted() -> None:
+    session = ready()
+    session.handle(ConnectionLost(1, ns(10), "x"), at(10))
+    session.handle(WakeUp(), at(11))
+    late: list[Struct] = [NextValidId(1, 5), ConnectionLost(1, ns(11), "x"), notice(1101), connected(1)]
+    for event in late:
+        assert session.handle(event, at(11)) == []
+    assert state_of(session) is State.CONNECTING
+    assert session.status(at(11))["stale_events"] == 4
+
+
+# ---- client ids
+
+
+def test_a_client_id_in_use_gives_way_to_the_next_of_the_pool() -> None:
+    session = core(SessionConfig(client_ids=(17, 18), backoff_initial_s=0.25))
+    session.handle(Start(), at(0))
+    session.handle(connected(), at(1))
+    effects = session.handle(notice(326), at(1))
+    assert one(Disconnect, effects) == Disconnect(1)
+    assert session.next_wakeup_s() == 1.25
+    assert session.handle(ConnectionLost(1, ns(1), "closed"), at(1)) == []
+    assert one(Connect, session.handle(WakeUp(), at(1.25))) == Connect(2, 18)
+
+
+def test_when_every_client_id_is_in_use_it_waits_longer_and_starts_over() -> None:
+    session = core(SessionConfig(client_ids=(17, 18), backoff_initial_s=1.0, backoff_max_s=60.0))
+    used = []
+    now_s = 0.0
+    effects = session.handle(Start(), at(0))
+    for _ in range(4):
+        connect = one(Connect, effects)
+        used.append(connect.client_id)
+        session.handle(notice(326, conn=connect.conn), at(now_s))
+        now_s = session.next_wakeup_s() or 0.0
+        effects = session.handle(WakeUp(), at(now_s))
+    assert used == [17, 18, 17, 18]
+    assert now_s > 1 + 1 + 2 + 4 - 1
+
+
+def test_a_client_id_that_worked_is_kept() -> None:
+    session = core(SessionConfig(client_ids=(17, 18)))
+    session.handle(Start(), at(0))
+    session.handle(notice(326), at(0))
+    up_again(session, 1.0)
+    session.handle(ConnectionLost(2, ns(100), "x"), at(100))
+    assert one(Connect, session.handle(WakeUp(), at(101))).client_id == 18
+
+
+# ---- TWS loses IB
+
+
+def test_tws_without_ib_is_degraded_and_told_to_the_subscriptions() -> None:
+    session = ready()
+    effects = session.handle(notice(1100, s=10), at(10))
+    assert only(Tell, effects) == [Tell("subscriptions", UpstreamDown(ns(10), 1100))]
+    assert state_of(session) is State.DEGRADED
+    effects = session.handle(notice(1102, s=20), at(20))
+    assert only(Tell, effects) == [Tell("subscriptions", UpstreamUp(ns(20), 1102))]
+    assert state_of(session) is State.READY
+
+
+def test_data_lost_is_told_as_such_with_or_without_a_warning_before() -> None:
+    session = ready()
+    for code in (1100, 2110):
+        session.handle(notice(code), at(10))
+        effects = session.handle(notice(1101, s=20), at(20))
+        assert only(Tell, effects) == [Tell("subscriptions", DataLost(ns(20), 1101))]
+        assert state_of(session) is State.READY
+    assert told(session.handle(notice(1101), at(30)), DataLost)
+
+
+def test_a_tws_that_had_lost_ib_before_it_was_ready_is_degraded_at_once() -> None:
+    session = core()
+    session.handle(Start(), at(0))
+    session.handle(connected(), at(1))
+    assert session.handle(notice(1100), at(1)) == []
+    effects = session.handle(NextValidId(1, 5), at(2))
+    assert state_of(session) is State.DEGRADED
+    assert [type(tell.message) for tell in only(Tell, effects) if tell.to == "subscriptions"] == [
+        SessionUp,
+        UpstreamDown,
+    ]
+
+
+@pytest.mark.parametrize("code", [1300, 504, 507])
+def test_codes_of_a_dead_connection_close_it_and_try_again(code: int) -> None:
+    session = ready()
+    effects = session.handle(notice(code, "new port 4003"), at(10))
+    assert one(Disconnect, effects) == Disconnect(1)
+    assert "new port 4003" in one(Announce, effects).record.message
+    assert state_of(session) is State.BACKING_OFF
+
+
+def test_too_many_messages_slow_pacing_down() -> None:
+    assert told(ready().handle(notice(100), at(10)), RateExceeded) == [RateExceeded(100)]
+
+
+# ---- farms
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "state"),
+    [
+        (2103, "Market data farm connection is broken:usfarm", "down"),
+        (2104, "Market data farm connection is OK:usfarm", "up"),
+        (2105, "HMDS data farm connection is broken:ushmds", "down"),
+        (2106, "HMDS data farm connection is OK:ushmds", "up"),
+        (2107, "HMDS inactive but should be available on demand.:ushmds", "idle"),
+        (2108, "Market data farm inactive:usfarm.nj", "idle"),
+        (2119, "Market data farm is connecting:usfarm", "connecting"),
+        (2157, "Sec-def data farm connection is broken:secdefnj", "down"),
+        (2158, "Sec-def data farm connection is OK:secdefnj", "up"),
+    ],
+)
+def test_a_farm_notice_is_announced_and_changes_nothing_else(code: int, message: str, state: str) -> None:
+    session = ready()
+    record = one(Announce, session.handle(notice(code, message), at(10))).record
+    assert (record.topic, record.event, record.subject, record.code) == ("farm", state, message.split(":")[-1], code)
+    assert state_of(session) is State.READY
+    assert session.handle(notice(code, message), at(11)) == []
+
+
+def test_a_farm_that_flaps_is_announced_each_time_and_the_connection_stays() -> None:
+    session = ready()
+    for turn in range(3):
+        assert said(session.handle(notice(2103, "x:usfarm"), at(10 + turn))) == ["down"]
+        assert said(session.handle(notice(2104, "y:usfarm"), at(10 + turn))) == ["up"]
+    assert session.status(at(20))["farms"] == {"usfarm": "up"}
+    assert state_of(session) is State.READY
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ("La conexi\u00f3n es correcta: eufarmnj ", "eufarmnj"),
+        ("\u8fde\u63a5\u6b63\u5e38\uff1ahfarm", "hfarm"),
+        ("no colon", "no colon"),
+        ("", "unknown"),
+        ("ends with:", "unknown"),
+    ],
+)
+def test_the_farms_name_is_found_in_other_languages(message: str, name: str) -> None:
+    assert farm_name(message) == name
+
+
+def test_farms_that_ib_makes_up_are_bounded() -> None:
+    session = ready()
+    for number in range(1000):
+        session.handle(notice(2104, f"x:farm{number}"), at(10))
+    farms = session.status(at(11))["farms"]
+    assert isinstance(farms, dict)
+    assert len(farms) == 200
+
+
+# ---- heartbeat
+
+
+def test_silence_is_answered_by_a_heartbeat_and_more_silence_by_a_reconnect() -> None:
+    session = ready(SessionConfig(heartbeat_interval_s=10.0, heartbeat_timeout_s=5.0))
+    assert session.next_wakeup_s() == 12.0
+    assert session.handle(WakeUp(), at(11.9)) == []
+    effects = session.handle(WakeUp(), at(12))
+    assert told(effects, Enqueue) == [Enqueue(ReqCurrentTime(10), priority=0, conn=1)]
+    assert session.next_wakeup_s() is None
+    session.handle(RequestSent(10, 13.0), at(13))
+    assert session.next_wakeup_s() == 18.0
+    effects = session.handle(WakeUp(), at(18))
+    assert one(Disconnect, effects) == Disconnect(1)
+    assert "silent for 16.0 s" in told(effects, SessionDown)[0].reason
+
+
+def test_an_answered_heartbeat_starts_the_next_interval() -> None:
+    session = ready(SessionConfig(heartbeat_interval_s=10.0))
+    session.handle(WakeUp(), at(12))
+    session.handle(RequestSent(10, 12.0), at(12))
+    session.handle(CurrentTime(1, ns(12.5), ns(13.5)), at(12.5))
+    assert session.next_wakeup_s() == 22.5
+    assert session.status(at(12.5))["clock_offset_ms"] == 1000.0
+
+
+def test_other_messages_count_as_signs_of_life() -> None:
+    session = ready(SessionConfig(heartbeat_interval_s=10.0))
+    session.handle(ManagedAccounts(1, 2), at(5))
+    assert session.next_wakeup_s() == 15.0
+    session.handle(notice(2104, "x:usfarm"), at(8))
+    assert session.next_wakeup_s() == 18.0
+
+
+def test_a_heartbeat_held_by_pacing_is_no_silence_and_a_refused_one_is_tried_later() -> None:
+    session = ready(SessionConfig(heartbeat_interval_s=10.0))
+    session.handle(WakeUp(), at(12))
+    assert session.handle(WakeUp(), at(1000)) == []
+    session.handle(RequestRefused(10, "full", 1.0), at(1000))
+    assert session.next_wakeup_s() == 1010.0
+
+
+# ---- stop
+
+
+def test_a_stop_closes_the_connection_and_is_done_when_that_is_confirmed() -> None:
+    session = ready()
+    effects = session.handle(Stop(), at(10))
+    assert one(Disconnect, effects) == Disconnect(1)
+    assert len(told(effects, SessionDown)) == 3
+    assert state_of(session) is State.STOPPING
+    assert said(session.handle(ConnectionLost(1, ns(10), "closed", wanted=True), at(10))) == ["stopped"]
+    assert state_of(session) is State.STOPPED
+
+
+def test_a_stop_does_not_wait_for_ever() -> None:
+    session = ready(SessionConfig(stop_timeout_s=5.0))
+    session.handle(Stop(), at(10))
+    assert session.next_wakeup_s() == 15.0
+    session.handle(WakeUp(), at(15))
+    assert state_of(session) is State.STOPPED
+
+
+def test_a_stop_while_connecting_is_done_when_the_attempt_ends() -> None:
+    session = core()
+    session.handle(Start(), at(0))
+    assert one(Disconnect, session.handle(Stop(), at(1))) == Disconnect(1)
+    session.handle(ConnectFailed(1, ns(2), "closed"), at(2))
+    assert state_of(session) is State.STOPPED
+
+
+def test_a_stop_between_two_tries_is_done_at_once() -> None:
+    session = core()
+    session.handle(Start(), at(0))
+    session.handle(ConnectFailed(1, ns(0), "refused"), at(0))
+    session.handle(Stop(), at(0.1))
+    assert state_of(session) is State.STOPPED
+    assert session.next_wakeup_s() is None
+
+
+# ---- what is told
+
+
+def test_frames_that_cannot_be_read_are_said_once_and_counted() -> None:
+    session = ready()
+    lost = DecodeFailed(1, ns(3), 46, 2, "not a number")
+    assert said(session.handle(lost, at(3))) == ["undecodable"]
+    assert session.handle(lost, at(4)) == []
+    assert session.status(at(5))["undecoded"] == {"46": 4}
+
+
+def test_a_status_query_ends_here_with_all_parts() -> None:
+    session = ready()
+    query = StatusQuery(ref(op="status"), {"pacing": {"waiting": 0}})
+    done = answer(session.handle(query, at(10)))
+    assert done.with_counters
+    assert done.reply.status == "result"
+    assert isinstance(done.reply.result, dict)
+    assert done.reply.result["pacing"] == {"waiting": 0}
+    assert done.reply.result["session"]["state"] == "ready"
+    assert done.reply.result["session"]["server_version"] == 200
+
+
+def test_every_change_is_a_plain_sentence_in_system() -> None:
+    session = core()
+    effects: list[Effect] = []
+    effects += session.handle(Start(), at(0))
+    effects += session.handle(connected(), at(1))
+    effects += session.handle(NextValidId(1, 5), at(2))
+    effects += session.handle(notice(1100), at(3))
+    effects += session.handle(notice(1102), at(4))
+    effects += session.handle(notice(9999, "what IB says"), at(5))
+    effects += session.handle(ConnectionLost(1, ns(6), "reset"), at(6))
+    records = [announce.record for announce in only(Announce, effects)]
+    assert [record.event for record in records] == [
+        "connecting", "handshaken", "ready", "upstream_lost", "upstream_restored", "notice", "lost",
+    ]  # fmt: skip
+    for record in records:
+        assert record.topic == "connection"
+        assert record.message[0].isupper()
+        assert record.conn == 1
+    assert [record.at_ns for record in records] == [ns(s) for s in range(7)]
+
+
+# ---- every state times every input
+
+
+def in_state(state: State) -> SessionCore:
+    session = core(SessionConfig(max_attempts=1 if state is State.FAILED else 0))
+    steps: dict[State, list[Struct]] = {
+        State.IDLE: [],
+        State.CONNECTING: [Start()],
+        State.HANDSHAKING: [Start(), connected()],
+        State.READY: [Start(), connected(), NextValidId(1, 5)],
+        State.DEGRADED: [Start(), connected(), NextValidId(1, 5), notice(1100)],
+        State.BACKING_OFF: [Start(), ConnectFailed(1, ns(0), "refused")],
+        State.FAILED: [Start(), ConnectFailed(1, ns(0), "refused")],
+        State.STOPPING: [Start(), connected(), Stop()],
+        State.STOPPED: [Stop()],
+    }
+    for step in steps[state]:
+        session.handle(step, at(0))
+    assert session.state is state
+    return session
+
+
+EVERY_INPUT: list[Struct] = [
+    Start(),
+    Stop(),
+    WakeUp(),
+    connected(),
+    ConnectFailed(1, ns(0), "refused"),
+    ConnectionLost(1, ns(0), "reset"),
+    ConnectionLost(1, ns(0), "closed", wanted=True),
+    NextValidId(1, 5),
+    ManagedAccounts(1, 1),
+    CurrentTime(1, ns(0), ns(0)),
+    DecodeFailed(1, ns(0), 1, 1, "x"),
+    RequestSent(10, 0.0),
+    RequestRefused(10, "full", 1.0),
+    StatusQuery(ref(), {}),
+    *[notice(code, "x:usfarm") for code in (100, 326, 504, 1100, 1101, 1102, 1300, 2103, 2104, 2108, 2110, 2119, 7)],
+]
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("message", EVERY_INPUT, ids=lambda message: f"{type(message).__name__}")
+@pytest.mark.parametrize("s", [0.0, 1000.0])
+def test_no_input_in_any_state_does_what_the_table_does_not_allow(state: State, message: Struct, s: float) -> None:
+    session = in_state(state)
+    was_usable = session.state in UP
+    effects = session.handle(message, at(s))
+    steps = {target for (source, _), target in TABLE.items() if source is state}
+    two_steps = {target for (source, _), target in TABLE.items() if source in steps}
+    assert session.state in {state} | steps | two_steps
+    if session.state is not state and session.state not in steps:
+        assert (state, session.state) == (State.CONNECTING, State.READY)
+    # Whoever was told that the session is up is told when it is not, and nobody else.
+    is_usable = session.state in UP
+    assert len(told(effects, SessionUp)) == (3 if is_usable and not was_usable else 0)
+    assert len(told(effects, SessionDown)) == (3 if was_usable and not is_usable else 0)
+    if only(Connect, effects):
+        assert state_of(session) is State.CONNECTING
+    due_s = session.next_wakeup_s()
+    assert due_s is None or due_s >= 0
+
+
+def test_every_state_but_the_last_can_be_left_and_every_state_can_be_reached() -> None:
+    assert {source for source, _ in TABLE} == set(State) - {State.STOPPED}
+    assert set(TABLE.values()) == set(State) - {State.IDLE}
+    assert {happened for _, happened in TABLE} == set(Input)
+    assert OPEN >= UP
