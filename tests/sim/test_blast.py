@@ -9,9 +9,11 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import Any
 
+import anyio
 import pytest
 
 from ibkr_actor.sim import BlastSettings, Simulator, SimulatorSettings
+from ibkr_actor.sim.blast import blast_tick
 from tests.sim.peers import VERSIONS, Peer, connected, stock
 
 pytestmark = pytest.mark.anyio
@@ -126,3 +128,19 @@ async def test_two_clients_get_every_tick_each_in_their_own_version() -> None:
 def test_a_blast_of_nothing_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="blast"):
         BlastSettings(**wrong)
+
+
+async def test_a_client_that_reads_late_still_gets_every_tick_without_being_cut_off() -> None:
+    ticks = 60_000
+    async with Simulator(_settings(ticks=ticks, instruments=1, kind="size")) as sim, connected(sim) as peer:
+        await peer.ask("reqMktData", 5, stock("SIM000"), "", False, False, [])
+        await sim.wait_for(lambda: sim.line_count() == 1)
+        line = next(iter(sim.world.lines))
+        sizes = [blast_tick(line.instrument, "size", number, 5) for number in range(1, ticks + 1)]
+        wanted = b"".join([line.session.encode(tick) for tick in sizes])
+        got = bytearray()
+        with anyio.fail_after(20):
+            while not got.endswith(wanted[-40:]):
+                got += await peer.stream.receive()
+        assert got.endswith(wanted)
+        assert sim.slow_clients_closed == 0

@@ -216,3 +216,23 @@ async def test_a_port_in_use_is_an_error_of_the_start() -> None:
         with pytest.raises(OSError, match="in use"):
             async with Simulator(_still(port=sim.port)):
                 pass
+
+
+async def test_more_clients_than_a_gateway_takes_are_hung_up_on() -> None:
+    async with Simulator(_still(clients_max=1)) as sim, connected(sim):
+        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            async with connected(sim, client_id=2):
+                pytest.fail("welcomed")
+        assert sim.clients() == [1]
+
+
+async def test_an_injected_error_can_last() -> None:
+    async with Simulator(_still()) as sim, connected(sim) as peer:
+        sim.refuse(354, "not subscribed", instrument="AAPL", times=None)
+        for req_id in (1, 2, 3):
+            await peer.ask("reqMktData", req_id, stock("AAPL"), "", False, False, [])
+        await peer.ask("reqContractDetails", 4, stock("AAPL"))
+        await peer.settle()
+        assert peer.errors() == [(1, 354), (2, 354), (3, 354), (4, 354)]
+        with pytest.raises(ValueError, match="either"):
+            sim.refuse(354, "not subscribed")

@@ -9,6 +9,7 @@ from collections import Counter
 from decimal import Decimal
 
 import pytest
+from ibapi.execution import ExecutionFilter
 
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.sim.peers import FIXED_START_S, VERSIONS, Peer, connected, forex, stock
@@ -337,3 +338,61 @@ async def test_the_numbered_test_stocks_are_there() -> None:
         found = [call[1].contract.conId for call in peer.recorder.named("contractDetails")]
         assert found == [900000000, 900000199]
         assert peer.errors() == [(2, 200)]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_an_account_with_nothing_in_it_answers_with_ends(version: int) -> None:
+    async with Simulator(_still(version)) as sim, connected(sim) as peer:
+        await peer.ask("reqPositions")
+        await peer.ask("reqOpenOrders")
+        await peer.ask("reqAllOpenOrders")
+        await peer.ask("reqCompletedOrders", False)
+        await peer.ask("reqAccountUpdates", True, "DU1234567")
+        await peer.ask("reqAccountUpdatesMulti", 4, "DU1234567", "", False)
+        await peer.ask("reqAccountSummary", 5, "All", "NetLiquidation")
+        await peer.ask("reqPositionsMulti", 6, "DU1234567", "")
+        await peer.ask("reqExecutions", 7, ExecutionFilter())
+        await peer.ask("reqSecDefOptParams", 8, "AAPL", "", "STK", 265598)
+        await peer.ask("reqManagedAccts")
+        before = len(peer.recorder.calls)
+        await peer.settle()
+        assert peer.recorder.calls[before:-1] == [
+            ("positionEnd",),
+            ("openOrderEnd",),
+            ("openOrderEnd",),
+            ("completedOrdersEnd",),
+            ("accountDownloadEnd", "DU1234567"),
+            ("accountUpdateMultiEnd", 4),
+            ("accountSummaryEnd", 5),
+            ("positionMultiEnd", 6),
+            ("execDetailsEnd", 7),
+            ("securityDefinitionOptionParameterEnd", 8),
+            ("managedAccounts", "DU1234567"),
+        ]
+
+
+@pytest.mark.parametrize("version", [178, 226])
+async def test_smart_depth_names_the_venue_and_its_rows_follow_the_quotes(version: int) -> None:
+    async with Simulator(_still(version)) as sim, connected(sim) as peer:
+        await peer.ask("reqMktDepth", 1, stock("AAPL"), 4, True, [])
+        await peer.settle()
+        rows = peer.recorder.named("updateMktDepthL2")
+        assert [(row[1], row[4]) for row in rows] == [(place, side) for side in (1, 0) for place in range(4)]
+        assert {(row[2], row[3], row[7]) for row in rows} == {("NASDAQ", 0, True)}
+        bids, asks = [row[5] for row in rows[:4]], [row[5] for row in rows[4:]]
+        assert bids == sorted(bids, reverse=True)
+        assert asks == sorted(asks)
+        assert bids[0] < asks[0]
+        await sim.advance(5.0)
+        await peer.settle()
+        assert {row[3] for row in peer.recorder.named("updateMktDepthL2")[8:]} == {1}
+
+
+async def test_a_frozen_data_request_gets_live_data_since_this_market_never_closes() -> None:
+    async with Simulator(_still()) as sim, connected(sim) as peer:
+        for req_id, asked in enumerate((2, 4, 7), start=1):
+            await peer.ask("reqMarketDataType", asked)
+            await peer.ask("reqMktData", req_id, stock("AAPL"), "", False, False, [])
+        await peer.settle()
+        assert peer.recorder.named("marketDataType") == [(1, 1), (2, 3), (3, 3)]
+        assert peer.errors() == [(-1, 321)]
