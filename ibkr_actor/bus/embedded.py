@@ -67,6 +67,11 @@ class EmbeddedRedis:
         self.pid = 0  # of the server; changes with every restart
         self.restarts = 0
 
+    @property
+    def supervisor_pid(self) -> int:
+        """The process between this one and the server; 0 when there is none."""
+        return self._process.pid if self._process is not None else 0
+
     async def __aenter__(self) -> Self:
         if self._config.url:
             return self

@@ -207,6 +207,8 @@ async def test_a_taken_over_publisher_is_fenced_and_writes_nothing_more(config: 
 async def test_an_idle_publisher_finds_out_that_it_is_fenced(config: BusConfig, probe: Probe) -> None:
     with pytest.RaisesGroup(Fenced):
         async with publishing(config) as publisher:
+            publisher.publish(trades(1))
+            await written(publisher)
             await probe.do("SET", probe.keys.epoch, counter(publisher, "epoch") + 1)
             await anyio.sleep_forever()
 
