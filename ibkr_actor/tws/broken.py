@@ -19,5 +19,15 @@ class CorruptStream(Exception):
     """The frames are not where their lengths say: nothing after this can be believed."""
 
 
-# What decoding a frame may raise, in our code and in the official decoder. A bug elsewhere is none of these.
-FRAME_ERRORS: Final = (ArithmeticError, AttributeError, BadMessage, DecodeError, LookupError, TypeError, ValueError)
+# What decoding a frame may raise, in our code and in the official decoder. A bug elsewhere is none of these. Warnings
+# are among them, since Python's codecs warn of some escapes in a text and warnings can be made errors.
+FRAME_ERRORS: Final = (
+    ArithmeticError,
+    AttributeError,
+    BadMessage,
+    DecodeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    Warning,
+)

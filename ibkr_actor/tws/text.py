@@ -42,7 +42,17 @@ MODEL_TICKS: Final = frozenset({13, 83})
 # the ones behind them; the stream is then out of step. Source: github.com/erdewit/ib_insync/issues/393.
 SWALLOWED: Final = re.compile(rb"\0\0\0\0[\x01-\x1f][0-9]{1,3}\0")
 
+# A backslash and what follows it, taken in pairs; and what may follow one. Python reads any other pair as it stands,
+# but warns, and a warning may be an error.
+STRAY_ESCAPE: Final = re.compile(rb"\\(.?)", re.DOTALL)
+_ESCAPES: Final = frozenset(b"abfnrtv\\'\"01234567xuUN\n")
+
 SIZES: Final = SizesOfBytes()
+
+
+def _doubled(pair: re.Match[bytes]) -> bytes:
+    after = pair[1]
+    return pair[0] if not after or after[0] in _ESCAPES else b"\\" + pair[0]
 
 
 class Fields:
@@ -151,7 +161,7 @@ def tick_string(escaped: bool) -> Handler:
 
     def unescaped(raw: bytes) -> str:
         try:
-            return raw.decode("unicode-escape" if escaped else "utf-8")
+            return STRAY_ESCAPE.sub(_doubled, raw).decode("unicode-escape") if escaped else raw.decode()
         except UnicodeDecodeError:
             return raw.decode("latin-1")
 

@@ -35,6 +35,7 @@ from ibkr_actor.core.events import (
     TickReqParams,
     TickSize,
     TickSnapshotEnd,
+    TickString,
 )
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.tws.decode import PRIVATE_IDS, Decoder
@@ -282,6 +283,29 @@ def test_an_empty_protobuf_size_is_none_where_the_official_decoder_fails() -> No
 def test_a_frame_without_what_it_must_say_is_a_failure_and_not_a_guess(frame: bytes) -> None:
     (event,) = decode(226, frame)
     assert isinstance(event, DecodeFailed)
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b"\\8", "\\8"),
+        (b"C:\\data", "C:\\data"),
+        (b"\\\\8", "\\8"),
+        (b"\\\\\\8", "\\\\8"),
+        (b"\\u20ac\\z", "\u20ac\\z"),
+        (b"\\xe4\\t", "\u00e4\t"),
+        (b"trailing\\", "trailing\\"),
+        (b"\\u20", "\\u20"),
+    ],
+)
+def test_stray_escapes_are_text_and_raise_no_warning(raw: bytes, value: str) -> None:
+    assert decode(178, text_frame(178, 46, 6, 12, 84, raw)) == [TickString(12, NS, 84, value)]
+
+
+def test_a_warning_made_an_error_in_the_official_decoder_costs_one_frame() -> None:
+    events = decode(178, text_frame(178, 4, 2, 12, 354, "C:\\8", ""), size_frame(178))
+    assert events[0] == TickSize(12, NS, 0, "100")
+    assert isinstance(events[1], DecodeFailed)
 
 
 # ---- failures cost one frame
