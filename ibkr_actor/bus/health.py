@@ -15,7 +15,7 @@ from ibkr_actor.bus.config import RedisConfig
 log = logging.getLogger(__name__)
 
 HealthState = Literal["starting", "up", "degraded", "down"]
-OnChange = Callable[["Health"], None]
+OnChange = Callable[["Health", HealthState], None]
 
 # Errors that another connection may not meet: the server changed its role, or the login is no longer good.
 RECONNECT_CODES = frozenset(
@@ -31,7 +31,7 @@ class Health:
         self.state: HealthState = "starting"
         self.reason = "not connected yet"
         self.losses = 0  # times it left `up`
-        self._on_change = on_change
+        self._on_change = on_change  # told of the new state and the one before
 
     def up(self) -> None:
         self._set("up", "")
@@ -54,7 +54,7 @@ class Health:
         level = logging.INFO if state == "up" else logging.WARNING
         log.log(level, "redis_%s part=%s before=%s reason=%s", state, self.part, before, reason or "-")
         if self._on_change is not None:
-            self._on_change(self)
+            self._on_change(self, before)
 
 
 class Backoff:

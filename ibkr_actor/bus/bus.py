@@ -1,0 +1,219 @@
+"""The bus: one Redis as the actors see it, put together from publisher, outbox, reader and housekeeping.
+
+Decides nothing; each part does its own work and waits for Redis by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import anyio
+from msgspec import Struct
+
+from ibkr_actor.bus.commands import CommandReader, Deliver
+from ibkr_actor.bus.config import BusConfig
+from ibkr_actor.bus.connection import Link, Refused, Script, Unreachable
+from ibkr_actor.bus.epoch import BEAT, STOP, TAKE, take_epoch
+from ibkr_actor.bus.fenced import WRITE
+from ibkr_actor.bus.health import Backoff, Health, HealthState
+from ibkr_actor.bus.heartbeat import Heartbeat
+from ibkr_actor.bus.publisher import Publisher
+from ibkr_actor.bus.replies import Outbox
+from ibkr_actor.bus.retention import Housekeeper
+from ibkr_actor.bus.settle import SCRIPTS as SETTLING
+from ibkr_actor.core.effects import CommandRef, HolderWrite
+from ibkr_actor.core.messages import RestoreContracts, RestoreHolders
+from ibkr_actor.errors import Fenced
+from ibkr_actor.schema.commands import Reply
+from ibkr_actor.schema.keys import Keys, Stream
+from ibkr_actor.schema.records import DataRecord, System
+
+log = logging.getLogger(__name__)
+
+SCRIPTS: tuple[Script, ...] = (WRITE, TAKE, BEAT, STOP, *SETTLING)
+_EVENTS: dict[HealthState, str] = {"up": "recovered", "down": "lost", "degraded": "refusing"}
+
+
+class BusState(Struct, frozen=True):
+    """How the bus is: the worst of its parts, and why."""
+
+    state: HealthState
+    reason: str
+
+
+class Bus:
+    """Implements `actors.ports.BusPort`. Order: `start`, then `run` beside everything else, `drain` before the end.
+
+    `describe` gives the word for the heartbeat's state; without it that is the state of the bus.
+    """
+
+    def __init__(
+        self,
+        config: BusConfig,
+        *,
+        describe: Callable[[], str] | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._config = config
+        self._keys = Keys(config.prefix, config.gateway)
+        self._describe = describe or (lambda: self.state.state)
+        self._now_ns = now_ns
+        self.epoch = 0  # set by start
+        self._publisher: Publisher | None = None  # these are made by start
+        self._outbox: Outbox | None = None
+        self._housekeeper: Housekeeper | None = None
+        self._reader: CommandReader | None = None  # made by run
+
+    # -- life
+
+    async def start(self) -> list[RestoreContracts | RestoreHolders]:
+        """Waits for Redis, takes the epoch, and returns what a restart restores."""
+        link = self._link("start")
+        health = Health("start")
+        backoff = Backoff(self._config.redis)
+        try:
+            while True:
+                try:
+                    await link.open()
+                    epoch = await take_epoch(link, self._keys)
+                    contracts = await link.call("HGETALL", self._keys.contracts)
+                    holders = await link.call("HGETALL", self._keys.subscriptions)
+                    break
+                except Unreachable as error:
+                    health.down(str(error))
+                except Refused as error:
+                    health.degraded(str(error))
+                await anyio.sleep(backoff.next_s())
+        finally:
+            await link.close()
+        self._build(epoch)
+        log.info("epoch_taken epoch=%d gateway=%s", epoch, self._config.gateway)
+        restored = RestoreContracts({name.decode(): value for name, value in _pairs(contracts)})
+        writes = tuple(HolderWrite(name.decode(), value) for name, value in _pairs(holders))
+        return [restored, RestoreHolders(writes)]
+
+    def _build(self, epoch: int) -> None:
+        config, now_ns = self._config, self._now_ns
+        health = Health("publisher", self._tell_of_change)
+        self.epoch = epoch
+        self._publisher = Publisher(self._link("publisher"), config, epoch, health=health, now_ns=now_ns)
+        self._outbox = Outbox(self._link("outbox"), config, epoch, now_ns=now_ns)
+        self._outbox.on_dropped = self._tell_of_dropped_replies
+        self._housekeeper = Housekeeper(self._link("housekeeping"), config, self._publisher, now_ns=now_ns)
+
+    async def run(self, deliver: Deliver) -> None:
+        """Does everything until it is cancelled. Commands go to `deliver`, which may make their reader wait.
+
+        Raises:
+            Fenced: a newer sidecar publishes for this gateway; this one must stop.
+        """
+        publisher, outbox, housekeeper = self._started()
+        reader = CommandReader(self._link("commands"), self._config, self.epoch, outbox, deliver, now_ns=self._now_ns)
+        self._reader = reader
+        heartbeat = Heartbeat(self._link("heartbeat"), self._config, self.epoch, self._describe)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for part in (publisher, outbox, reader, housekeeper, heartbeat):
+                    tasks.start_soon(part.run)
+        except BaseExceptionGroup as group:
+            fenced = _first_fenced(group)
+            if fenced is None:
+                raise
+            raise fenced from None
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Waits until everything handed over is written; False when `timeout_s` was not enough. `run` must run."""
+        publisher, outbox, _ = self._started()
+        with anyio.move_on_after(timeout_s):
+            await outbox.drained()
+            await publisher.drained()
+            return True
+        return False
+
+    @property
+    def state(self) -> BusState:
+        """The worst of the parts: down, degraded, starting, up."""
+        parts = [part.health for part in (self._publisher, self._outbox, self._reader) if part is not None]
+        parts = [health for health in parts if health.state != "up"]
+        if not parts:
+            return BusState("up", "") if self._publisher is not None else BusState("starting", "not started")
+        order: list[HealthState] = ["down", "degraded", "starting"]
+        worst = min(parts, key=lambda health: order.index(health.state))
+        return BusState(worst.state, f"{worst.part}: {worst.reason}")
+
+    # -- BusPort
+
+    def publish(self, items: Sequence[tuple[Stream, DataRecord]]) -> None:
+        """Records for their streams, in order. Affects: `epoch` and `seq` of the records."""
+        self._started()[0].publish(items)
+
+    def announce(self, record: System) -> None:
+        """A record for the `system` stream. Affects: its `epoch` and `seq`."""
+        self._started()[0].announce(record)
+
+    def set_state(self, stream: Stream, state: str, reason: str, since_ns: int) -> None:
+        """State of a kind in the instrument's hash of last values."""
+        self._started()[1].set_state(stream, state, reason, since_ns)
+
+    def close_stream(self, stream: Stream) -> None:
+        """The stream has no holders: it expires after `stream_ttl_s` unless it is published to again."""
+        self._started()[0].close_stream(stream)
+
+    def answer(self, ref: CommandRef, reply: Reply, holders: tuple[HolderWrite, ...]) -> None:
+        """Settles a command: holders, reply, remembered answer, XACK and XDEL in one step."""
+        self._started()[1].answer(ref, reply, holders)
+
+    def notify(self, client: str, reply: Reply) -> None:
+        """A later reply to a settled command."""
+        self._started()[1].notify(client, reply)
+
+    def write_holders(self, holders: tuple[HolderWrite, ...]) -> None:
+        """Fields of the `subscriptions` hash."""
+        self._started()[1].write_fields(self._keys.subscriptions, holders)
+
+    def write_contract(self, field: str, value: bytes | None) -> None:
+        """A field of the `contracts` hash."""
+        self._started()[1].write_fields(self._keys.contracts, (HolderWrite(field, value),))
+
+    def counters(self) -> dict[str, int | float | str | None]:
+        """Counters of every part, for `status` and /metrics."""
+        parts = [part for part in (self._publisher, self._outbox, self._reader, self._housekeeper) if part is not None]
+        counts: dict[str, int | float | str | None] = {}
+        for part in parts:
+            counts |= part.counters()
+        state = self.state
+        return counts | {"bus_state": state.state, "bus_reason": state.reason}
+
+    # -- inside
+
+    def _started(self) -> tuple[Publisher, Outbox, Housekeeper]:
+        if self._publisher is None or self._outbox is None or self._housekeeper is None:
+            raise RuntimeError("start the bus first: there is no epoch to publish under")
+        return self._publisher, self._outbox, self._housekeeper
+
+    def _link(self, part: str) -> Link:
+        return Link(self._config.redis, f"ibkr-actor-{self._config.gateway}-{part}", SCRIPTS)
+
+    def _tell_of_change(self, health: Health, before: HealthState) -> None:
+        event = "connected" if before == "starting" and health.state == "up" else _EVENTS[health.state]
+        self._say(event, health.reason or "records are written")
+
+    def _tell_of_dropped_replies(self, count: int) -> None:
+        self._say("replies_dropped", f"{count} later replies were given up while Redis could not be written")
+
+    def _say(self, event: str, message: str) -> None:
+        self.announce(System(0, 0, self._now_ns(), "redis", event, self._config.gateway, message))
+
+
+def _first_fenced(group: BaseExceptionGroup[BaseException]) -> Fenced | None:
+    for error in group.exceptions:
+        found = _first_fenced(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, Fenced):
+            return found
+    return None
+
+
+def _pairs(answer: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(answer[::2], answer[1::2], strict=True))

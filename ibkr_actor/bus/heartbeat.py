@@ -1,0 +1,74 @@
+"""The heartbeat: a key that tells who publishes, and is gone when nobody does.
+
+Carries no data anyone needs to be right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+
+import anyio
+
+from ibkr_actor import __version__
+from ibkr_actor.bus.config import BusConfig
+from ibkr_actor.bus.connection import Link, Refused, Unreachable
+from ibkr_actor.bus.epoch import BEAT, STOP
+from ibkr_actor.bus.health import Backoff
+from ibkr_actor.errors import Fenced
+from ibkr_actor.schema.keys import Keys
+
+
+class Heartbeat:
+    """Writes the key every `every_s`; removes it at the end, unless somebody newer writes it by then."""
+
+    def __init__(self, link: Link, config: BusConfig, epoch: int, state: Callable[[], str]) -> None:
+        self._link = link
+        self._config = config
+        self._keys = Keys(config.prefix, config.gateway)
+        self._epoch = epoch
+        self._state = state
+
+    async def run(self) -> None:
+        """Beats for ever.
+
+        Raises:
+            Fenced: a newer sidecar publishes for this gateway.
+        """
+        backoff = Backoff(self._config.redis, self._config.heartbeat.every_s)
+        try:
+            while True:
+                try:
+                    await self._link.open()
+                    while True:
+                        await self._beat()
+                        backoff.reset()
+                        await anyio.sleep(self._config.heartbeat.every_s)
+                except (Unreachable, Refused):
+                    await anyio.sleep(backoff.next_s())
+        finally:
+            with anyio.move_on_after(1.0, shield=True):
+                await self._stop()
+
+    async def _beat(self) -> None:
+        value = {
+            "gateway": self._config.gateway,
+            "epoch": self._epoch,
+            "pid": os.getpid(),
+            "state": self._state(),
+            "version": __version__,
+        }
+        ttl_ms = round(self._config.heartbeat.ttl_s * 1000)
+        call = BEAT.call([self._keys.epoch, self._keys.heartbeat], [self._epoch, json.dumps(value), ttl_ms])
+        if await self._link.call(*call) in (b"FENCED", "FENCED"):
+            raise Fenced("a newer sidecar publishes for this gateway")
+
+    async def _stop(self) -> None:
+        try:
+            await self._link.open()  # the cancelled beat may have left an answer unread
+            await self._link.call(*STOP.call([self._keys.epoch, self._keys.heartbeat], [self._epoch]))
+        except (Unreachable, Refused):
+            pass  # it goes by itself when its time has run out
+        finally:
+            await self._link.close()
