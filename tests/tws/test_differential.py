@@ -76,7 +76,7 @@ sizes = st.one_of(
     st.decimals(min_value=0, max_value=10**9, places=4).map(str),
 )
 # What stands for "not computed" in one field is a value in the next.
-greeks = st.one_of(st.sampled_from("-1 -1.0 -2 -2.0 0 0.25".split(" ")), prices)
+greeks = st.one_of(st.sampled_from(["-1", "-1.0", "-2", "-2.0", "0", "0.25"]), prices)
 text_sizes = st.one_of(st.just(""), sizes)
 req_ids = st.integers(min_value=0, max_value=2**31 - 2)
 tick_types = st.one_of(st.sampled_from([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 49, 53, 66, 67, 68, 83]), st.integers(0, 100))
