@@ -208,6 +208,8 @@ class LineBook:
 
     def starve(self, line: Line, reason: str, now: Instant, *, again_s: float) -> list[Effect]:
         """The line is silent for a reason that may pass; it is asked for again by and by."""
+        self.clear_timers(line)
+        line.doubt = None
         self.set_timer(line, "again", now.s + again_s)
         line.live, line.watched = False, True
         return self.set_state(line, "starved", reason, now)
