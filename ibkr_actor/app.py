@@ -16,7 +16,6 @@ from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import Struct
 
 from ibkr_actor import configs
 from ibkr_actor.actors.actor import Actor, system_clock
@@ -28,7 +27,7 @@ from ibkr_actor.bus.embedded import EmbeddedRedis
 from ibkr_actor.core.contracts import ContractsCore
 from ibkr_actor.core.effects import ActorName, Core
 from ibkr_actor.core.events import Event
-from ibkr_actor.core.messages import Start, Stop
+from ibkr_actor.core.messages import CommandReceived, CommandsReadable, RestoreContracts, RestoreHolders, Start, Stop
 from ibkr_actor.core.pacing import PacingCore
 from ibkr_actor.core.session import SessionCore
 from ibkr_actor.core.subscriptions import SubscriptionsCore
@@ -38,6 +37,14 @@ from ibkr_actor.tws.inbox import FrameBatch, Inbox
 from ibkr_actor.tws.versions import check_ibapi
 
 ACTORS: Final[tuple[ActorName, ...]] = ("session", "contracts", "subscriptions", "pacing")
+
+FromBus = CommandReceived | CommandsReadable | RestoreContracts | RestoreHolders
+FROM_BUS: Final[dict[type[FromBus], ActorName]] = {
+    CommandReceived: "contracts",
+    RestoreContracts: "contracts",
+    RestoreHolders: "subscriptions",
+    CommandsReadable: "subscriptions",
+}
 
 log = logging.getLogger(__name__)
 
@@ -75,16 +82,18 @@ class Sidecar:
             "pacing": PacingCore(configs.pacing(settings)),
         }
         self._session_over = anyio.Event()
+        self._published = False  # true once there is an epoch to publish under
 
     async def serve(self, stopping: anyio.Event, started: Callable[[Sidecar], None] | None = None) -> None:
         """Starts what is above, in the order in which data flows, and ends it in the same order."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_early, stopping, tasks)
             restored = await self.bus.start()
+            self._published = True
             tasks.start_soon(self.bus.run, self._deliver)
             self._start_actors(tasks)
-            for to, message in restored:
-                self.mailboxes[to].tell(message)
+            for message in restored:
+                await self._deliver(message)
             self.mailboxes["session"].tell(Start())
             if started is not None:
                 started(self)
@@ -95,7 +104,7 @@ class Sidecar:
     async def _end_early(self, stopping: anyio.Event, tasks: TaskGroup) -> None:
         """Before Redis was there, nothing was published and nothing is to be wound down."""
         await stopping.wait()
-        if not self.bus.started:
+        if not self._published:
             tasks.cancel_scope.cancel()
 
     def _start_actors(self, tasks: TaskGroup) -> None:
@@ -116,9 +125,9 @@ class Sidecar:
                     events.append(item)
             await router.deliver(events)
 
-    async def _deliver(self, to: ActorName, message: Struct) -> None:
-        """What the bus read for an actor; waits while its mailbox is full."""
-        await self.mailboxes[to].put(message)
+    async def _deliver(self, message: FromBus) -> None:
+        """What the bus read, to the actor it is for; waits while its mailbox is full."""
+        await self.mailboxes[FROM_BUS[type(message)]].put(message)
 
     async def _wind_down(self) -> None:
         """Gives back the lines, closes the connection, and writes what is pending, all within `drain_s`."""
@@ -127,13 +136,14 @@ class Sidecar:
             self.mailboxes["contracts"].tell(Stop())
             self.mailboxes["subscriptions"].tell(Stop())
             await self._session_over.wait()
-            if await self.bus.drain():
-                log.info("stopped: all is written")
+            if await self.bus.drain(self.settings.drain_s):
+                log.info("stopped: everything is written")
                 await self.gateway.aclose()
                 return
-        log.warning("stopped after IBKR_DRAIN_S=%g s with %s unwritten", self.settings.drain_s, self.bus.counters())
+        log.warning("stopped after IBKR_DRAIN_S=%g with records unwritten: %s", self.settings.drain_s, self.bus.state)
         await self.gateway.aclose()
 
-    def _describe(self) -> dict[str, object]:
-        """What the heartbeat says of the gateway."""
-        return {"state": self.session.state.value, "port": self.settings.port}
+    def _describe(self) -> str:
+        """The word of the heartbeat: how the session is, or the bus when that is worse."""
+        bus = self.bus.state.state
+        return self.session.state.value if bus == "up" else f"redis_{bus}"

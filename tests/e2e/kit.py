@@ -1,0 +1,115 @@
+"""The whole house in one process for the tests: simulator, embedded Redis, sidecar, and a reader of its own.
+
+Waits on events and on Redis' own blocking reads, never on time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from redis.asyncio import Redis
+
+from ibkr_actor import app
+from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
+from ibkr_actor.client import call, connect
+from ibkr_actor.client.follow import follow
+from ibkr_actor.schema.codec import decode_reply
+from ibkr_actor.schema.commands import AnyCommand, Reply, Subscribe
+from ibkr_actor.schema.keys import Keys
+from ibkr_actor.schema.records import AnyRecord
+from ibkr_actor.settings import load_settings
+
+KEYS = Keys()
+DEADLINE_S = 30.0
+
+
+@asynccontextmanager
+async def running_redis() -> AsyncIterator[EmbeddedRedis]:
+    """An embedded server in a directory of its own, short enough for a unix socket."""
+    folder = tempfile.mkdtemp(prefix="ibkr-")
+    try:
+        async with EmbeddedRedis(EmbeddedConfig(data_dir=Path(folder))) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class House:
+    """A running sidecar with a connection to read what it writes."""
+
+    def __init__(self, redis: Redis, sidecar: app.Sidecar) -> None:
+        self.redis = redis
+        self.sidecar = sidecar
+
+    async def call(self, command: AnyCommand) -> Reply:
+        """Sends a command as a client would and returns the first reply."""
+        return await call(self.redis, KEYS, command, timeout_s=DEADLINE_S)
+
+    async def subscribe(self, instrument: str, *kinds: str, client: str = "test", lease_s: float = 0.0) -> list[str]:
+        """Subscribes and returns the stream keys."""
+        command = Subscribe(client=client, instrument=instrument, kinds=list(kinds), lease_s=lease_s)
+        reply = await self.call(command)
+        assert reply.status == "accepted", reply
+        assert reply.streams is not None
+        return reply.streams
+
+    async def until(self, key: str, wanted: Callable[[list[AnyRecord]], bool]) -> list[AnyRecord]:
+        """All records of a stream from its start, once they are what is wanted."""
+        records: list[AnyRecord] = []
+        with anyio.fail_after(DEADLINE_S):
+            async for entry in follow(self.redis, key, after="0"):
+                if entry.record is not None:
+                    records.append(entry.record)
+                if wanted(records):
+                    return records
+        raise AssertionError("unreachable")
+
+    async def reply(self, client: str, wanted: Callable[[Reply], bool]) -> Reply:
+        """The first reply to `client` that is wanted, from the start of its stream."""
+        position: Any = "0"
+        with anyio.fail_after(DEADLINE_S):
+            while True:
+                answer: Any = await self.redis.xread({KEYS.replies(client): position}, block=1000)
+                for _, entries in answer:
+                    for entry_id, fields in entries:
+                        position = entry_id
+                        reply = decode_reply(fields)
+                        if wanted(reply):
+                            return reply
+
+
+@asynccontextmanager
+async def running_house(redis_url: str, gateway_port: int, **settings: Any) -> AsyncIterator[House]:
+    """A sidecar between a gateway and a Redis; wound down at the end as for SIGTERM."""
+    stopping, started = anyio.Event(), anyio.Event()
+    sidecars: list[app.Sidecar] = []
+
+    def note(sidecar: app.Sidecar) -> None:
+        sidecars.append(sidecar)
+        started.set()
+
+    given: dict[str, Any] = {"host": "127.0.0.1", "port": gateway_port, "redis_url": redis_url} | settings
+    values = load_settings(reconnect_backoff_ms=10, **given)
+    async with connect(redis_url) as redis, anyio.create_task_group() as tasks:
+
+        async def serve() -> None:
+            await app.run(values, stopping=stopping, started=note)
+
+        tasks.start_soon(serve)
+        with anyio.fail_after(DEADLINE_S):
+            await started.wait()
+        yield House(redis, sidecars[0])
+        stopping.set()
+
+
+def own_environment(**variables: str) -> dict[str, str]:
+    """The environment for a process of ours, without any IBKR_* of whoever runs the tests."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("IBKR_")}
+    return inherited | variables
