@@ -26,25 +26,23 @@ class DemoView:
         self.tally = Tally()
 
     def add(self, key: str, record: AnyRecord) -> None:
-        """Takes a record; on a pipe, prints a line for a stream's first record and for every gap."""
+        """Takes a record; on a pipe, every gap is a line at once."""
         _, kind, instrument = key.rsplit(":", 2)
-        first = key not in self._rows
         self._rows[key] = (instrument, kind, record)
         self.tally.add(key, record)
-        if not self.live and (first or isinstance(record, Gap)):
+        if not self.live and isinstance(record, Gap):
             self._say(f"{instrument:<26} {kind:<10} {summary(record)}")
 
     def draw(self, left_s: float) -> None:
-        """The whole table again (terminal), or one line of totals (pipe)."""
-        if not self.live:
-            self._say(f"{self.totals()}, {left_s:.0f} s left")
-            return
-        lines = [HOME_AND_CLEAR + f"ibkr_actor demo: {left_s:.0f} s left, Ctrl-C ends it", ""]
-        lines.append(f"{'instrument':<26} {'kind':<10} {'records':>8}  newest")
+        """The newest record of each stream: the whole table again in a terminal, further lines on a pipe."""
+        lines = [f"{'instrument':<26} {'kind':<10} {'records':>8}  newest"] if self._rows else []
         for key, (instrument, kind, record) in sorted(self._rows.items(), key=lambda row: row[1][:2]):
             lines.append(f"{instrument:<26} {kind:<10} {self.tally.streams[key].records:>8}  {summary(record)}")
-        lines += ["", self.totals()]
-        self._say("\n".join(lines))
+        if self.live:
+            head = [HOME_AND_CLEAR + f"ibkr_actor demo: {left_s:.0f} s left, Ctrl-C ends it", ""]
+            self._say("\n".join([*head, *lines, "", self.totals()]))
+        else:
+            self._say("\n".join([*lines, f"{self.totals()}, {left_s:.0f} s left"]))
 
     def totals(self) -> str:
         """`<records> records, <streams> streams, <lost> lost`, from epoch, seq and gap records alone."""

@@ -18,16 +18,19 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_on_a_pipe_each_stream_is_a_line_when_it_starts_and_each_gap_is_one() -> None:
+def test_on_a_pipe_each_gap_is_a_line_at_once_and_each_draw_adds_lines() -> None:
     out = io.StringIO()
     view = DemoView(out)
+    view.draw(15.0)
     view.add(QUOTE_KEY, quote(1, None))
-    view.add(QUOTE_KEY, quote(2, 190.0))
-    view.add(QUOTE_KEY, Gap(9, 3, 1, 1_000, None, 1, 0, "disconnect", 1, 2))
+    view.add(QUOTE_KEY, Gap(9, 2, 1, 1_000, None, 1, 0, "disconnect", 1, 2))
+    view.add(QUOTE_KEY, quote(3, 190.0))
     view.draw(12.0)
     assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
-        "AAPL.STK.SMART.USD quote 100 x - | 190.02 x -",
+        "0 records, 0 streams, 0 lost, 15 s left",
         "AAPL.STK.SMART.USD quote gap (disconnect)",
+        "instrument kind records newest",
+        "AAPL.STK.SMART.USD quote 3 100 x 190 | 190.02 x -",
         "3 records, 1 streams, 0 lost, 12 s left",
     ]
 
