@@ -21,6 +21,7 @@ from ibkr_actor.errors import ReadOnlyViolation
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.tws.gateway import Gateway, GatewayConfig
 from ibkr_actor.tws.inbox import Inbox
+from ibkr_actor.tws.outgoing import WRITERS
 from tests.tws.conftest import Rig
 from tests.tws.wire import DEADLINE_S, Peer, stream, text_frame
 
@@ -213,3 +214,29 @@ async def test_a_stopped_gateway_cannot_be_opened_again(rig: Rig, peer: Peer) ->
 
 async def test_a_gateway_that_was_never_opened_can_be_stopped() -> None:
     await Gateway(GatewayConfig(), Inbox(1)).aclose()
+
+
+class WriterBugError(Exception):
+    """A bug in a row of the table, as far as the gateway can tell."""
+
+
+async def test_a_bug_in_the_sender_thread_is_announced_and_the_next_open_raises(
+    rig: Rig, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooked: list[type[BaseException] | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: hooked.append(arguments.exc_type))
+
+    def fail(client: object, request: object) -> None:
+        raise WriterBugError
+
+    gateway = await rig.connect(peer)
+    sender = next(thread for thread in threading.enumerate() if thread.name == "tws-sender")
+    monkeypatch.setitem(WRITERS, CancelMktData, fail)
+    rig.gateway.send(CancelMktData(12))
+    lost = await rig.until_event(ConnectionLost)
+    assert (lost.reason, lost.wanted) == ("the sender thread failed", False)
+    gateway.wait_closed()
+    await anyio.to_thread.run_sync(sender.join, DEADLINE_S)
+    assert hooked == [WriterBugError]
+    with pytest.raises(RuntimeError, match="failed"):
+        rig.gateway.open(2, 17)
