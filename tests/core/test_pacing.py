@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -198,6 +199,21 @@ def test_a_later_request_does_not_overtake_one_that_waits_for_the_same_limit() -
     assert not ask(pacing, by_tick(3), 15.4)
     assert [request.req_id for request in ask(pacing, by_tick(4), 15.5)] == [22]
     assert [request.req_id for _, request in drain(pacing, 60.0)] == [32, 42]
+
+
+def test_room_that_the_first_in_line_cannot_use_goes_to_the_next() -> None:
+    def of(*con_ids: int) -> Callable[[AnyRequest], str | None]:
+        return lambda r: "key" if isinstance(r, ReqTickByTick) and r.contract.con_id in con_ids else None
+
+    pacing = PacingCore(
+        PacingConfig(), (Limit("a", 20.0, 1, 0.0, "test", of(1, 2)), Limit("b", 15.0, 1, 0.0, "test", of(1, 3)))
+    )
+    pacing.handle(SessionUp(1, 200), at(0))
+    assert ask(pacing, by_tick(1, con_id=2), 0.0)
+    assert ask(pacing, by_tick(2, con_id=3), 0.0)
+    for n, con_id in ((3, 1), (4, 2), (5, 3)):
+        assert not ask(pacing, by_tick(n, con_id=con_id), 1.0)
+    assert [(s, request.req_id // 10) for s, request in drain(pacing, 90.0)] == [(15.0, 5), (20.0, 4), (40.0, 3)]
 
 
 # ---- cancels

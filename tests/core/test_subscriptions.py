@@ -349,6 +349,14 @@ def test_an_unsubscribe_without_an_instrument_gives_back_everything_of_the_clien
     assert desk.core.status()["holders"] == 1
 
 
+def test_who_has_left_has_no_lease_that_could_run_out() -> None:
+    desk = Desk()
+    desk.subscribe("quote", lease_s=10.0)
+    desk.unsubscribe(s=1)
+    assert desk.core.next_wakeup_s() is None
+    assert desk.wake(10) == []
+
+
 def test_an_unsubscribe_of_what_is_not_held_is_accepted_and_says_so() -> None:
     effects = Desk().unsubscribe("quote", s=1)
     assert answer(effects).reply.status == "accepted"

@@ -12,6 +12,7 @@ from ibkr_actor.core.messages import (
     RateExceeded,
     RequestEnded,
     RequestRefused,
+    RestoreHolders,
     UpstreamDown,
     UpstreamUp,
     Withdraw,
@@ -20,7 +21,7 @@ from ibkr_actor.core.requests import ReqMktData, ReqTickByTick
 from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import End, Gap
 from tests.core.desk import Desk
-from tests.core.kit import asked, at, forex, notes, ns, one, only, published, said, states, stock, told
+from tests.core.kit import answer, asked, at, forex, notes, ns, one, only, published, said, states, stock, told
 
 QUOTE = Stream("quote", "AAPL.STK.SMART.USD")
 
@@ -218,6 +219,8 @@ def test_a_permission_warning_is_a_failure_only_if_no_data_comes(code: int) -> N
     assert desk.core.next_wakeup_s() == 25.0
     desk.price(12, 24)
     assert desk.core.next_wakeup_s() is None
+    desk.error(12, code, 30)
+    assert desk.core.next_wakeup_s() is None
     silent = Desk(SubscriptionsConfig(prove_s=15.0))
     silent.subscribe("quote")
     silent.error(12, code, 10)
@@ -305,6 +308,25 @@ def test_an_id_in_use_is_asked_under_another_but_not_for_ever() -> None:
     effects = desk.error(32, 322, 3)
     assert asked(effects) == []
     assert notes(effects) == [("c", "1", "rejected", ["quote"])]
+
+
+def test_outages_do_not_count_as_refusals() -> None:
+    desk = Desk(SubscriptionsConfig(max_asks=3))
+    desk.subscribe("quote")
+    for s in range(10, 50, 10):
+        desk.down(s)
+        desk.up(s + 5)
+    assert desk.last_req_id == 52
+    assert asked(desk.error(52, 102, 50)) == [ReqMktData(62, stock())]
+
+
+def test_a_restored_line_that_ib_has_no_room_for_is_kept_and_asked_again() -> None:
+    writes = answer(Desk().subscribe("quote")).holders
+    desk = Desk()
+    desk.note(desk.core.handle(RestoreHolders(writes), at(1)))
+    effects = desk.error(12, 101, 2)
+    assert states(effects) == [("quote", "starved", "line_limit")]
+    assert asked(desk.wake(62)) == [ReqMktData(22, stock())]
 
 
 def test_error_100_slows_pacing_down_and_the_request_is_asked_again() -> None:
