@@ -23,5 +23,5 @@ async def _health(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> in
         print(f"unhealthy: no sidecar publishes for {keys.root}")
         return EXIT_NO
     state = str(json.loads(beat).get("state", "unknown"))
-    print("healthy" if state == "ready" else f"unhealthy: the sidecar is up, its gateway is not: {state}")
+    print("healthy" if state == "ready" else f"unhealthy: the sidecar runs, but is {state}")
     return 0 if state == "ready" else EXIT_NO
