@@ -16,13 +16,17 @@ import anyio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ibkr_actor.bus.bus import SCRIPTS
+from ibkr_actor.bus.commands import CommandReader
 from ibkr_actor.bus.config import BusConfig, RedisConfig
-from ibkr_actor.bus.connection import Link, Refused, Script, Unreachable, Word
+from ibkr_actor.bus.connection import Link, Refused, Unreachable, Word
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
-from ibkr_actor.bus.epoch import BEAT, STOP, TAKE, take_epoch
-from ibkr_actor.bus.fenced import WRITE
+from ibkr_actor.bus.epoch import take_epoch
 from ibkr_actor.bus.publisher import Publisher
-from ibkr_actor.schema.codec import decode_record
+from ibkr_actor.bus.replies import Outbox
+from ibkr_actor.core.messages import CommandReceived, CommandsReadable
+from ibkr_actor.schema.codec import decode_record, decode_reply
+from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.keys import Keys, Stream
 from ibkr_actor.schema.records import AnyRecord, DataRecord, Gap, Quote, Reset, Tick, Trade
 
@@ -30,7 +34,6 @@ DEADLINE_S = 20.0
 QUOTE = Stream("quote", "AAPL.STK.SMART.USD")
 TRADE = Stream("trade", "AAPL.STK.SMART.USD")
 TICK = Stream("tick", "AAPL.STK.SMART.USD")
-SCRIPTS: tuple[Script, ...] = (WRITE, TAKE, BEAT, STOP)
 
 
 class Entry(Struct, frozen=True):
@@ -165,3 +168,64 @@ async def until(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(DEADLINE_S):
         while not condition():  # noqa: ASYNC110
             await anyio.sleep(0.002)
+
+
+class Desk:
+    """A command reader and its outbox, running, with what was handed on. Answers nothing by itself."""
+
+    def __init__(self, config: BusConfig, epoch: int, **fields: Any) -> None:
+        self.keys = Keys(config.prefix, config.gateway)
+        self.epoch = epoch
+        self.outbox = Outbox(Link(config.redis, "outbox", SCRIPTS), config, epoch)
+        self.received: list[CommandReceived] = []
+        self.readable = 0  # how often the commands became readable again
+        self._changed = anyio.Event()
+        link = Link(config.redis, "commands", SCRIPTS)
+        self.reader = CommandReader(link, config, epoch, self.outbox, self._deliver, **fields)
+
+    async def _deliver(self, message: CommandReceived | CommandsReadable) -> None:
+        if isinstance(message, CommandReceived):
+            self.received.append(message)
+        else:
+            self.readable += 1
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def wait(self, count: int) -> list[CommandReceived]:
+        """Everything handed on, once there are that many."""
+        with anyio.fail_after(DEADLINE_S):
+            while len(self.received) < count:
+                await self._changed.wait()
+        return self.received
+
+    async def settled(self) -> None:
+        with anyio.fail_after(DEADLINE_S):
+            await self.outbox.drained()
+
+    def count(self, name: str) -> int:
+        value = (self.reader.counters() | self.outbox.counters())[name]
+        assert isinstance(value, int)
+        return value
+
+    def accept(self, received: CommandReceived, **fields: Any) -> None:
+        ref = received.ref
+        self.outbox.answer(ref, Reply(ref.id, ref.op, "accepted"), **fields)
+
+
+@asynccontextmanager
+async def reading(config: BusConfig, **fields: Any) -> AsyncIterator[Desk]:
+    """A reader with an epoch of its own, running until the block ends."""
+    link = Link(config.redis, "start", SCRIPTS)
+    await link.open()
+    desk = Desk(config, await take_epoch(link, Keys(config.prefix, config.gateway)), **fields)
+    await link.close()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.outbox.run)
+        tasks.start_soon(desk.reader.run)
+        yield desk
+        tasks.cancel_scope.cancel()
+
+
+async def replies(probe: Probe, client: str = "anonymous") -> list[Reply]:
+    entries = await probe.do("XRANGE", probe.keys.replies(client), "-", "+")
+    return [decode_reply(dict(zip(fields[::2], fields[1::2], strict=True))) for _, fields in entries]
