@@ -22,7 +22,7 @@ OURS: dict[str, set[str]] = {
     "core": {"schema"},
     "actors": {"core", "schema"},
     "tws": {"core", "schema", "errors"},
-    "bus": {"core", "schema", "errors"},
+    "bus": {"__init__", "core", "schema", "errors"},
     "client": {"schema"},
     "sim": {"schema", "errors"},
     "settings": {"errors"},
