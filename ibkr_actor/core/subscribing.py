@@ -15,6 +15,7 @@ from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Answer, CommandRef, Effect, Instant, Publish, SetState
 from ibkr_actor.core.holders import Holder
 from ibkr_actor.core.holdings import Holdings
+from ibkr_actor.core.hours import market_at
 from ibkr_actor.core.kinds import ROWS, KindRow, known_kinds, why_not
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Channel, Item, Line
@@ -131,7 +132,7 @@ class Subscribing:
             effects += self._request(line, ref.client, ticks, now)
         effects += self._join(joining)
         names = self._holdings.names([channel.stream for channel in channels])
-        reply = Reply(ref.id, ref.op, "accepted", names, note=self._note(channels))
+        reply = Reply(ref.id, ref.op, "accepted", names, note=self._note(channels, now))
         return [Answer(ref, reply, writes), *effects, *self._wait(ref, channels)]
 
     def _own(self, holder: Holder, channel: Channel) -> Holder:
@@ -167,11 +168,18 @@ class Subscribing:
         waiting = [channel.stream for channel in channels if not channel.line.live]
         return self._waits.add(ref, waiting, active)
 
-    def _note(self, channels: list[Channel]) -> str | None:
+    def _note(self, channels: list[Channel], now: Instant) -> str | None:
+        """Why there may be no data for a while."""
+        notes = []
         if self._book.conn is None:
-            return "there is no connection to IB now; the data is asked for as soon as there is"
-        silent = sorted({channel.line.reason for channel in channels if channel.line.state == "starved"})
-        return f"silent for now: {', '.join(silent)}" if silent else None
+            notes.append("there is no connection to IB now; the data is asked for as soon as there is")
+        elif silent := sorted({channel.line.reason for channel in channels if channel.line.state == "starved"}):
+            notes.append(f"silent for now: {', '.join(silent)}")
+        contract = channels[0].line.contract
+        market = market_at(contract.trading_hours, contract.time_zone, now.ns)
+        if market is not None and not market.is_open:
+            notes.append("the market is closed" + (f" until {market.opens.isoformat()}" if market.opens else ""))
+        return "; ".join(notes) or None
 
 
 def _ticks_of(line: Line, client: str) -> frozenset[int] | None:

@@ -291,14 +291,30 @@ def test_error_100_holds_everything_for_a_while() -> None:
     assert drain(pacing, 20.0) == [(15.0, level1(1))]
 
 
-def test_a_stop_drops_what_waits_and_still_sends_cancels() -> None:
+def test_a_stop_drops_what_waits_sends_the_cancels_and_then_stops_the_session() -> None:
     pacing = up(PacingConfig(lines=2))
     ask(pacing, level1(1), 0.0)
     ask(pacing, level1(2), 0.0)
     pacing.handle(Start(), at(0))
-    pacing.handle(Stop(), at(0.5))
     pacing.handle(Withdraw(12), at(0.5))
-    assert drain(pacing, 9.0) == [(1.1, CancelMktData(12))]
+    assert told(pacing.handle(Stop(), at(0.5)), Stop) == []
+    assert pacing.next_wakeup_s() == 1.1
+    effects = pacing.handle(WakeUp(), at(1.1))
+    assert effects == [Send(CancelMktData(12)), Tell("session", Stop())]
+    assert pacing.next_wakeup_s() is None
+
+
+def test_a_stop_without_a_session_goes_on_at_once() -> None:
+    assert PacingCore(PacingConfig()).handle(Stop(), at(0)) == [Tell("session", Stop())]
+
+
+def test_a_session_that_ends_while_cancels_wait_ends_the_stop_too() -> None:
+    pacing = up(PacingConfig(lines=2))
+    ask(pacing, level1(1), 0.0)
+    pacing.handle(Withdraw(12), at(0.5))
+    pacing.handle(Stop(), at(0.5))
+    effects = pacing.handle(SessionDown(1, ns(0.6), "disconnect", "x"), at(0.6))
+    assert effects == [Tell("session", Stop())]
 
 
 # ---- what is told

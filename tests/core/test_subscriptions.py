@@ -4,6 +4,7 @@ import math
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Answer, CloseStream, Publish, Tell, WriteHolders
@@ -188,6 +189,16 @@ def test_without_a_connection_it_is_accepted_and_asked_when_there_is_one() -> No
     effects = desk.up(5)
     assert asked(effects) == [ReqMktData(12, stock())]
     assert states(effects) == [("quote", "pending", "")]
+
+
+def test_accepted_says_when_the_market_is_closed() -> None:
+    hours = "20260101:CLOSED;20260102:0930-20260102:1600"
+    contract = structs.replace(stock(), trading_hours=hours, time_zone="US/Eastern")
+    reply = answer(Desk().subscribe("quote", contract=contract, s=6 * 3600)).reply
+    assert reply.status == "accepted"
+    assert reply.note == "the market is closed until 2026-01-02T09:30:00-05:00"
+    opened = answer(Desk().subscribe("quote", contract=contract, s=40 * 3600)).reply
+    assert opened.note is None
 
 
 # ---- active

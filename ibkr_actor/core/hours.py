@@ -1,0 +1,82 @@
+"""Owns the reading of IB's trading hours: whether a market is open at a given time, and when it opens next.
+
+Looks at no clock; a text or a zone that cannot be read is an unknown, never an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+_NS_PER_S: Final = 1_000_000_000
+# `20260105:0400-20260105:2000`, or in the older form `20260105:0400-2000` with several ranges after a comma.
+_RANGE: Final = re.compile(r"(?:([0-9]{8}):)?([0-9]{4})-(?:([0-9]{8}):)?([0-9]{4})")
+# IB's own names of zones that are elsewhere a fixed offset or nothing. Source: ContractDetails.timeZoneId as observed.
+_ZONES: Final = {
+    "EST": "America/New_York",
+    "EST5EDT": "America/New_York",
+    "CST": "America/Chicago",
+    "MST": "America/Denver",
+    "PST": "America/Los_Angeles",
+    "GMT": "Europe/London",
+    "BST": "Europe/London",
+    "MET": "Europe/Berlin",
+    "CET": "Europe/Berlin",
+    "JST": "Asia/Tokyo",
+    "HKT": "Asia/Hong_Kong",
+}
+
+
+class Market(Struct, frozen=True):
+    """Whether a market is open; `opens` is its next opening in its own zone, None when IB's text does not reach it."""
+
+    is_open: bool
+    opens: datetime | None = None
+
+
+def market_at(trading_hours: str, time_zone: str, now_ns: int) -> Market | None:
+    """The state of a market, None when the text does not say it for that time.
+
+    `trading_hours` is IB's text of about a week: ranges by day, separated by `;`, and `20260103:CLOSED`.
+    """
+    zone = _zone(time_zone)
+    if zone is None or not trading_hours:
+        return None
+    now = datetime.fromtimestamp(now_ns // _NS_PER_S, UTC)
+    ranges = sorted(_ranges(trading_hours, zone))
+    if any(start <= now < end for start, end in ranges):
+        return Market(True)
+    opens = next((start for start, _ in ranges if start > now), None)
+    days = re.findall(r"(?:^|;)([0-9]{8}):", trading_hours)
+    today = f"{now.astimezone(zone):%Y%m%d}"
+    # A listing that begins later or has ended says nothing of now.
+    if not days or not min(days) <= today or (opens is None and today > max(days)):
+        return None
+    return Market(False, opens)
+
+
+def _zone(name: str) -> ZoneInfo | None:
+    """`US/Eastern`, `MET`, or `EST (Eastern Standard Time)`."""
+    short = name.split("(")[0].strip()
+    try:
+        return ZoneInfo(_ZONES.get(short, short)) if short else None
+    except (OSError, ValueError, KeyError):
+        # Unknown, not a legal key, or no zone database on this machine.
+        return None
+
+
+def _ranges(trading_hours: str, zone: ZoneInfo) -> Iterator[tuple[datetime, datetime]]:
+    for day_text in trading_hours.split(";"):
+        day = day_text[:8]
+        for start_day, start, end_day, end in _RANGE.findall(day_text):
+            try:
+                first = datetime.strptime(f"{start_day or day}{start}", "%Y%m%d%H%M").replace(tzinfo=zone)
+                last = datetime.strptime(f"{end_day or start_day or day}{end}", "%Y%m%d%H%M").replace(tzinfo=zone)
+            except ValueError:
+                continue
+            yield first, last
