@@ -23,6 +23,7 @@ from ibkr_actor.schema.records import FLAG_BUILT, Bar, BidAsk, MidPoint, Quote, 
 NS_PER_S: Final = 1_000_000_000
 # Source: IBKR, "5 Second Bars": real-time bars have this one size.
 REAL_TIME_BAR_NS: Final = 5 * NS_PER_S
+_TRADES: Final = frozenset({"TRADES", "AGGTRADES"})
 
 
 def quote(top: TopOfBook, received_ns: int, changed: int, con_id: int, feed: int, flags: int) -> Quote:
@@ -112,7 +113,11 @@ def midpoint(event: TickByTickMidPoint, con_id: int, feed: int, flags: int) -> M
 
 
 def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: str) -> Bar:
-    """A closed 5-second bar; IB sends the start of its interval and no time of sending."""
+    """A closed 5-second bar; IB sends the start of its interval and no time of sending.
+
+    Bars of bids, asks and midpoints have no volume, average or count: IB fills those with -1, which is unknown here.
+    """
+    traded = what_to_show in _TRADES
     return Bar(
         0,
         0,
@@ -127,9 +132,9 @@ def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: st
         event.high,
         event.low,
         event.close,
-        event.volume,
-        event.wap,
-        event.count,
+        event.volume if traded and event.volume != "-1" else None,
+        event.wap if traded else None,
+        event.count if traded and event.count != -1 else None,
         True,
         0,
         what_to_show,

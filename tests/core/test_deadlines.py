@@ -46,7 +46,7 @@ def test_moving_and_clearing_keys_leaves_no_litter() -> None:
     assert len(deadlines._heap) < 200
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 3), st.none() | st.integers(0, 9)), max_size=30), st.integers(0, 9))
 def test_it_agrees_with_a_plain_dictionary(steps: list[tuple[int, int | None]], now: int) -> None:
     deadlines, plain = Deadlines[int](), dict[int, int]()

@@ -272,4 +272,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=25, stateful_step_count=30)
+TestLife.settings = settings(max_examples=20, stateful_step_count=25)

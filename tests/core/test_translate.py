@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from ibkr_actor.core import translate
 from ibkr_actor.core.events import (
     RealTimeBar,
@@ -33,9 +35,21 @@ def test_a_midpoint() -> None:
 
 def test_a_real_time_bar_ends_five_seconds_after_its_start_and_is_final() -> None:
     event = RealTimeBar(12, 7, 1_000_000_000, 1.0, 2.0, 0.5, 1.5, "9", "1.2", 4)
-    assert translate.bar(event, 5, 1, 0, "MIDPOINT") == Bar(
-        0, 0, 5, 7, None, 1, 0, 1_000_000_000, 6_000_000_000, 1.0, 2.0, 0.5, 1.5, "9", "1.2", 4, True, 0, "MIDPOINT"
+    assert translate.bar(event, 5, 1, 0, "TRADES") == Bar(
+        0, 0, 5, 7, None, 1, 0, 1_000_000_000, 6_000_000_000, 1.0, 2.0, 0.5, 1.5, "9", "1.2", 4, True, 0, "TRADES"
     )
+
+
+@pytest.mark.parametrize("shown", ["MIDPOINT", "BID", "ASK"])
+def test_a_bar_of_what_is_not_traded_has_no_volume_average_or_count(shown: str) -> None:
+    event = RealTimeBar(12, 7, 1_000_000_000, 1.0, 2.0, 0.5, 1.5, "-1", "-1", -1)
+    bar = translate.bar(event, 5, 1, 0, shown)
+    assert (bar.volume, bar.wap, bar.count, bar.what_to_show) == (None, None, None, shown)
+
+
+def test_a_volume_that_ib_does_not_know_is_unknown_and_a_negative_average_is_one() -> None:
+    bar = translate.bar(RealTimeBar(12, 7, 0, -1.0, -1.0, -1.0, -1.0, "-1", "-1.05", -1), 5, 1, 0, "TRADES")
+    assert (bar.volume, bar.wap, bar.count) == (None, "-1.05", None)
 
 
 def test_a_tick_has_a_number_a_text_or_nothing() -> None:
