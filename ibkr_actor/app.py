@@ -146,4 +146,4 @@ class Sidecar:
     def _describe(self) -> str:
         """The word of the heartbeat: how the session is, or the bus when that is worse."""
         bus = self.bus.state.state
-        return self.session.state.value if bus == "up" else f"redis_{bus}"
+        return f"redis_{bus}" if bus in ("down", "degraded") else self.session.state.value

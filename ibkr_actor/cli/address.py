@@ -57,6 +57,8 @@ async def _read(reader: Reader, url: str, settings: Settings, arguments: argpars
     redis = connect(url)
     try:
         return await reader(redis, Keys(settings.prefix, settings.gateway_name), arguments)
+    except BrokenPipeError:
+        raise  # that is standard output, not Redis: whoever read it has gone
     except (RedisError, OSError) as error:
         print(f"ibkr-actor: Redis does not answer: {error}", file=sys.stderr)
         return EXIT_NO
