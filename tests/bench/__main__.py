@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -36,7 +37,12 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     add("--runs", type=int, default=3, help="rounds over all contenders (default %(default)s)")
     add("--server-version", type=int, default=226, help="what the simulator speaks at most; below 206 text")
     add("--only", default=",".join(CONTENDERS), help="comma-separated, of: %(default)s")
-    add("--under", default="", metavar="COMMAND", help="run the sidecar under this, such as 'perf record'")
+    add(
+        "--attach",
+        default="",
+        metavar="COMMAND",
+        help="run this beside the sidecar: 'py-spy record -p {pid} -d 5 -o x'",
+    )
     add("--json", type=Path, metavar="FILE", help="write every measurement there too")
     add("--quick", action="store_true", help="one short round: shows that all works, its figures are worth little")
     options = parser.parse_args(arguments)
@@ -59,7 +65,7 @@ async def measure(options: argparse.Namespace) -> dict[str, list[Measured]]:
         rate=options.rate,
         seconds=options.seconds,
         server_version=options.server_version,
-        under=tuple(options.under.split()),
+        attach=tuple(shlex.split(options.attach)),
     )
     results: dict[str, list[Measured]] = {name: [] for name in options.only}
     for run in range(options.runs):

@@ -26,6 +26,7 @@ from tests.bench.site import (
     STARTED_WITHIN_S,
     Load,
     Site,
+    attached,
     fresh_site,
     start_consumer,
     start_sidecar,
@@ -79,8 +80,9 @@ async def sidecar(load: Load) -> Measured:
         await subscribe_all(site, load, own)
         await simulator.child.expect("subscribed", timeout_s=STARTED_WITHIN_S)
         before, server_before = usage(own.pid), usage(site.server.pid)
-        await simulator.child.say("go")
-        ended_ns = await _until_written(site.redis, load)
+        async with attached(load, own.pid):
+            await simulator.child.say("go")
+            ended_ns = await _until_written(site.redis, load)
         measured = _used(load.ticks, before, usage(own.pid), server_before, usage(site.server.pid))
         began_ns, measured.verdict = await _read_records(site.redis, load)
         measured.seconds = (ended_ns - began_ns) / 1e9
@@ -98,9 +100,10 @@ async def sidecar_paced(load: Load) -> Measured:
         await subscribe_all(site, load, own)
         await simulator.child.expect("subscribed", timeout_s=STARTED_WITHIN_S)
         before, server_before = usage(own.pid), usage(site.server.pid)
-        await simulator.child.say("go")
-        await simulator.child.expect("sent", timeout_s=STARTED_WITHIN_S + load.seconds)
-        said = await _heard(reader)
+        async with attached(load, own.pid):
+            await simulator.child.say("go")
+            await simulator.child.expect("sent", timeout_s=STARTED_WITHIN_S + load.seconds)
+            said = await _heard(reader)
         measured = _used(load.paced_ticks, before, usage(own.pid), server_before, usage(site.server.pid))
         return _with_latency(measured, said)
 

@@ -9,9 +9,11 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import anyio
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -34,8 +36,8 @@ class Load(Struct, frozen=True, kw_only=True):
     rate: float
     seconds: float
     server_version: int
-    # Words put before the sidecar's own command line, such as a profiler's.
-    under: tuple[str, ...] = ()
+    # The words of a command that looks at the running sidecar, such as a profiler's; `{pid}` stands for its process.
+    attach: tuple[str, ...] = ()
 
     @property
     def paced_ticks(self) -> int:
@@ -97,9 +99,21 @@ async def start_sidecar(site: Site, load: Load, port: int) -> AsyncIterator[Chil
         "IBKR_RING_MAX_RECORDS": str(max(ring.records_max, 2 * load.ticks)),
         "IBKR_RING_MAX_BYTES": str(max(ring.bytes_max, 1024 * load.ticks)),
     }
-    command = [*load.under, sys.executable, "-m", "ibkr_actor", "run"]
+    command = [sys.executable, "-m", "ibkr_actor", "run"]
     async with supervised("sidecar", command, environment, site.directory) as child:
         yield child
+
+
+@asynccontextmanager
+async def attached(load: Load, pid: int) -> AsyncIterator[None]:
+    """Runs the command that looks at process `pid`, if there is one, and waits for its end."""
+    if not load.attach:
+        yield
+        return
+    command = [word.replace("{pid}", str(pid)) for word in load.attach]
+    async with await anyio.open_process(command, stdin=DEVNULL, stdout=None, stderr=None) as process:
+        yield
+        await process.wait()
 
 
 @asynccontextmanager
