@@ -72,7 +72,8 @@ class CommandReader:
         self._keys = list(self._intake.clients)  # every command stream
         self._readable: list[str] = []  # those whose group is there
         self._consumer = f"e{epoch}"
-        self._in_flight: set[tuple[str, str]] = set()  # (key, entry id), from fetching until settled
+        # (key, entry id) -> its fields, from fetching until settled. A stream that was deleted may give an id again.
+        self._in_flight: dict[tuple[str, str], Mapping[bytes, bytes]] = {}
         self._room: anyio.Event | None = None  # while waiting for fewer in flight
         self._claimed_at = 0.0
         self.health = health or Health("commands")
@@ -147,7 +148,7 @@ class CommandReader:
         return False
 
     def _settled(self, key: str, entry_id: str) -> None:
-        self._in_flight.discard((key, entry_id))
+        self._in_flight.pop((key, entry_id), None)
         if self._room is not None and len(self._in_flight) < self._config.in_flight_max:
             self._room.set()
 
@@ -222,13 +223,14 @@ class CommandReader:
     async def _handle(self, fetched: Sequence[Fetched], *, busy: bool = False) -> None:
         """Answers what can be answered here and hands on the rest, in order."""
         left = {(entry.key, entry.entry_id): entry for entry in fetched}
-        left = {place: entry for place, entry in left.items() if place not in self._in_flight}
-        self._in_flight.update(left)
+        left = {place: entry for place, entry in left.items() if self._in_flight.get(place) != entry.fields}
+        self._in_flight.update((place, entry.fields) for place, entry in left.items())
         try:
             await self._handle_each(left, busy=busy)
         finally:
             # What was not handed on, on the way out, stays pending and is found there after the next connection.
-            self._in_flight.difference_update(left)
+            for place in left:
+                self._in_flight.pop(place, None)
 
     async def _handle_each(self, left: dict[tuple[str, str], Fetched], *, busy: bool) -> None:
         """Affects: `left`, from which each entry is removed as soon as it is handed on or its answer queued."""

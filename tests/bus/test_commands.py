@@ -366,6 +366,16 @@ async def test_a_lost_group_or_stream_comes_back_and_commands_are_read_on(
     assert {reply.id for reply in await replies(probe)} >= {"before", "after"}
 
 
+async def test_another_command_under_the_id_of_one_in_flight_is_a_new_one(config: BusConfig, probe: Probe) -> None:
+    key = probe.keys.commands()
+    async with reading(with_commands(config)) as desk:
+        await probe.do("XADD", key, "5-0", "j", '{"op":"status","id":"before"}')
+        await desk.wait(1)
+        await probe.do("DEL", key)
+        await probe.do("XADD", key, "5-0", "j", '{"op":"status","id":"after"}')
+        assert [one.ref.id for one in await desk.wait(2)] == ["before", "after"]
+
+
 async def test_a_command_key_of_another_type_does_not_keep_the_others_from_being_read(
     config: BusConfig, probe: Probe
 ) -> None:

@@ -1,0 +1,197 @@
+"""The bus as the actors see it, on a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ibkr_actor import __version__
+from ibkr_actor.actors.ports import BusPort
+from ibkr_actor.bus.bus import Bus
+from ibkr_actor.bus.config import BusConfig, HeartbeatConfig, RedisConfig
+from ibkr_actor.core.effects import HolderWrite
+from ibkr_actor.core.messages import CommandReceived, CommandsReadable, RestoreContracts, RestoreHolders
+from ibkr_actor.errors import ConfigurationError, Fenced
+from ibkr_actor.schema.commands import Reply
+from ibkr_actor.schema.records import System
+from tests.bus.kit import DEADLINE_S, TRADE, Probe, bus_config, embedded, kill, probing, replies, trade, trades, until
+
+pytestmark = pytest.mark.anyio
+
+
+class Commands:
+    """What the bus delivered."""
+
+    def __init__(self) -> None:
+        self.received: list[CommandReceived] = []
+
+    async def deliver(self, message: CommandReceived | CommandsReadable) -> None:
+        if isinstance(message, CommandReceived):
+            self.received.append(message)
+
+
+@asynccontextmanager
+async def running(bus: Bus) -> AsyncIterator[Commands]:
+    commands = Commands()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bus.run, commands.deliver)
+        yield commands
+        tasks.cancel_scope.cancel()
+
+
+async def test_records_commands_and_states_go_their_ways(config: BusConfig, probe: Probe) -> None:
+    bus = Bus(config)
+    port: BusPort = bus
+    await bus.start()
+    async with running(bus) as commands:
+        port.publish([(TRADE, trade())])
+        port.announce(System(0, 0, 1, "connection", "connected", "", ""))
+        port.set_state(TRADE, "live", "", 5)
+        await probe.do("XADD", probe.keys.commands(), "*", "j", '{"op":"status","client":"me"}')
+        await until(lambda: len(commands.received) == 1)
+        ref = commands.received[0].ref
+        port.answer(ref, Reply(ref.id, "status", "accepted"), (HolderWrite("h", b"1"),))
+        port.notify("me", Reply(ref.id, "status", "active"))
+        port.write_holders((HolderWrite("i", b"2"),))
+        port.write_contract("AAPL", b"{}")
+        port.write_contract("OLD", None)
+        port.close_stream(TRADE)
+        assert await bus.drain(DEADLINE_S)
+        assert port.counters()["redis_published"] == port.counters()["redis_written"]
+    assert len(await probe.records(TRADE)) == 2
+    assert [one.status for one in await replies(probe, "me")] == ["accepted", "active"]
+    assert await probe.do("HGET", probe.keys.subscriptions, "i") == b"2"
+    assert await probe.do("TTL", probe.keys.stream(TRADE.kind, TRADE.instrument)) > 0
+    assert (await probe.last(TRADE))["state:trade"] == b"live"
+    events = [(one.topic, one.event) for one in await probe.records(probe.keys.system) if isinstance(one, System)]
+    assert ("redis", "connected") in events
+    assert ("connection", "connected") in events
+
+
+async def test_start_returns_what_a_restart_restores(config: BusConfig, probe: Probe) -> None:
+    first = Bus(config)
+    assert await first.start() == [RestoreContracts({}), RestoreHolders(())]
+    async with running(first):
+        first.write_contract("AAPL", b"c")
+        first.write_holders((HolderWrite("h", b"1"), HolderWrite("gone", None)))
+        assert await first.drain(DEADLINE_S)
+    second = Bus(config)
+    restored = await second.start()
+    assert restored == [RestoreContracts({"AAPL": b"c"}), RestoreHolders((HolderWrite("h", b"1"),))]
+    assert second.epoch > first.epoch
+
+
+async def test_a_takeover_ends_the_older_bus_with_fenced_alone(config: BusConfig) -> None:
+    old, new = Bus(config), Bus(config)
+    await old.start()
+    await new.start()
+    with anyio.fail_after(DEADLINE_S), pytest.raises(Fenced, match="a newer sidecar"):
+        await old.run(Commands().deliver)
+
+
+async def test_a_bug_in_what_takes_the_commands_ends_the_bus(config: BusConfig, probe: Probe) -> None:
+    async def broken(message: object) -> None:
+        raise ZeroDivisionError
+
+    bus = Bus(config)
+    await bus.start()
+    await probe.do("XADD", probe.keys.commands(), "*", "j", '{"op":"status"}')
+    with anyio.fail_after(DEADLINE_S), pytest.RaisesGroup(ZeroDivisionError):
+        await bus.run(broken)
+
+
+async def test_the_heartbeat_tells_who_publishes_and_goes_when_nobody_does(config: BusConfig, probe: Probe) -> None:
+    bus = Bus(config, describe=lambda: "ready")
+    await bus.start()
+    async with running(bus):
+        with anyio.fail_after(DEADLINE_S):
+            while (beat := await probe.do("GET", probe.keys.heartbeat)) is None:
+                await anyio.lowlevel.checkpoint()
+        assert json.loads(beat) == {
+            "gateway": config.gateway,
+            "epoch": bus.epoch,
+            "pid": os.getpid(),
+            "state": "ready",
+            "version": __version__,
+        }
+        assert 0 < await probe.do("PTTL", probe.keys.heartbeat) <= 5_000
+    assert await probe.do("EXISTS", probe.keys.heartbeat) == 0
+
+
+async def test_an_older_sidecar_leaves_the_heartbeat_of_a_newer_one_alone(config: BusConfig, probe: Probe) -> None:
+    old, new = Bus(config), Bus(config)
+    await old.start()
+    await new.start()
+    async with running(new):
+        with anyio.fail_after(DEADLINE_S):
+            while await probe.do("GET", probe.keys.heartbeat) is None:
+                await anyio.lowlevel.checkpoint()
+        with pytest.raises(Fenced):
+            await old.run(Commands().deliver)
+        assert json.loads(await probe.do("GET", probe.keys.heartbeat))["epoch"] == new.epoch
+
+
+async def test_a_redis_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    async with embedded(tmp_path) as server:
+        url = server.own_url
+        config = bus_config(url)
+        kill(server.pid)
+        bus = Bus(config)
+        with anyio.fail_after(DEADLINE_S):
+            await bus.start()
+        async with running(bus), probing(config) as probe:
+            bus.publish(trades(2))
+            assert await bus.drain(DEADLINE_S)
+            assert len(await probe.records(TRADE)) == 3
+            kill(server.pid)
+            bus.publish(trades(2))
+            bus.notify("me", Reply("a", "status", "active"))
+            assert await bus.drain(DEADLINE_S)
+            assert len(await probe.records(TRADE)) == 5
+            assert len(await replies(probe, "me")) == 1
+            await until(lambda: bus.state.state == "up")
+
+
+async def test_what_cannot_be_written_in_time_is_said_by_drain(config: BusConfig) -> None:
+    bus = Bus(config)
+    await bus.start()
+    bus.publish(trades(1))
+    assert not await bus.drain(0.01), "nothing runs that could write it"
+    assert bus.state.state == "starting"
+
+
+async def test_publishing_before_there_is_an_epoch_is_a_bug_that_says_so() -> None:
+    with pytest.raises(RuntimeError, match="start the bus first"):
+        Bus(BusConfig()).publish(trades(1))
+
+
+async def test_an_impossible_url_is_one_clear_line_without_the_password() -> None:
+    with pytest.raises(ConfigurationError, match=r"redis_url 'http://\.\.\.@host:1' cannot be used") as caught:
+        await Bus(BusConfig(redis=RedisConfig(url="http://:secret@host:1"))).start()
+    assert "secret" not in str(caught.value)
+
+
+async def test_the_state_is_the_worst_of_the_parts_and_says_which(config: BusConfig, probe: Probe) -> None:
+    slow_beat = bus_config(config.redis.url, config.gateway, heartbeat=HeartbeatConfig(every_s=0.05))
+    bus = Bus(slow_beat)
+    await bus.start()
+    async with running(bus):
+        await until(lambda: bus.state.state == "up")
+        await probe.do("CONFIG", "SET", "maxmemory", 1)
+        try:
+            bus.publish(trades(1))
+            await until(lambda: bus.state.state == "degraded")
+            assert bus.state.reason.startswith("publisher: OOM")
+            assert bus.counters()["bus_state"] == "degraded"
+        finally:
+            await probe.do("CONFIG", "SET", "maxmemory", 0)
+        await until(lambda: bus.state.state == "up")
+        assert await bus.drain(DEADLINE_S)
+    events = [one.event for one in await probe.records(probe.keys.system) if isinstance(one, System)]
+    assert events == ["connected", "refusing", "recovered"]
