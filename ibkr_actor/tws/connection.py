@@ -40,7 +40,9 @@ class Connection(OfficialConnection):
         self.refused_frames = 0
         self._connect_timeout_s = connect_timeout_s
         self._io_timeout_s = io_timeout_s
+        # Set when somebody asked for the end; and when a send broke off, after which nothing may follow it.
         self._ended = False
+        self._broken = False
 
     def connect(self) -> None:
         """Connects to the first address that answers.
@@ -148,13 +150,16 @@ class Connection(OfficialConnection):
         except ReadOnlyViolation:
             self.refused_frames += 1
             raise
-        try:
-            with self.lock:
+        with self.lock:
+            if not self.isConnected():
+                raise ConnectionAbortedError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+            try:
                 self._require_socket().sendall(msg)
-        except OSError:
-            # Half a message may have left: what follows it would be read as its rest.
-            self.disconnect()
-            raise
+            except OSError:
+                # Half a message may have left: what follows it would be read as its rest. The socket is left to the
+                # caller, who shuts it when it has said why.
+                self._broken = True
+                raise
         return len(msg)
 
     def recvMsg(self) -> bytes:
@@ -175,8 +180,8 @@ class Connection(OfficialConnection):
         return data
 
     def isConnected(self) -> bool:
-        """Whether the socket is there and nobody asked for its end."""
-        return self.socket is not None and not self._ended
+        """Whether messages can be sent: the socket is there, whole, and nobody asked for its end."""
+        return self.socket is not None and not self._ended and not self._broken
 
     def disconnect(self) -> None:
         """Asks for the end, from any thread and any number of times; wakes whoever reads, sends or connects.

@@ -194,6 +194,8 @@ class Gateway:
     def _connect(self, conn: int, client_id: int) -> None:
         config = self._config
         if self._live is not None:
+            # Before the new one can be up: its reader may notice the end only after that.
+            self._inbox.lost(ConnectionLost(self._live.conn, time.time_ns(), "replaced by a new one", wanted=True))
             self._live.client.abandon()
             self._violations += self._live.client.refused_frames()
         client = Client(
@@ -252,8 +254,9 @@ class Gateway:
             self._refuse(live, request, UNREADABLE_REQUEST, str(error))
         except OSError as error:
             reason = f"send failed: {error.strerror or error}"
-            live.client.abandon()
+            # Announced before the socket is shut, or the reader might be first, with less of a reason.
             self._inbox.lost(ConnectionLost(live.conn, time.time_ns(), reason))
+            live.client.abandon()
         except (TypeError, ValueError) as error:
             # The official client converts some fields before it looks for errors, a multiplier that is no number.
             self._refuse(live, request, UNREADABLE_REQUEST, f"{type(error).__name__}: {error}")
@@ -267,6 +270,8 @@ class Gateway:
         """A bug: whoever waits for an answer gets one, and the next `open` raises."""
         now_ns, live = time.time_ns(), self._live
         if live is not None:
-            live.client.abandon()
-            if not self._inbox.lost(ConnectionLost(live.conn, now_ns, "the sender thread failed")):
+            was_over = self._inbox.is_over(live.conn)
+            was_up = self._inbox.lost(ConnectionLost(live.conn, now_ns, "the sender thread failed"))
+            if not was_up and not was_over:
                 self._inbox.put(ConnectFailed(live.conn, now_ns, "the sender thread failed"))
+            live.client.abandon()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
+from typing import Final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -17,6 +19,9 @@ from ibkr_actor.core.events import Connected, ConnectionLost, Event
 
 # What CPython needs for one frame beside its bytes: the object's header and its place in the list.
 FRAME_OVERHEAD_BYTES = 48
+# Frames given out at a time, 1 to 2 ms of work. A burst of megabytes would else keep the loop from everything behind it
+# until the last frame is decoded: the first write to Redis was seen to wait for a second, the server idle meanwhile.
+TURN_FRAMES: Final = 500
 
 
 class FrameBatch(Struct, frozen=True, gc=False):
@@ -31,7 +36,7 @@ Item = FrameBatch | Event
 
 
 class Inbox:
-    """Frames and events in the order they happened; `get` drains all at once.
+    """Frames and events in the order they happened; `get` drains them, in turns when they are many.
 
     Threads call `put_frames`, `connected`, `lost` and `put`; one task calls `get`. Connection numbers only grow.
     `max_bytes` bounds the memory of frames that wait; events are few and always accepted.
@@ -40,7 +45,8 @@ class Inbox:
     def __init__(self, max_bytes: int) -> None:
         self._lock = threading.Condition()
         self._max_bytes = max_bytes
-        self._items: list[Item] = []
+        # What waits, each with its share of `_bytes`.
+        self._items: deque[tuple[Item, int]] = deque()
         self._bytes = 0
         # The task in `get` while there is nothing for it; taken by the put that wakes it.
         self._waiter: tuple[asyncio.AbstractEventLoop, anyio.Event] | None = None
@@ -65,7 +71,7 @@ class Inbox:
             self._frame_bytes += wire_bytes
             self._bytes += size
             self._bytes_high = max(self._bytes_high, self._bytes)
-            self._append(batch)
+            self._append(batch, size)
             return True
 
     def connected(self, event: Connected) -> bool:
@@ -100,14 +106,13 @@ class Inbox:
             self._append(event)
 
     async def get(self) -> list[Item]:
-        """Everything that waits, in order; waits for the first item when there is none."""
+        """What waits, in order, up to `TURN_FRAMES` frames; waits for the first item when there is none."""
         # A busy gateway would else keep the loop from all other tasks. Before taking, since a cancelled get takes none.
         await checkpoint()
         while True:
             with self._lock:
                 if self._items:
-                    items, self._items = self._items, []
-                    self._bytes = 0
+                    items = self._take()
                     self._lock.notify_all()
                     return items
                 event = anyio.Event()
@@ -146,8 +151,26 @@ class Inbox:
         self._lock.notify_all()
         return was_up
 
-    def _append(self, item: Item) -> None:
-        self._items.append(item)
+    def _take(self) -> list[Item]:
+        """The items of one turn; the batch at its end is cut where it is too long."""
+        taken: list[Item] = []
+        room = TURN_FRAMES
+        while self._items and room > 0:
+            item, size = self._items.popleft()
+            if isinstance(item, FrameBatch):
+                count = len(item.frames)
+                if count > room:
+                    part = size * room // count
+                    rest = FrameBatch(item.conn, item.received_ns, item.frames[room:])
+                    self._items.appendleft((rest, size - part))
+                    item, size = FrameBatch(item.conn, item.received_ns, item.frames[:room]), part
+                room -= min(count, room)
+            self._bytes -= size
+            taken.append(item)
+        return taken
+
+    def _append(self, item: Item, size: int = 0) -> None:
+        self._items.append((item, size))
         if self._waiter is None:
             return
         loop, event = self._waiter

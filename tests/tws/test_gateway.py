@@ -110,7 +110,8 @@ async def test_an_open_replaces_a_connection_that_was_not_closed(rig: Rig, peer:
     first.wait_closed()
     second.send(size_frame(1))
     await rig.until_event(TickSize)
-    assert [event.conn for event in rig.of(ConnectionLost)] == [1]
+    lost = [(event.conn, event.wanted, event.reason) for event in rig.of(ConnectionLost)]
+    assert lost == [(1, True, "replaced by a new one")]
 
 
 async def test_requests_without_a_connection_are_counted_and_dropped(rig: Rig, peer: Peer) -> None:
@@ -231,7 +232,8 @@ async def test_a_bug_in_the_sender_thread_is_announced_and_the_next_open_raises(
 
     gateway = await rig.connect(peer)
     sender = next(thread for thread in threading.enumerate() if thread.name == "tws-sender")
-    monkeypatch.setitem(WRITERS, CancelMktData, fail)
+    kind: type[Request] = CancelMktData
+    monkeypatch.setitem(WRITERS, kind, fail)
     rig.gateway.send(CancelMktData(12))
     lost = await rig.until_event(ConnectionLost)
     assert (lost.reason, lost.wanted) == ("the sender thread failed", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -128,7 +129,9 @@ def test_what_is_no_answer_of_tws_is_refused_with_a_reason(peer: Peer, said: byt
     def script(gateway: PeerConnection) -> None:
         gateway.read_hello()
         gateway.sock.sendall(said)
-        gateway.sock.shutdown(socket.SHUT_WR)
+        # A client that has seen enough may hang up first.
+        with contextlib.suppress(OSError):
+            gateway.sock.shutdown(socket.SHUT_WR)
         gateway.wait_closed()
 
     with pytest.raises(HandshakeFailed, match=r"127\.0\.0\.1") as caught:

@@ -7,7 +7,7 @@ import anyio.to_thread
 import pytest
 
 from ibkr_actor.core.events import Connected, ConnectionLost, NextValidId
-from ibkr_actor.tws.inbox import FRAME_OVERHEAD_BYTES, FrameBatch, Inbox
+from ibkr_actor.tws.inbox import FRAME_OVERHEAD_BYTES, TURN_FRAMES, FrameBatch, Inbox
 from tests.tws.wire import DEADLINE_S, batch
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +46,28 @@ async def test_items_come_out_all_at_once_and_in_order() -> None:
     items = await inbox.get()
     assert items[1:] == [first, NextValidId(1, 7), second]
     assert isinstance(items[0], Connected)
+
+
+async def test_a_long_burst_comes_out_in_turns_with_its_stamp_and_in_order() -> None:
+    inbox = Inbox(100_000_000)
+    up(inbox)
+    frames = [b"%d" % number for number in range(2 * TURN_FRAMES + 7)]
+    inbox.put_frames(FrameBatch(1, 11, frames[:3]), 30)
+    inbox.put_frames(FrameBatch(1, 12, frames[3:]), 30_000)
+    inbox.put(NextValidId(1, 7))
+    turns: list[list[FrameBatch]] = []
+    waiting = [inbox.counters()["inbox_waiting_bytes"]]
+    while len(turns) < 3:
+        items = await inbox.get()
+        turns.append([item for item in items if isinstance(item, FrameBatch)])
+        waiting.append(inbox.counters()["inbox_waiting_bytes"])
+    assert [sum(len(item.frames) for item in turn) for turn in turns] == [TURN_FRAMES, TURN_FRAMES, 7]
+    assert [frame for turn in turns for item in turn for frame in item.frames] == frames
+    assert [item.received_ns for turn in turns for item in turn] == [11, 12, 12, 12]
+    # What follows the burst comes after its last frame.
+    assert items[-1] == NextValidId(1, 7)
+    assert waiting == sorted(waiting, reverse=True)
+    assert waiting[-1] == 0
 
 
 async def test_a_burst_of_a_thread_wakes_the_loop_once() -> None:
