@@ -56,11 +56,11 @@ async def test_a_long_burst_comes_out_in_turns_with_its_stamp_and_in_order() -> 
     inbox.put_frames(FrameBatch(1, 12, frames[3:]), 30_000)
     inbox.put(NextValidId(1, 7))
     turns: list[list[FrameBatch]] = []
-    waiting = [inbox.counters()["inbox_waiting_bytes"]]
+    waiting = [int(inbox.counters()["inbox_waiting_bytes"] or 0)]
     while len(turns) < 3:
         items = await inbox.get()
         turns.append([item for item in items if isinstance(item, FrameBatch)])
-        waiting.append(inbox.counters()["inbox_waiting_bytes"])
+        waiting.append(int(inbox.counters()["inbox_waiting_bytes"] or 0))
     assert [sum(len(item.frames) for item in turn) for turn in turns] == [TURN_FRAMES, TURN_FRAMES, 7]
     assert [frame for turn in turns for item in turn for frame in item.frames] == frames
     assert [item.received_ns for turn in turns for item in turn] == [11, 12, 12, 12]
