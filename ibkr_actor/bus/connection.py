@@ -42,6 +42,9 @@ _CODES: Final = {
 }
 
 
+_CODES_IN_TEXT: Final = frozenset({"BUSYGROUP", "NOGROUP", "UNBLOCKED", "WRONGTYPE"})
+
+
 class Unreachable(Exception):
     """The connection is gone or never came up: whether the last command was done is not known."""
 
@@ -203,7 +206,11 @@ def refused(error: RedisError) -> Refused:
     if code is not None:
         return Refused(code, text)
     first, _, rest = text.partition(" ")
-    return Refused(first, rest) if first.isupper() and first.isalpha() else Refused("ERR", text)
+    # redis-py takes ERR from the text too, and leaves other codes in it. fakeredis puts ERR before every code.
+    is_err = getattr(error, "status_code", None) == "ERR"
+    if first in _CODES_IN_TEXT or (not is_err and first.isalpha() and first.isupper()):
+        return Refused(first, rest)
+    return Refused("ERR", text)
 
 
 async def _close(connection: Connection) -> None:

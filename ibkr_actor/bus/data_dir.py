@@ -90,6 +90,8 @@ class DataDir:
             "appendonly yes",
             "appendfsync everysec",
             'save ""',
+            # No single value that anyone sends needs more, and the sidecar must hold each command it reads.
+            "proto-max-bulk-len 4mb",
             "maxmemory-policy noeviction",
             f"maxmemory {memory_max_bytes}",
         ]

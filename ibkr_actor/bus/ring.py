@@ -235,9 +235,8 @@ class Ring:
             return
         records = config.records_max - int(config.records_max * config.headroom)
         size = config.bytes_max - int(config.bytes_max * config.headroom)
-        self._conflate()
-        if len(self) > records or self.bytes > size:
-            self._drop_oldest(records, size)
+        self._conflate(gain_min=(config.records_max - records) // 4)
+        self._drop_oldest(records, size)
 
     def _evict(self) -> None:
         """Forgets the oldest written batch."""
@@ -248,37 +247,38 @@ class Ring:
             state.floor_seq, state.floor_id = entry.seq, entry.id
             self.bytes -= len(entry.payload) + ENTRY_BYTES
 
-    def _conflate(self) -> None:
-        """Keeps the newest pending quote of each quote stream."""
+    def _conflate(self, gain_min: int) -> None:
+        """Keeps the newest pending quote of each quote stream, unless that would free next to nothing."""
         newest: dict[StreamState, Entry] = {}
+        quotes = 0
         for entry in self._pending:
             if entry.state.conflates and entry.slot != NOT_LAST:
                 newest[entry.state] = entry
+                quotes += 1
+        if quotes - len(newest) <= gain_min:
+            return
         runs: dict[StreamState, Drop | None] = {}  # state -> the drop that its next dropped record joins
         stay: deque[Entry] = deque()
         for entry in self._pending:
             state = entry.state
-            if newest.get(state) is entry or not (state.conflates and _is_droppable(entry)):
-                self._keep(entry, runs, stay)
-            elif entry.slot == NOT_LAST and type(entry) is not Drop:
-                self._keep(entry, runs, stay)  # a gap or an end in a quote stream is no quote
-            else:
+            is_old_quote = state.conflates and entry.slot != NOT_LAST and newest[state] is not entry
+            if is_old_quote or (state.conflates and type(entry) is Drop):
                 self._drop(entry, "conflated", runs, stay)
+            else:
+                self._keep(entry, runs, stay)  # a gap or an end in a quote stream is no quote
         self._pending = stay
 
     def _drop_oldest(self, records: int, size: int) -> None:
         """Drops the oldest pending records of all streams until both bounds are met."""
         runs: dict[StreamState, Drop | None] = {}
-        stay: deque[Entry] = deque()
-        old, self._pending = self._pending, deque()
-        while old:
+        old, stay = self._pending, deque[Entry]()
+        while old and (len(self) + len(stay) > records or self.bytes > size):
             entry = old.popleft()
-            over = len(self) + len(old) + len(stay) + 1 > records or self.bytes > size
-            if type(entry) is Drop or (over and _is_droppable(entry)):
+            if _is_droppable(entry):
                 self._drop(entry, "overflow", runs, stay)
             else:
                 self._keep(entry, runs, stay)
-        self._pending = stay
+        old.extendleft(reversed(stay))
 
     def _keep(self, entry: Entry, runs: dict[StreamState, Drop | None], stay: deque[Entry]) -> None:
         runs[entry.state] = entry if type(entry) is Drop else None
