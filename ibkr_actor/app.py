@@ -27,7 +27,15 @@ from ibkr_actor.bus.embedded import EmbeddedRedis
 from ibkr_actor.core.contracts import ContractsCore
 from ibkr_actor.core.effects import ActorName, Core
 from ibkr_actor.core.events import Event
-from ibkr_actor.core.messages import CommandReceived, CommandsReadable, RestoreContracts, RestoreHolders, Start, Stop
+from ibkr_actor.core.messages import (
+    CommandReceived,
+    CommandsReadable,
+    RedisForgot,
+    RestoreContracts,
+    RestoreHolders,
+    Start,
+    Stop,
+)
 from ibkr_actor.core.pacing import PacingCore
 from ibkr_actor.core.session import SessionCore
 from ibkr_actor.core.subscriptions import SubscriptionsCore
@@ -38,12 +46,13 @@ from ibkr_actor.tws.versions import check_ibapi
 
 ACTORS: Final[tuple[ActorName, ...]] = ("session", "contracts", "subscriptions", "pacing")
 
-FromBus = CommandReceived | CommandsReadable | RestoreContracts | RestoreHolders
-FROM_BUS: Final[dict[type[FromBus], ActorName]] = {
-    CommandReceived: "contracts",
-    RestoreContracts: "contracts",
-    RestoreHolders: "subscriptions",
-    CommandsReadable: "subscriptions",
+FromBus = CommandReceived | CommandsReadable | RedisForgot | RestoreContracts | RestoreHolders
+FROM_BUS: Final[dict[type[FromBus], tuple[ActorName, ...]]] = {
+    CommandReceived: ("contracts",),
+    RestoreContracts: ("contracts",),
+    RestoreHolders: ("subscriptions",),
+    CommandsReadable: ("subscriptions",),
+    RedisForgot: ("contracts", "subscriptions"),
 }
 
 log = logging.getLogger(__name__)
@@ -126,8 +135,9 @@ class Sidecar:
             await router.deliver(events)
 
     async def _deliver(self, message: FromBus) -> None:
-        """What the bus read, to the actor it is for; waits while its mailbox is full."""
-        await self.mailboxes[FROM_BUS[type(message)]].put(message)
+        """What the bus read, to the actors it is for; waits while a mailbox is full."""
+        for to in FROM_BUS[type(message)]:
+            await self.mailboxes[to].put(message)
 
     async def _wind_down(self) -> None:
         """Gives back the lines, closes the connection, and writes what is pending, all within `drain_s`."""

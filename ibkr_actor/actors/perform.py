@@ -25,6 +25,7 @@ AnyEffect = (
     | fx.Notify
     | fx.WriteHolders
     | fx.WriteContract
+    | fx.WriteContracts
     | fx.CloseStream
     | fx.Connect
     | fx.Disconnect
@@ -77,7 +78,9 @@ class Performer:
             case fx.WriteHolders(holders):
                 self._bus.write_holders(holders)
             case fx.WriteContract(field, value):
-                self._bus.write_contract(field, value)
+                self._bus.write_contracts((fx.HolderWrite(field, value),))
+            case fx.WriteContracts(writes):
+                self._bus.write_contracts(writes)
             case fx.CloseStream(stream):
                 self._bus.close_stream(stream)
             case fx.Connect(conn, client_id):

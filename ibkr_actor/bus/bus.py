@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 from msgspec import Struct
 
-from ibkr_actor.bus.commands import CommandReader, Deliver
+from ibkr_actor.bus.commands import CommandReader
 from ibkr_actor.bus.config import BusConfig
 from ibkr_actor.bus.connection import Link, Refused, Script, Unreachable
 from ibkr_actor.bus.epoch import BEAT, STOP, TAKE, take_epoch
@@ -24,7 +24,7 @@ from ibkr_actor.bus.replies import Outbox
 from ibkr_actor.bus.retention import Housekeeper
 from ibkr_actor.bus.settle import SCRIPTS as SETTLING
 from ibkr_actor.core.effects import CommandRef, HolderWrite
-from ibkr_actor.core.messages import RestoreContracts, RestoreHolders
+from ibkr_actor.core.messages import CommandReceived, CommandsReadable, RedisForgot, RestoreContracts, RestoreHolders
 from ibkr_actor.errors import Fenced
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.keys import Keys, Stream
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 SCRIPTS: tuple[Script, ...] = (WRITE, TAKE, BEAT, STOP, *SETTLING)
 _EVENTS: dict[HealthState, str] = {"up": "recovered", "down": "lost", "degraded": "refusing"}
+
+
+Deliver = Callable[[CommandReceived | CommandsReadable | RedisForgot], Awaitable[None]]
 
 
 class BusState(Struct, frozen=True):
@@ -64,7 +67,8 @@ class Bus:
         self._publisher: Publisher | None = None  # these are made by start
         self._outbox: Outbox | None = None
         self._housekeeper: Housekeeper | None = None
-        self._reader: CommandReader | None = None  # made by run
+        self._reader: CommandReader | None = None  # these by run
+        self._heartbeat: Heartbeat | None = None
 
     # -- life
 
@@ -110,9 +114,10 @@ class Bus:
             Fenced: a newer sidecar publishes for this gateway; this one must stop.
         """
         publisher, outbox, housekeeper = self._started()
+        publisher.on_redis_forgot = lambda: deliver(RedisForgot())
         reader = CommandReader(self._link("commands"), self._config, self.epoch, outbox, deliver, now_ns=self._now_ns)
         self._reader = reader
-        heartbeat = Heartbeat(self._link("heartbeat"), self._config, self.epoch, self._describe)
+        heartbeat = self._heartbeat = Heartbeat(self._link("heartbeat"), self._config, self.epoch, self._describe)
         try:
             async with anyio.create_task_group() as tasks:
                 for part in (publisher, outbox, reader, housekeeper, heartbeat):
@@ -152,6 +157,8 @@ class Bus:
     def announce(self, record: System) -> None:
         """A record for the `system` stream. Affects: its `epoch` and `seq`."""
         self._started()[0].announce(record)
+        if self._heartbeat is not None and record.topic in ("connection", "redis"):
+            self._heartbeat.beat_soon()
 
     def set_state(self, stream: Stream, state: str, reason: str, since_ns: int) -> None:
         """State of a kind in the instrument's hash of last values."""
@@ -173,9 +180,9 @@ class Bus:
         """Fields of the `subscriptions` hash."""
         self._started()[1].write_fields(self._keys.subscriptions, holders)
 
-    def write_contract(self, field: str, value: bytes | None) -> None:
-        """A field of the `contracts` hash."""
-        self._started()[1].write_fields(self._keys.contracts, (HolderWrite(field, value),))
+    def write_contracts(self, writes: tuple[HolderWrite, ...]) -> None:
+        """Fields of the `contracts` hash."""
+        self._started()[1].write_fields(self._keys.contracts, writes)
 
     def counters(self) -> dict[str, int | float | str | None]:
         """Counters of every part, for `status` and /metrics."""

@@ -29,6 +29,11 @@ class Heartbeat:
         self._keys = Keys(config.prefix, config.gateway)
         self._epoch = epoch
         self._state = state
+        self._changed = anyio.Event()
+
+    def beat_soon(self) -> None:
+        """The state has changed: whoever looks should not wait for the next beat."""
+        self._changed.set()
 
     async def run(self) -> None:
         """Beats for ever.
@@ -44,7 +49,9 @@ class Heartbeat:
                     while True:
                         await self._beat()
                         backoff.reset()
-                        await anyio.sleep(self._config.heartbeat.every_s)
+                        with anyio.move_on_after(self._config.heartbeat.every_s):
+                            await self._changed.wait()
+                            self._changed = anyio.Event()
                 except (Unreachable, Refused):
                     await anyio.sleep(backoff.next_s())
         finally:

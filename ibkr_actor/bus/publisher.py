@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -57,6 +57,8 @@ class Publisher:
         self._ring = Ring(config.ring, epoch, self._config.encoding)
         self._writer = FencedWriter(link, self._keys, epoch, self._config.encoding)
         self.health = health or Health("publisher")
+        # Called when the server has lost data: what others keep there must be written again as well.
+        self.on_redis_forgot: Callable[[], Awaitable[None]] | None = None
         self._states: dict[Stream, StreamState] = {}  # every stream of this epoch, open or closed
         self._open: dict[Stream, StreamState] = {}  # those that may be published to without further ado
         self._all: dict[str, StreamState] = {}  # kind -> its `all:<kind>` stream
@@ -271,6 +273,8 @@ class Publisher:
         if epoch_was_missing:
             self._counts["epoch_restored"] += 1
             log.warning("epoch_was_missing: the server lost data; what is missing is written again")
+            if self.on_redis_forgot is not None:
+                await self.on_redis_forgot()
         gone = [state for state, one in failed.items() if one.code == "gone"]
         await self._reconcile(self._resolved() if epoch_was_missing else gone)
 

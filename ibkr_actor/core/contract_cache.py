@@ -171,6 +171,13 @@ class ContractCache:
         else:
             raise ValueError(f"unknown field {field!r}")
 
+    def fields(self) -> dict[str, bytes]:
+        """Everything that the `contracts` hash should hold."""
+        fields = {_CLAIM + id_: str(con_id).encode() for id_, con_id in self._claims.items()}
+        fields |= {_known_field(con_id, exchange): _encode(entry) for (con_id, exchange), entry in self._known.items()}
+        fields |= {_QUERY + query_key(query): _encode(target) for query, target in self._queries.items()}
+        return fields | {_UNKNOWN + query_key(query): _encode(entry) for query, entry in self._unknown.items()}
+
     def sizes(self) -> dict[str, int]:
         """How many entries of each sort there are."""
         return {

@@ -14,7 +14,17 @@ from ibkr_actor.core.config import ContractsConfig
 from ibkr_actor.core.contract_cache import ContractCache
 from ibkr_actor.core.contract_match import asked_for, choose, wire_query
 from ibkr_actor.core.deadlines import Deadlines
-from ibkr_actor.core.effects import Announce, Answer, CommandRef, Effect, Instant, Tell
+from ibkr_actor.core.effects import (
+    Announce,
+    Answer,
+    CommandRef,
+    Effect,
+    HolderWrite,
+    Instant,
+    Tell,
+    WriteContracts,
+    in_parts,
+)
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice
 from ibkr_actor.core.ib_codes import lookup
 from ibkr_actor.core.messages import (
@@ -22,6 +32,7 @@ from ibkr_actor.core.messages import (
     Enqueue,
     ForgetContract,
     RateExceeded,
+    RedisForgot,
     RequestRefused,
     RequestSent,
     ResolvedCommand,
@@ -108,6 +119,7 @@ class ContractsCore:
             SessionDown: self._session_down,
             RestoreContracts: self._restore,
             ForgetContract: self._forget,
+            RedisForgot: self._say_again,
             WakeUp: self._wake_up,
             Start: self._nothing,
             Stop: self._stop,
@@ -351,6 +363,10 @@ class ContractsCore:
             text = f"{len(unreadable)} fields of the contracts hash cannot be read, such as {unreadable[0]!r}."
             effects.append(Announce(System(0, 0, now.ns, "command", "contracts_unreadable", "contracts", text)))
         return effects
+
+    def _say_again(self, message: RedisForgot, now: Instant) -> list[Effect]:
+        writes = tuple(HolderWrite(field, value) for field, value in self._cache.fields().items())
+        return [WriteContracts(part) for part in in_parts(writes)]
 
     def _forget(self, message: ForgetContract, now: Instant) -> list[Effect]:
         return self._cache.forget(message.con_id, message.exchange)

@@ -5,7 +5,7 @@ A core never does any of this itself. `Instant` is the time a core is given with
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
@@ -13,6 +13,9 @@ from ibkr_actor.core.requests import AnyRequest
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import DataRecord, System
+
+# Fields in one write: a script that Redis runs should stay short.
+WRITES_MAX: Final = 1_000
 
 ActorName = Literal["session", "contracts", "subscriptions", "pacing"]
 
@@ -104,6 +107,11 @@ class Notify(Effect, frozen=True):
     reply: Reply
 
 
+def in_parts(writes: tuple[HolderWrite, ...]) -> list[tuple[HolderWrite, ...]]:
+    """The same writes, at most `WRITES_MAX` in each part."""
+    return [writes[at : at + WRITES_MAX] for at in range(0, len(writes), WRITES_MAX)]
+
+
 class WriteHolders(Effect, frozen=True):
     """Holder changes that no command caused: an expired lease, a failed subscription."""
 
@@ -115,6 +123,12 @@ class WriteContract(Effect, frozen=True):
 
     field: str
     value: bytes | None
+
+
+class WriteContracts(Effect, frozen=True):
+    """Many fields of the `contracts` hash at once."""
+
+    writes: tuple[HolderWrite, ...]
 
 
 class CloseStream(Effect, frozen=True):

@@ -60,6 +60,14 @@ class Holdings:
         else:
             self.leases.clear(key)
 
+    def writes(self) -> tuple[HolderWrite, ...]:
+        """Everything that the `subscriptions` hash should hold."""
+        return tuple(
+            holder_write(stream, channel.holders[client], channel.line.contract)
+            for client, held in self._by_client.items()
+            for stream, channel in held.items()
+        )
+
     def renew(self, client: str, now: Instant) -> list[Stream]:
         """Starts every lease of a client anew."""
         channels = self.of(client)

@@ -156,5 +156,9 @@ class ForgetContract(Struct, frozen=True):
     exchange: str
 
 
+class RedisForgot(Struct, frozen=True):
+    """Redis came back without what it kept for us (FLUSHALL, an old snapshot): say all of it again."""
+
+
 class CommandsReadable(Struct, frozen=True):
     """Commands can be read again after an outage: every lease starts anew."""

@@ -12,7 +12,18 @@ import msgspec
 from msgspec import Struct
 
 from ibkr_actor.core.config import SubscriptionsConfig
-from ibkr_actor.core.effects import Announce, Answer, CommandRef, Effect, Instant, Publish, Tell
+from ibkr_actor.core.effects import (
+    Announce,
+    Answer,
+    CommandRef,
+    Effect,
+    Instant,
+    Publish,
+    SetState,
+    Tell,
+    WriteHolders,
+    in_parts,
+)
 from ibkr_actor.core.events import ErrorNotice, MarketDataEvent, TickSnapshotEnd
 from ibkr_actor.core.holders import holder_delete, read_holder
 from ibkr_actor.core.holdings import Holdings
@@ -24,6 +35,7 @@ from ibkr_actor.core.messages import (
     CommandsReadable,
     DataLost,
     MarketData,
+    RedisForgot,
     RequestRefused,
     RequestSent,
     ResolvedCommand,
@@ -72,6 +84,7 @@ class SubscriptionsCore:
             UpstreamUp: self._upstream_up,
             RestoreHolders: self._restore,
             CommandsReadable: self._commands_readable,
+            RedisForgot: self._say_again,
             WakeUp: self._wake_up,
             Start: self._nothing,
             Stop: self._stop,
@@ -224,6 +237,14 @@ class SubscriptionsCore:
         return []
 
     # ---- restart
+
+    def _say_again(self, message: RedisForgot, now: Instant) -> list[Effect]:
+        """Writes all holders and states anew."""
+        lines = [line for line in self._book.lines.values() if line.state]
+        return [
+            *(WriteHolders(part) for part in in_parts(self._holdings.writes())),
+            *(SetState(stream, line.state, line.reason, line.since_ns) for line in lines for stream in line.streams),
+        ]
 
     def _restore(self, message: RestoreHolders, now: Instant) -> list[Effect]:
         """Takes up what was held before the process started, each with a full lease, in the old order."""

@@ -42,6 +42,9 @@ MODEL_TICKS: Final = frozenset({13, 83})
 # the ones behind them; the stream is then out of step. Source: github.com/erdewit/ib_insync/issues/393.
 SWALLOWED: Final = re.compile(rb"\0\0\0\0[\x01-\x1f][0-9]{1,3}\0")
 
+# What stands for a price that there is none of. Source: github.com/erdewit/ib_insync/issues/239, bars of LME metals.
+NO_PRICE: Final = frozenset({b"", b"?"})
+
 # A backslash and what follows it, taken in pairs; and what may follow one. Python reads any other pair as it stands,
 # but warns, and a warning may be an error.
 STRAY_ESCAPE: Final = re.compile(rb"\\(.?)", re.DOTALL)
@@ -91,7 +94,7 @@ class Fields:
 
     def price(self) -> float | None:
         raw = self.raw()
-        return price_or_none(float(raw)) if raw else None
+        return None if raw in NO_PRICE else price_or_none(float(raw))
 
     def size(self) -> str | None:
         return SIZES[self.raw()]

@@ -61,8 +61,8 @@ class RememberingBus:
     def write_holders(self, holders: tuple[fx.HolderWrite, ...]) -> None:
         self.done.append(("write_holders", holders))
 
-    def write_contract(self, field: str, value: bytes | None) -> None:
-        self.done.append(("write_contract", field, value))
+    def write_contracts(self, writes: tuple[fx.HolderWrite, ...]) -> None:
+        self.done.append(("write_contracts", writes))
 
     def counters(self) -> dict[str, int | float | str | None]:
         return {"written": 7}
@@ -82,7 +82,8 @@ REPLY = Reply("c1", "subscribe", "active")
         (fx.Answer(REF, REPLY, HOLDERS), ("answer", REF, REPLY, HOLDERS)),
         (fx.Notify("strat-1", REPLY), ("notify", "strat-1", REPLY)),
         (fx.WriteHolders(HOLDERS), ("write_holders", HOLDERS)),
-        (fx.WriteContract("claim:x", b"1"), ("write_contract", "claim:x", b"1")),
+        (fx.WriteContract("claim:x", b"1"), ("write_contracts", (fx.HolderWrite("claim:x", b"1"),))),
+        (fx.WriteContracts(HOLDERS), ("write_contracts", HOLDERS)),
     ],
 )
 def test_what_is_for_redis_reaches_the_bus(effect: fx.Effect, done: tuple[object, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,14 +14,32 @@ import pytest
 
 from ibkr_actor import __version__
 from ibkr_actor.actors.ports import BusPort
+from ibkr_actor.bus import fake_server
 from ibkr_actor.bus.bus import Bus
 from ibkr_actor.bus.config import BusConfig, HeartbeatConfig, RedisConfig
+from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
+from ibkr_actor.bus.server_binary import ServerBinary
 from ibkr_actor.core.effects import HolderWrite
-from ibkr_actor.core.messages import CommandReceived, CommandsReadable, RestoreContracts, RestoreHolders
+from ibkr_actor.core.messages import CommandReceived, CommandsReadable, RedisForgot, RestoreContracts, RestoreHolders
 from ibkr_actor.errors import ConfigurationError, Fenced
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.records import System
-from tests.bus.kit import DEADLINE_S, TRADE, Probe, bus_config, embedded, kill, probing, replies, trade, trades, until
+from tests.bus.kit import (
+    DEADLINE_S,
+    QUOTE,
+    TRADE,
+    Probe,
+    bus_config,
+    check,
+    embedded,
+    kill,
+    probing,
+    quote,
+    replies,
+    trade,
+    trades,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -30,10 +49,12 @@ class Commands:
 
     def __init__(self) -> None:
         self.received: list[CommandReceived] = []
+        self.told: list[type[object]] = []
 
-    async def deliver(self, message: CommandReceived | CommandsReadable) -> None:
+    async def deliver(self, message: CommandReceived | CommandsReadable | RedisForgot) -> None:
         if isinstance(message, CommandReceived):
             self.received.append(message)
+        self.told.append(type(message))
 
 
 @asynccontextmanager
@@ -59,8 +80,7 @@ async def test_records_commands_and_states_go_their_ways(config: BusConfig, prob
         port.answer(ref, Reply(ref.id, "status", "accepted"), (HolderWrite("h", b"1"),))
         port.notify("me", Reply(ref.id, "status", "active"))
         port.write_holders((HolderWrite("i", b"2"),))
-        port.write_contract("AAPL", b"{}")
-        port.write_contract("OLD", None)
+        port.write_contracts((HolderWrite("AAPL", b"{}"), HolderWrite("OLD", None)))
         port.close_stream(TRADE)
         assert await bus.drain(DEADLINE_S)
         assert port.counters()["redis_published"] == port.counters()["redis_written"]
@@ -78,13 +98,23 @@ async def test_start_returns_what_a_restart_restores(config: BusConfig, probe: P
     first = Bus(config)
     assert await first.start() == [RestoreContracts({}), RestoreHolders(())]
     async with running(first):
-        first.write_contract("AAPL", b"c")
+        first.write_contracts((HolderWrite("AAPL", b"c"),))
         first.write_holders((HolderWrite("h", b"1"), HolderWrite("gone", None)))
         assert await first.drain(DEADLINE_S)
     second = Bus(config)
     restored = await second.start()
     assert restored == [RestoreContracts({"AAPL": b"c"}), RestoreHolders((HolderWrite("h", b"1"),))]
     assert second.epoch > first.epoch
+
+
+async def test_a_redis_that_lost_its_data_is_told_to_those_who_keep_some_there(config: BusConfig, probe: Probe) -> None:
+    bus = Bus(config)
+    await bus.start()
+    async with running(bus) as commands:
+        bus.publish(trades(1))
+        assert await bus.drain(DEADLINE_S)
+        await probe.do("FLUSHALL")
+        await until(lambda: RedisForgot in commands.told)
 
 
 async def test_a_takeover_ends_the_older_bus_with_fenced_alone(config: BusConfig) -> None:
@@ -156,6 +186,30 @@ async def test_a_redis_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> No
             assert len(await probe.records(TRADE)) == 5
             assert len(await replies(probe, "me")) == 1
             await until(lambda: bus.state.state == "up")
+
+
+async def test_the_whole_bus_runs_on_fakeredis_where_nothing_else_is_to_be_had(tmp_path: Path) -> None:
+    fake = ServerBinary("fake", (sys.executable, str(Path(fake_server.__file__))))
+    async with EmbeddedRedis(EmbeddedConfig(data_dir=tmp_path), fake) as server:
+        config = bus_config(server.own_url)
+        bus = Bus(config)
+        await bus.start()
+        async with running(bus) as commands, probing(config) as probe:
+            bus.publish([*trades(5), (QUOTE, quote())])
+            assert await bus.drain(DEADLINE_S)
+            await probe.do("DEL", probe.keys.stream(TRADE.kind, TRADE.instrument))
+            bus.publish(trades(2))
+            assert await bus.drain(DEADLINE_S)
+            assert check(await probe.records(TRADE)) == 0
+            assert len(await probe.records(TRADE)) == 8
+            await probe.do("XADD", probe.keys.commands(), "*", "j", '{"op":"status","client":"me","id":"a"}')
+            await until(lambda: len(commands.received) == 1)
+            ref = commands.received[0].ref
+            bus.answer(ref, Reply("a", "status", "accepted"), ())
+            assert await bus.drain(DEADLINE_S)
+            assert len(await replies(probe, "me")) == 1
+            assert await probe.do("XLEN", probe.keys.commands()) == 0
+        assert bus.state.state == "up"
 
 
 async def test_what_cannot_be_written_in_time_is_said_by_drain(config: BusConfig) -> None:

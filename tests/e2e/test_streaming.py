@@ -200,3 +200,25 @@ async def test_five_second_bars_say_what_they_show() -> None:
                 assert bar.open is not None
                 assert bar.high is not None
                 assert bar.low <= bar.open <= bar.high
+
+
+async def test_after_flushall_streams_holders_and_contracts_come_back_by_themselves() -> None:
+    async with (
+        Simulator(SimulatorSettings(ticks_per_s=50.0)) as sim,
+        running_redis() as server,
+        running_house(server.own_url, sim.port) as house,
+    ):
+        (key,) = await house.subscribe("AAPL", "quote", client="one")
+        await house.until(key, ten_of(Quote))
+        holders: Any = await house.redis.hgetall(KEYS.subscriptions)
+        contracts: Any = await house.redis.hgetall(KEYS.contracts)
+        assert holders
+        assert contracts
+        await house.redis.flushall()
+        records = await house.until(key, ten_of(Quote))
+        assert isinstance(records[0], Reset)
+        reply = await house.call(StatusCommand(client="two"))
+        assert reply.status == "result"
+        assert await house.redis.hgetall(KEYS.contracts) == contracts
+        assert await house.redis.hgetall(KEYS.subscriptions) == holders
+        assert await house.redis.hget(KEYS.last(AAPL), "state") == b"live"
