@@ -52,6 +52,14 @@ async def look_up(link: Link, states: Sequence[StreamState], epoch: int | None =
     return pasts
 
 
+def run_id(info: bytes) -> str:
+    """The id a server gives itself at every start, from its answer to INFO; empty when it has none."""
+    for line in info.decode(errors="replace").splitlines():
+        if line.startswith("run_id:"):
+            return line.partition(":")[2]
+    return ""
+
+
 def _past(answer: Any) -> Past:
     """From the answer to XINFO STREAM. ERR means that there is no such key, WRONGTYPE that it is no stream."""
     if isinstance(answer, Refused):

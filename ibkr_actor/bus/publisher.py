@@ -17,7 +17,7 @@ from ibkr_actor.bus.config import BusConfig
 from ibkr_actor.bus.connection import Link, Refused, Unreachable
 from ibkr_actor.bus.fenced import FencedWriter, Unusual
 from ibkr_actor.bus.health import RECONNECT_CODES, Backoff, Health
-from ibkr_actor.bus.lookup import Past, look_up
+from ibkr_actor.bus.lookup import Past, look_up, run_id
 from ibkr_actor.bus.ring import Held, Ring
 from ibkr_actor.bus.streams import LAST, NOT_LAST, Entry, StreamState
 from ibkr_actor.schema.codec import encode_msgpack, encode_record
@@ -57,7 +57,7 @@ class Publisher:
         self._ring = Ring(config.ring, epoch, self._config.encoding)
         self._writer = FencedWriter(link, self._keys, epoch, self._config.encoding)
         self.health = health or Health("publisher")
-        # Called when the server has lost data: what others keep there must be written again as well.
+        # Called when the server has lost data, or may have: what others keep there must be written again as well.
         self.on_redis_forgot: Callable[[], Awaitable[None]] | None = None
         self._states: dict[Stream, StreamState] = {}  # every stream of this epoch, open or closed
         self._open: dict[Stream, StreamState] = {}  # those that may be published to without further ado
@@ -65,6 +65,7 @@ class Publisher:
         self._system = StreamState(self._keys.system, self._keys.system, "system", stream=None, is_data=False)
         self._expiring: set[StreamState] = set()  # expiry to be changed by the next write
         self._entries_divisor = 1
+        self._run_id = ""  # of the server last connected to
         self._wake: anyio.Event | None = None  # while the writer waits for work
         self._drained: anyio.Event | None = None  # while someone waits for everything to be written
         self._counts = {"published": 0, "written": 0, "batches": 0, "there": 0, "moved": 0, "gone": 0, "error": 0}
@@ -177,7 +178,9 @@ class Publisher:
             while True:
                 try:
                     await self._link.open()
-                    await self._reconcile(self._resolved())
+                    is_other = await self._is_another_server()
+                    if await self._reconcile(self._resolved()) or is_other:
+                        await self._tell_of_loss()
                     backoff.reset()
                     await self._write_for_ever()
                 except Unreachable as error:
@@ -273,8 +276,7 @@ class Publisher:
         if epoch_was_missing:
             self._counts["epoch_restored"] += 1
             log.warning("epoch_was_missing: the server lost data; what is missing is written again")
-            if self.on_redis_forgot is not None:
-                await self.on_redis_forgot()
+            await self._tell_of_loss()
         gone = [state for state, one in failed.items() if one.code == "gone"]
         await self._reconcile(self._resolved() if epoch_was_missing else gone)
 
@@ -285,10 +287,23 @@ class Publisher:
         states = (*self._states.values(), *self._all.values(), self._system)
         return [state for state in states if state.resolved]
 
-    async def _reconcile(self, states: Sequence[StreamState]) -> None:
-        """Queues again whatever the server does not hold of these streams."""
+    async def _is_another_server(self) -> bool:
+        """Whether the server was restarted or replaced since the last connection: it may hold less than it did."""
+        try:
+            info = await self._link.call("INFO", "server")
+        except Refused:
+            return False  # not allowed to ask; then missing records are what tells
+        before, self._run_id = self._run_id, run_id(info)
+        return bool(before) and before != self._run_id
+
+    async def _tell_of_loss(self) -> None:
+        if self.on_redis_forgot is not None:
+            await self.on_redis_forgot()
+
+    async def _reconcile(self, states: Sequence[StreamState]) -> bool:
+        """Queues again whatever the server does not hold of these streams; whether there was anything."""
         if not states:
-            return
+            return False
         pasts = await look_up(self._link, states, self._epoch)
         held = {}
         for state, past in zip(states, pasts, strict=True):
@@ -298,6 +313,7 @@ class Publisher:
         replayed = self._ring.replay(held)
         if replayed > 0:
             log.info("replaying records=%d streams=%d", replayed, len(states))
+        return replayed > 0
 
     async def _resolve(self, batch: Sequence[Entry]) -> None:
         """Completes the resets in the batch: what the streams held before this epoch, and from where ids go on."""

@@ -117,6 +117,22 @@ async def test_a_redis_that_lost_its_data_is_told_to_those_who_keep_some_there(c
         await until(lambda: RedisForgot in commands.told)
 
 
+async def test_a_restarted_redis_may_have_lost_something_and_a_lost_connection_has_not(tmp_path: Path) -> None:
+    async with embedded(tmp_path) as server:
+        config = bus_config(server.own_url)
+        bus = Bus(config)
+        await bus.start()
+        async with running(bus) as commands, probing(config) as probe:
+            bus.publish(trades(1))
+            assert await bus.drain(DEADLINE_S)
+            await probe.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            bus.publish(trades(1))
+            assert await bus.drain(DEADLINE_S)
+            assert RedisForgot not in commands.told
+            kill(server.pid)
+            await until(lambda: RedisForgot in commands.told)
+
+
 async def test_a_takeover_ends_the_older_bus_with_fenced_alone(config: BusConfig) -> None:
     old, new = Bus(config), Bus(config)
     await old.start()
