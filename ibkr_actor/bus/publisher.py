@@ -1,4 +1,4 @@
-"""The publisher: stamps and encodes records, and writes them in order, one batch in flight, until Redis has them all.
+"""The publisher: takes records in, and writes them in order, one batch in flight, until Redis has them all.
 
 Loses nothing that the ring can hold; never decides what is published.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Final
 
 import anyio
@@ -19,17 +18,16 @@ from ibkr_actor.bus.fenced import FencedWriter, Unusual
 from ibkr_actor.bus.health import RECONNECT_CODES, Backoff, Health
 from ibkr_actor.bus.lookup import Past, look_up, run_id
 from ibkr_actor.bus.ring import Held, Ring
-from ibkr_actor.bus.streams import LAST, NOT_LAST, Entry, StreamState
-from ibkr_actor.schema.codec import encode_msgpack, encode_record
+from ibkr_actor.bus.stamper import Stamper
+from ibkr_actor.bus.streams import Entry, StreamState
 from ibkr_actor.schema.keys import Keys, Stream
-from ibkr_actor.schema.records import FEED_LIVE, DataRecord, End, Gap, Record, Reset, System
+from ibkr_actor.schema.records import DataRecord, Reset, System
 
 log = logging.getLogger(__name__)
 
 # How often an idle publisher asks whether Redis still knows its epoch: a restart from older data, FLUSHALL and a
 # takeover are then noticed without a record to write.
 IDLE_PROBE_S: Final = 1.0
-ENTRIES_MIN: Final = 100  # approximate trimming works on whole nodes of 100 entries
 
 
 class Publisher:
@@ -45,26 +43,18 @@ class Publisher:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._link = link
-        self._keys = Keys(config.prefix, config.gateway)
+        keys = Keys(config.prefix, config.gateway)
         self._epoch = epoch
         self._redis = config.redis
         self._config = config.publisher
-        self._retention = config.retention
         self._now_ns = now_ns
-        self._encode: Callable[[DataRecord | System], bytes] = (
-            encode_msgpack if self._config.encoding == "msgpack" else partial(encode_record, encoding="json")
-        )
+        self.streams = Stamper(keys, epoch, config.publisher, config.retention)
         self._ring = Ring(config.ring, epoch, self._config.encoding)
-        self._writer = FencedWriter(link, self._keys, epoch, self._config.encoding)
+        self._writer = FencedWriter(link, keys, epoch, self._config.encoding)
         self.health = health or Health("publisher")
         # Called when the server has lost data, or may have: what others keep there must be written again as well.
         self.on_redis_forgot: Callable[[], Awaitable[None]] | None = None
-        self._states: dict[Stream, StreamState] = {}  # every stream of this epoch, open or closed
-        self._open: dict[Stream, StreamState] = {}  # those that may be published to without further ado
-        self._all: dict[str, StreamState] = {}  # kind -> its `all:<kind>` stream
-        self._system = StreamState(self._keys.system, self._keys.system, "system", stream=None, is_data=False)
         self._expiring: set[StreamState] = set()  # expiry to be changed by the next write
-        self._entries_divisor = 1
         self._run_id = ""  # of the server last connected to
         self._wake: anyio.Event | None = None  # while the writer waits for work
         self._drained: anyio.Event | None = None  # while someone waits for everything to be written
@@ -75,68 +65,24 @@ class Publisher:
 
     def publish(self, items: Sequence[tuple[Stream, DataRecord]]) -> None:
         """Stamps epoch and seq, encodes, and hands the records to the writer. Affects: the records."""
-        epoch, encode, streams = self._epoch, self._encode, self._open
-        also_all = self._config.all_kinds
         entries: list[Entry] = []
-        size = 0
         try:
-            for stream, record in items:
-                state = streams.get(stream)
-                if state is None:
-                    state = self._opened(stream, record, entries)
-                seq = state.seq + 1
-                record.epoch = epoch
-                record.seq = seq
-                payload = encode(record)
-                state.seq = seq  # only now: a record that cannot be encoded leaves no hole
-                size += len(payload)
-                slot = SLOTS.get(type(record), LAST)
-                if slot == LAST and state.kind == "tick":
-                    slot = record.tick_type  # type: ignore[union-attr]  # a stream of ticks holds ticks
-                entries.append(Entry(state, seq, payload, slot))
-                if also_all and stream.kind in also_all:
-                    size += self._add_to_all(stream.kind, record, entries)
+            self.streams.stamp(items, entries)
         finally:
-            self._hand_over(entries, size)
+            self._hand_over(entries)
 
     def announce(self, record: System) -> None:
         """Writes a record to the `system` stream. Affects: the record."""
         entries: list[Entry] = []
-        state = self._system
-        if state.seq == 0:
-            entries.append(self._reset_entry(state, record.at_ns))
-        size = self._add(state, record, NOT_LAST, entries)
-        self._hand_over(entries, size)
+        self.streams.stamp_system(record, entries)
+        self._hand_over(entries)
 
     def close_stream(self, stream: Stream) -> None:
         """The stream has no holders: it expires unless it is published to again."""
-        state = self._open.pop(stream, None)
-        if state is None:
-            return
-        state.closed = True
-        state.ttl = b"%d" % max(1, round(self._retention.stream_ttl_s))
-        self._expiring.add(state)
-        self._notify_writer()
-
-    def set_entries_divisor(self, divisor: int) -> None:
-        """Keeps fewer entries per stream from now on, when Redis runs short of memory."""
-        self._entries_divisor = divisor
-        for state in (*self._states.values(), *self._all.values(), self._system):
-            state.entries_max = self._entries_max(state.kind)
-
-    @property
-    def open_streams(self) -> list[StreamState]:
-        """Data streams that have holders."""
-        return list(self._open.values())
-
-    @property
-    def closed_streams(self) -> list[StreamState]:
-        """Data streams of this epoch that have none any more."""
-        return [state for state in self._states.values() if state.closed]
-
-    def entries_max_of(self, kind: str) -> int:
-        """How many entries a stream of this kind keeps at present."""
-        return int(self._entries_max(kind))
+        state = self.streams.close(stream)
+        if state is not None:
+            self._expiring.add(state)
+            self._notify_writer()
 
     async def drained(self) -> None:
         """Returns when everything published so far, and since, is written."""
@@ -157,7 +103,7 @@ class Publisher:
             "redis_reason": self.health.reason,
             "redis_losses": self.health.losses,
             "redis_epoch": self._epoch,
-            "redis_streams": len(self._states),
+            "redis_streams": len(self.streams),
             "redis_waiting": ring.waiting,
             "redis_ring_records": len(ring),
             "redis_ring_bytes": ring.bytes,
@@ -179,7 +125,7 @@ class Publisher:
                 try:
                     await self._link.open()
                     is_other = await self._is_another_server()
-                    if await self._reconcile(self._resolved()) or is_other:
+                    if await self._reconcile(self.streams.resolved) or is_other:
                         await self._tell_of_loss()
                     backoff.reset()
                     await self._write_for_ever()
@@ -278,14 +224,9 @@ class Publisher:
             log.warning("epoch_was_missing: the server lost data; what is missing is written again")
             await self._tell_of_loss()
         gone = [state for state, one in failed.items() if one.code == "gone"]
-        await self._reconcile(self._resolved() if epoch_was_missing else gone)
+        await self._reconcile(self.streams.resolved if epoch_was_missing else gone)
 
     # -- what the server holds
-
-    def _resolved(self) -> list[StreamState]:
-        """Streams whose first record of this epoch has been made, and so may have been written."""
-        states = (*self._states.values(), *self._all.values(), self._system)
-        return [state for state in states if state.resolved]
 
     async def _is_another_server(self) -> bool:
         """Whether the server was restarted or replaced since the last connection: it may hold less than it did."""
@@ -328,61 +269,14 @@ class Publisher:
             self._ring.complete(entry, _completed(entry.draft, past))
             entry.state.resolved = True
 
-    # -- records into the ring
-
-    def _opened(self, stream: Stream, record: DataRecord, entries: list[Entry]) -> StreamState:
-        """The state of a stream that is not open: made, with its reset, or opened again."""
-        state = self._states.get(stream)
-        if state is None:
-            key, last_key = self._keys.stream(stream.kind, stream.instrument), self._keys.last(stream.instrument)
-            state = self._states[stream] = StreamState(key, last_key, stream.kind, stream=stream)
-            state.con_id = record.con_id
-            state.entries_max = self._entries_max(stream.kind)
-            entries.append(self._reset_entry(state, record.received_ns))
-        elif state.closed:
-            state.closed = False
-            state.ttl = b"p"
-        self._open[stream] = state
-        return state
-
-    def _add_to_all(self, kind: str, record: DataRecord, entries: list[Entry]) -> int:
-        state = self._all.get(kind)
-        if state is None:
-            key = self._keys.all(kind)
-            state = self._all[kind] = StreamState(key, key, kind, stream=None)
-            state.entries_max = self._entries_max(kind)
-            entries.append(self._reset_entry(state, record.received_ns))
-        return self._add(state, record, NOT_LAST, entries)
-
-    def _add(self, state: StreamState, record: DataRecord | System, slot: int, entries: list[Entry]) -> int:
-        """Stamps and encodes one record; its size."""
-        state.seq += 1
-        record.epoch, record.seq = self._epoch, state.seq
-        payload = self._encode(record)
-        entries.append(Entry(state, state.seq, payload, slot))
-        return len(payload)
-
-    def _reset_entry(self, state: StreamState, received_ns: int) -> Entry:
-        """The first record of a stream in this epoch, completed when its past has been looked up."""
-        state.seq = 1
-        draft = Reset(self._epoch, 1, state.con_id, received_ns, None, FEED_LIVE, 0, "start", None, None, None)
-        return Entry(state, 1, b"", NOT_LAST, draft=draft)
-
-    def _hand_over(self, entries: list[Entry], size: int) -> None:
+    def _hand_over(self, entries: list[Entry]) -> None:
         self._counts["published"] += len(entries)
-        self._ring.extend(entries, size)
+        self._ring.extend(entries, sum(len(entry.payload) for entry in entries))
         self._notify_writer()
 
     def _notify_writer(self) -> None:
         if self._wake is not None:
             self._wake.set()
-
-    def _entries_max(self, kind: str) -> bytes:
-        return b"%d" % max(ENTRIES_MIN, self._retention.entries_of(kind) // self._entries_divisor)
-
-
-# Records that are no last value.
-SLOTS: Final[dict[type[Record], int]] = {Gap: NOT_LAST, Reset: NOT_LAST, End: NOT_LAST}
 
 
 def _completed(draft: Reset, past: Past) -> Reset:

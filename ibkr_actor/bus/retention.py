@@ -86,7 +86,7 @@ class Housekeeper:
             self._divisor = max(self._divisor // 2, 1)
         if self._divisor == before:
             return
-        self._publisher.set_entries_divisor(self._divisor)
+        self._publisher.streams.set_entries_divisor(self._divisor)
         shorter = self._divisor > before
         event = "retention_halved" if shorter else "retention_restored"
         verb = "keeps" if shorter else "keeps again"
@@ -101,7 +101,7 @@ class Housekeeper:
 
     async def _tidy(self, keys: Sequence[str]) -> None:
         """Trims by age, and by number where retention has become shorter; lets go of what nobody holds."""
-        open_keys = {state.key.decode() for state in self._publisher.open_streams}
+        open_keys = {state.key.decode() for state in self._publisher.streams.open_streams}
         answers = await self._ask([("TTL", key) for key in keys])
         commands: list[tuple[Word, ...]] = []
         for key, ttl in zip(keys, answers, strict=True):
@@ -126,12 +126,12 @@ class Housekeeper:
             oldest_ms = self._now_ns() // 1_000_000 - round(age_s * 1000)
             trims.append(("XTRIM", key, "MINID", "~", oldest_ms))
         if self._divisor > 1:
-            trims.append(("XTRIM", key, "MAXLEN", "~", self._publisher.entries_max_of(kind)))
+            trims.append(("XTRIM", key, "MAXLEN", "~", self._publisher.streams.entries_max_of(kind)))
         return trims
 
     async def _expire_last_values(self, keys: Sequence[str]) -> None:
         """The hash of last values of an instrument none of whose streams is held any more."""
-        held = {state.last_key.decode() for state in self._publisher.open_streams}
+        held = {state.last_key.decode() for state in self._publisher.streams.open_streams}
         orphans = {self._keys.last(self._instrument(key)) for key in keys if not self._is_all(key)} - held
         ordered = sorted(orphans)
         ttls = await self._ask([("TTL", key) for key in ordered])

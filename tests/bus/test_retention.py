@@ -105,10 +105,10 @@ async def test_retention_halves_while_memory_is_short_and_recovers_and_system_sa
             await written(publisher)
         async with keeping(short, publisher) as housekeeper:
             await housekeeper.round()
-            assert publisher.entries_max_of("trade") == 500
+            assert publisher.streams.entries_max_of("trade") == 500
             assert await probe.do("XLEN", key(probe, TRADE)) <= 600
             await housekeeper.round()
-            assert publisher.entries_max_of("trade") == 250
+            assert publisher.streams.entries_max_of("trade") == 250
             publisher.publish(trades(300))
             await written(publisher)
             assert await probe.do("XLEN", key(probe, TRADE)) <= 350 + 300
@@ -116,10 +116,10 @@ async def test_retention_halves_while_memory_is_short_and_recovers_and_system_sa
         async with keeping(plenty, publisher) as housekeeper:
             housekeeper._divisor = 4
             await housekeeper.round()
-            assert publisher.entries_max_of("trade") == 500
+            assert publisher.streams.entries_max_of("trade") == 500
             await housekeeper.round()
             await housekeeper.round()
-            assert publisher.entries_max_of("trade") == 1_000
+            assert publisher.streams.entries_max_of("trade") == 1_000
         await written(publisher)
     events = [record.event for record in await probe.records(probe.keys.system) if isinstance(record, System)]
     assert events == ["retention_halved"] * 2 + ["retention_restored"] * 2
