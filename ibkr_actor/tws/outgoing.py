@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from ibapi.server_versions import MIN_SERVER_VER_CURRENT_TIME_IN_MILLIS
-
 from ibkr_actor.core.requests import (
     CancelMktData,
     CancelRealTimeBars,
@@ -77,10 +75,8 @@ def _market_data_type(client: Client, request: ReqMarketDataType) -> None:
 
 
 def _current_time(client: Client, request: ReqCurrentTime) -> None:
-    if client.serverVersion() >= MIN_SERVER_VER_CURRENT_TIME_IN_MILLIS:
-        client.reqCurrentTimeInMillis()
-    else:
-        client.reqCurrentTime()
+    # In whole seconds, which every gateway answers. Milliseconds (message 105) are too new to stake a connection on.
+    client.reqCurrentTime()
 
 
 # Any: each function takes the request type of its own row.

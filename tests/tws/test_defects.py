@@ -284,7 +284,7 @@ async def test_defect_14_requests_are_not_logged_even_when_everything_else_is(
     with caplog.at_level(logging.DEBUG):
         gateway = await rig.connect(peer, 213)
         rig.gateway.send(ReqCurrentTime(0))
-        assert gateway.read_frame() == (305).to_bytes(4, "big")
+        assert gateway.read_frame() == (249).to_bytes(4, "big")
         gateway.send(text_frame(213, 9, 1, 5))
         await rig.until_event(NextValidId)
     assert not [record for record in caplog.records if record.name.startswith("ibapi")]

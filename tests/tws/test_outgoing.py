@@ -152,8 +152,10 @@ async def test_requests_as_protobuf(
     assert said == fields
 
 
-@pytest.mark.parametrize(("server_version", "number"), [(196, b"49\0"), (197, b"105\0")])
-async def test_the_clock_is_asked_for_milliseconds_where_the_server_can(
+@pytest.mark.parametrize(
+    ("server_version", "number"), [(178, b"49\0"), (200, b"49\0"), (212, b"\0\0\0\x31"), (213, b"\0\0\0\xf9")]
+)
+async def test_the_clock_is_asked_for_in_the_way_that_every_server_answers(
     rig: Rig, peer: Peer, server_version: int, number: bytes
 ) -> None:
     gateway = await rig.connect(peer, server_version)
