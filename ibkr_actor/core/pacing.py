@@ -152,6 +152,9 @@ class PacingCore:
     def _session_up(self, message: SessionUp, now: Instant) -> list[Effect]:
         self._forget_requests()
         self._conn = message.conn
+        # startApi left without asking here, and IB counts it.
+        for window in self._whole:
+            window.add(now.s, 1)
         return []
 
     def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:

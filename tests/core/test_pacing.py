@@ -41,8 +41,9 @@ from tests.core.kit import at, ns, one, only, ref, said, stock, told
 
 
 def up(config: PacingConfig | None = None, s: float = 0.0) -> PacingCore:
+    """Up for long enough that the startApi of its connection counts no more."""
     pacing = PacingCore(config or PacingConfig())
-    pacing.handle(SessionUp(1, 200), at(s))
+    pacing.handle(SessionUp(1, 200), at(s - 2.0))
     return pacing
 
 
@@ -114,6 +115,14 @@ def test_half_as_many_messages_a_second_as_lines_leave_and_not_one_more() -> Non
     assert pacing.next_wakeup_s() == 1.1
     times += drain(pacing, 10.0)
     assert Counter(round(s, 6) for s, _ in times) == {0.0: 50, 1.1: 50, 2.2: 20}
+
+
+def test_the_start_api_of_a_new_connection_counts_as_a_message() -> None:
+    pacing = PacingCore(PacingConfig(lines=4))
+    pacing.handle(SessionUp(1, 200), at(0.0))
+    assert ask(pacing, level1(1), 0.0) == [level1(1)]
+    assert ask(pacing, level1(2), 0.0) == []
+    assert drain(pacing, 2.0) == [(1.1, level1(2))]
 
 
 def test_the_same_instrument_is_asked_tick_by_tick_once_in_15_seconds_whatever_the_type() -> None:
@@ -419,7 +428,7 @@ def test_no_limit_is_ever_exceeded_nothing_waits_that_may_go_and_everything_goes
     plan: list[Step], delays: list[float]
 ) -> None:
     pacing = PacingCore(PacingConfig(), LIMITS)
-    pacing.handle(SessionUp(1, 200), at(0))
+    pacing.handle(SessionUp(1, 200), at(-2))
     log: list[tuple[float, AnyRequest]] = []
     waiting: dict[int, AnyRequest] = {}
     now_s = 0.0
