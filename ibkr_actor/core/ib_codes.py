@@ -12,8 +12,9 @@ from ibkr_actor.core.ib_code_table import ROWS
 
 __all__ = ["NOTICES", "ROWS", "CodeRow", "lookup"]
 
-# Source: IBKR's message codes: 2100-2169 are warnings and system notices, none of which ends a request.
-NOTICES: Final = range(2100, 2170)
+# Source: IBKR's message codes: 2100-2169 are warnings and system notices, none of which ends a request. Later ones
+# (2176, on fractional sizes) are not in its table yet; other clients take the whole hundred for warnings.
+NOTICES: Final = range(2100, 2200)
 
 
 def lookup(code: int, req_id: int) -> CodeRow:

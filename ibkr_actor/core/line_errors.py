@@ -72,9 +72,9 @@ class LineErrors:
         return self._give_up(line, rejection, "busy", now)
 
     def unproven(self, line: Line, now: Instant) -> list[Effect]:
-        """No data came in time after a warning."""
+        """No data came in time after a warning. The request is open at IB still, so it is cancelled."""
         doubt = line.doubt or Rejection("internal", "no data came in time")
-        return self._holdings.fail(line, doubt, now)
+        return self._book.unask(line, ended=False) + self._holdings.fail(line, doubt, now)
 
     # ---- by effect
 

@@ -77,7 +77,7 @@ def test_whatever_fails_a_request_has_a_rejection_and_a_retryable_one_a_time() -
         assert row.meaning, row
 
 
-@pytest.mark.parametrize("code", [2100, 2111, 2160, 2169])
+@pytest.mark.parametrize("code", [2100, 2111, 2160, 2169, 2176])
 def test_a_notice_never_ends_a_request_known_or_not(code: int) -> None:
     assert not lookup(code, 12).ends_request
 

@@ -227,6 +227,8 @@ def test_a_permission_warning_is_a_failure_only_if_no_data_comes(code: int) -> N
     effects = silent.wake(25)
     assert notes(effects) == [("c", "1", "rejected", ["quote"])]
     assert [type(record) for _, record in published(effects)] == [End]
+    # IB has not ended it, so the line is given back.
+    assert told(effects, Withdraw) == [Withdraw(12)]
 
 
 @pytest.mark.parametrize(
