@@ -14,6 +14,8 @@ from ibkr_actor.core.ib_codes import CodeRow
 
 # The farm stands after the last colon of the text, which may be IB's in another language (with a full-width colon).
 _COLON: Final = re.compile(r"[:\uff1a]")
+# Or, in 2107 and 2108, right behind the full stop: "... should be available upon demand.usfarm.nj".
+_BEHIND_STOP: Final = re.compile(r"[.\u3002]([A-Za-z][A-Za-z0-9]*(?:\.[A-Za-z0-9]+)*)\s*$")
 _NAME_MAX: Final = 64
 _FARMS_MAX: Final = 200
 _STATE: Final = {"farm_up": "up", "farm_down": "down", "farm_idle": "idle", "farm_connecting": "connecting"}
@@ -50,4 +52,7 @@ class Farms:
 
 def farm_name(message: str) -> str:
     """The name in a notice such as `Market data farm connection is OK:usfarm`."""
-    return _COLON.split(message)[-1].strip()[:_NAME_MAX] or "unknown"
+    head, *rest = _COLON.split(message)
+    behind_stop = _BEHIND_STOP.search(head) if not rest else None
+    name = behind_stop[1] if behind_stop else (rest or [head])[-1].strip()
+    return name[:_NAME_MAX] or "unknown"

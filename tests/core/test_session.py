@@ -346,6 +346,9 @@ def test_a_farm_that_flaps_is_announced_each_time_and_the_connection_stays() -> 
     [
         ("La conexi\u00f3n es correcta: eufarmnj ", "eufarmnj"),
         ("\u8fde\u63a5\u6b63\u5e38\uff1ahfarm", "hfarm"),
+        ("Market data farm connection is inactive but should be available upon demand.usfarm.nj", "usfarm.nj"),
+        ("HMDS data farm connection is inactive but should be available upon demand.euhmds", "euhmds"),
+        ("\u9700\u8981\u65f6\u53ef\u7528\u3002cashfarm", "cashfarm"),
         ("no colon", "no colon"),
         ("", "unknown"),
         ("ends with:", "unknown"),
