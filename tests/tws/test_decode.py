@@ -438,3 +438,15 @@ def test_kinds_that_have_no_event_yet_are_no_failure() -> None:
     decoder = Decoder(1, 178)
     assert decoder.decode(batch(text_frame(178, 88, 12, "20260301"), text_frame(178, 76, 12))) == []
     assert decoder.failed_frames == 0
+
+
+@pytest.mark.parametrize("server_version", [178, 201])
+def test_a_question_mark_is_a_price_that_is_not_known(server_version: int) -> None:
+    assert decode(
+        server_version,
+        text_frame(server_version, 1, 6, 12, 4, "?", "5", 0),
+        text_frame(server_version, 50, 3, 22, 1_700_000_000, "2", "?", "?", "2.5", "7", "2.25", 3),
+    ) == [
+        TickPrice(12, NS, 4, None, "5", 0),
+        RealTimeBar(22, NS, 1_700_000_000_000_000_000, 2.0, None, None, 2.5, "7", "2.25", 3),
+    ]
