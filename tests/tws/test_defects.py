@@ -227,6 +227,8 @@ async def test_defect_10_a_refused_connect_is_one_event_with_a_reason() -> None:
 
 async def test_defect_11_the_threads_are_daemons_and_are_joined(rig: Rig, peer: Peer) -> None:
     gateway = await rig.connect(peer)
+    gateway.send(size_frame(1))
+    await rig.until_event(TickSize)
     ours = [thread for thread in threading.enumerate() if thread.name.startswith("tws-")]
     assert {thread.name for thread in ours} == {"tws-reader-1", "tws-sender"}
     assert all(thread.daemon for thread in ours)

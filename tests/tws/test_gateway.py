@@ -190,9 +190,10 @@ async def test_a_hundred_reconnects_leave_no_thread_and_no_descriptor(rig: Rig, 
     seen: list[tuple[int, list[str]]] = []
     for conn in range(1, 101):
         gateway = await rig.connect(peer, conn=conn)
-        reader = next(thread for thread in threading.enumerate() if thread.name == f"tws-reader-{conn}")
         gateway.send(size_frame(conn))
         await rig.until_event(TickSize, conn)
+        # Started after Connected is announced, so looked for only when it has read something.
+        reader = next(thread for thread in threading.enumerate() if thread.name == f"tws-reader-{conn}")
         if conn % 2:
             gateway.close()
         else:
