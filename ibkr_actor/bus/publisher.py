@@ -58,6 +58,7 @@ class Publisher:
         self._run_id = ""  # of the server last connected to
         self._wake: anyio.Event | None = None  # while the writer waits for work
         self._drained: anyio.Event | None = None  # while someone waits for everything to be written
+        self._unpark_at_s = 0.0  # when streams that cannot be written are tried again, from parking one
         self._counts = {"published": 0, "written": 0, "batches": 0, "there": 0, "moved": 0, "gone": 0, "error": 0}
         self._counts |= {"last": 0, "reconnects": 0, "refused": 0, "epoch_restored": 0}
 
@@ -143,6 +144,8 @@ class Publisher:
         backoff = Backoff(self._redis, self._config.refused_retry_max_s)
         while True:
             started = anyio.current_time()
+            if self._ring.parked and started >= self._unpark_at_s:
+                self._ring.unpark()
             await self._write_one(backoff)
             if not self._ring.has_work:
                 await self._wait_for_work()
@@ -156,11 +159,10 @@ class Publisher:
         if self._expiring:
             return
         self._wake = anyio.Event()
-        with anyio.move_on_after(self._config.parked_retry_s if self._ring.parked else IDLE_PROBE_S):
+        until_unparked_s = self._unpark_at_s - anyio.current_time() if self._ring.parked else IDLE_PROBE_S
+        with anyio.move_on_after(max(0.0, min(IDLE_PROBE_S, until_unparked_s))):
             await self._wake.wait()
         self._wake = None
-        if self._ring.parked:
-            self._ring.unpark()
 
     async def _write_one(self, backoff: Backoff) -> None:
         """One batch, from the ring to the server's answer. An empty one asks for the epoch only."""
@@ -219,6 +221,7 @@ class Publisher:
             else:
                 log.warning("stream_cannot_be_written key=%s error=%s", state.key, one.detail)
                 self._ring.park(leftover[state])
+                self._unpark_at_s = anyio.current_time() + self._config.parked_retry_s
         if epoch_was_missing:
             self._counts["epoch_restored"] += 1
             log.warning("epoch_was_missing: the server lost data; what is missing is written again")

@@ -288,6 +288,19 @@ async def test_a_key_of_another_type_holds_up_no_other_stream_and_is_mended_when
         assert records[-1].seq == 7
 
 
+async def test_a_key_of_another_type_is_tried_again_at_intervals_and_not_with_each_record(
+    config: BusConfig, probe: Probe
+) -> None:
+    await probe.do("SET", probe.keys.stream(TRADE.kind, TRADE.instrument), "not a stream")
+    slow = bus_config(config.redis.url, config.gateway, publisher=PublisherConfig(parked_retry_s=3_600.0))
+    async with publishing(slow) as publisher:
+        for n in range(20):
+            publisher.publish([*trades(1), (QUOTE, quote(n))])
+            await written(publisher)
+        assert counter(publisher, "error") == 1
+        assert seqs(await probe.records(QUOTE)) == list(range(1, 22))
+
+
 async def test_redis_away_at_the_start_of_publishing_is_waited_for(tmp_path: Path) -> None:
     async with embedded(tmp_path) as server:
         config = bus_config(server.own_url)
