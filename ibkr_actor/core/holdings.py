@@ -134,17 +134,21 @@ class Holdings:
 
     def fail(self, line: Line, rejection: Rejection, now: Instant) -> list[Effect]:
         """IB refused the line: every holder is told, and its streams end."""
-        effects = self._waits.failed(line.streams, rejection)
+        return self.tell(line, rejection) + self._end_line(line, "failed", now)
+
+    def tell(self, line: Line, rejection: Rejection, *, client: str | None = None) -> list[Effect]:
+        """Tells every holder, or one, of IB's refusal: those whose command still waits, and those long `active`."""
+        effects: list[Effect] = [*self._waits.failed(line.streams, rejection, client=client)]
         told = {(effect.client, effect.reply.id) for effect in effects if isinstance(effect, Notify)}
         untold: dict[tuple[str, str], list[Stream]] = {}
         for channel in line.channels.values():
             for holder in channel.holders.values():
-                if (holder.client, holder.command_id) not in told:
+                if client in (None, holder.client) and (holder.client, holder.command_id) not in told:
                     untold.setdefault((holder.client, holder.command_id), []).append(channel.stream)
-        for (client, command_id), streams in untold.items():
+        for (holder_client, command_id), streams in untold.items():
             reply = Reply(command_id, "subscribe", "rejected", self.names(streams), error=rejection)
-            effects.append(Notify(client, reply))
-        return effects + self._end_line(line, "failed", now)
+            effects.append(Notify(holder_client, reply))
+        return effects
 
     def complete(self, line: Line, now: Instant) -> list[Effect]:
         """A snapshot is whole: its streams end."""

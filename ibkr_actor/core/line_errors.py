@@ -137,7 +137,7 @@ class LineErrors:
         effects = self._book.drop_candidate(line, ended=True)
         writes: list[HolderWrite] = []
         for client, ticks in candidate.before.items():
-            effects += self._waits.failed(line.streams, rejection, client=client)
+            effects += self._holdings.tell(line, rejection, client=client)
             if ticks is not None:
                 writes += self._holdings.change_ticks(line, client, ticks)
                 continue

@@ -519,12 +519,23 @@ def test_generic_ticks_that_ib_refuses_cost_only_who_asked_for_them() -> None:
     desk.subscribe("quote", "tick", client="b", id="2", s=2, ticks=[999])
     effects = desk.error(22, 321, 3)
     assert told(effects, RequestEnded) == [RequestEnded(22)]
-    assert notes(effects) == []
+    assert notes(effects) == [("b", "2", "rejected", ["quote", "tick"])]
     assert [stream.kind for stream, _ in published(effects)] == ["tick"]
     assert {write.field for write in one(WriteHolders, effects).holders} == {
         "quote:AAPL.STK.SMART.USD:b",
         "tick:AAPL.STK.SMART.USD:b",
     }
+    assert len(published(desk.price(12, 4))) == 1
+
+
+def test_a_holder_whose_further_generic_ticks_ib_refuses_is_told_and_keeps_what_it_had() -> None:
+    desk = Desk()
+    desk.subscribe("quote", client="a", ticks=[233])
+    desk.price(12, 1)
+    desk.subscribe("quote", client="a", id="2", s=2, ticks=[233, 999])
+    effects = desk.error(22, 321, 3)
+    assert notes(effects) == [("a", "2", "rejected", ["quote"])]
+    assert published(effects) == []
     assert len(published(desk.price(12, 4))) == 1
 
 
