@@ -12,6 +12,7 @@ from ibapi.contract import Contract as IbContract
 
 from ibkr_actor.schema.instruments import WITH_STRIKE, Contract, InstrumentQuery
 from ibkr_actor.tws.numbers import UNSET_DOUBLE, UNSET_INTEGER, price_or_none
+from ibkr_actor.tws.whole_text import whole_text
 
 # "20230714", "20230714 22:00:00 Europe/Prague", "20230714-22:00:00", "202307".
 _DATE = re.compile(r"\d{6,8}")
@@ -35,7 +36,7 @@ def from_details(details: Any) -> Contract:
         strike=_strike(contract.strike, contract.secType),
         right=_RIGHTS.get(contract.right.upper(), ""),
         min_tick=price_or_none(float(details.minTick)) or 0.0,
-        long_name=details.longName,
+        long_name=whole_text(details.longName),
         valid_exchanges=details.validExchanges,
         market_rule_ids=details.marketRuleIds,
         trading_hours=details.tradingHours,

@@ -26,6 +26,7 @@ from ibkr_actor.core.events import (
 )
 from ibkr_actor.tws.broken import BadFrame, CorruptStream
 from ibkr_actor.tws.numbers import PLAIN_MAX, PLAIN_MIN, UNSET_INTEGER, SizesOfBytes, price_or_none
+from ibkr_actor.tws.whole_text import whole_text
 
 Handler = Callable[[list[bytes], int], MarketDataEvent]
 
@@ -164,7 +165,7 @@ def tick_string(escaped: bool) -> Handler:
 
     def unescaped(raw: bytes) -> str:
         try:
-            return STRAY_ESCAPE.sub(_doubled, raw).decode("unicode-escape") if escaped else raw.decode()
+            return whole_text(STRAY_ESCAPE.sub(_doubled, raw).decode("unicode-escape")) if escaped else raw.decode()
         except UnicodeDecodeError:
             return raw.decode("latin-1")
 

@@ -23,6 +23,7 @@ from ibkr_actor.core.events import (
 )
 from ibkr_actor.tws.contracts import from_details
 from ibkr_actor.tws.numbers import UNSET_INTEGER, price_or_none
+from ibkr_actor.tws.whole_text import whole_text
 
 MILLISECOND_NS = 1_000_000
 
@@ -39,7 +40,7 @@ class Wrapper(EWrapper):
     def error(
         self, reqId: int, errorTime: int, errorCode: int, errorString: str, advancedOrderRejectJson: str = ""
     ) -> None:
-        self.events.append(ErrorNotice(self.conn, self.received_ns, reqId, errorCode, errorString))
+        self.events.append(ErrorNotice(self.conn, self.received_ns, reqId, errorCode, whole_text(errorString)))
 
     def nextValidId(self, orderId: int) -> None:
         self.events.append(NextValidId(self.conn, orderId))

@@ -450,3 +450,22 @@ def test_a_question_mark_is_a_price_that_is_not_known(server_version: int) -> No
         TickPrice(12, NS, 4, None, "5", 0),
         RealTimeBar(22, NS, 1_700_000_000_000_000_000, 2.0, None, None, 2.5, "7", "2.25", 3),
     ]
+
+
+def test_surrogates_in_escaped_text_become_characters_that_can_be_written() -> None:
+    """Java escapes a character beyond the first plane as a pair of surrogates."""
+    details = [8, 11, "X", "STK", "", 0, "", "SMART", "USD", "X", "NMS", "X", 1, "0.01", 1, "", "", "SMART", 1, 0]
+    details += [r"Name \ud83d\ude00", "NYSE", *[""] * 9, 0, 1, "", "", "", "", ""]
+    events = decode(
+        157,
+        text_frame(157, 46, 6, 12, 62, r"news \ud83d\ude00 and \ud83d alone"),
+        text_frame(157, 4, 2, 12, 200, r"no \ud83d\ude00"),
+        text_frame(157, 10, *details),
+    )
+    tick, error, named = events
+    assert isinstance(tick, TickString)
+    assert isinstance(error, ErrorNotice)
+    assert isinstance(named, ContractDetails)
+    assert tick.value == "news \U0001f600 and \ufffd alone"
+    assert error.message == "no \U0001f600"
+    assert named.contract.long_name == "Name \U0001f600"
