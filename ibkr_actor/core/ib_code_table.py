@@ -70,6 +70,8 @@ _MARKET_DATA: Final = (
     CodeRow(391, "bad time zone", "request", "bad_request", "fail", "validation_error", source=_TABLE),
     CodeRow(406, "currency not allowed", "request", "bad_request", "fail", "validation_error", source=_TABLE),
     CodeRow(414, "snapshot with generic ticks", "request", "bad_request", "fail", "validation_error", source=_TABLE),
+    # Among the client's failures to send, but of a symbol that would never be sent: not ASCII, to an older server.
+    CodeRow(579, "symbol cannot be sent", "request", "invalid_contract", "fail", "invalid_instrument", source=_CLIENT),
     CodeRow(
         420, "real-time query refused", "request", "permission", "fail", "permissions_missing", True, 600.0, _TABLE
     ),
