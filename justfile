@@ -51,6 +51,10 @@ coverage *args: _venv
 bench *args: _venv
     {{ bin }}/python -m tests.bench {{ args }}
 
+# Clients that are none of ours against the simulator, each in an environment of its own; ends with a table.
+compat *args: _venv
+    {{ bin }}/python tests/compat/clients.py {{ args }}
+
 # The same tests with the other releases of the official client, each in an environment of its own.
 compat-ibapi *args: _venv
     {{ bin }}/python tests/compat/ibapi_versions.py {{ args }}

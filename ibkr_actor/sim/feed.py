@@ -26,6 +26,8 @@ DELAYED = {
 SIZE_TICKS = frozenset({0, 3, 5, 8, 21, 22, 27, 28, 29, 30, 34, 61, 63, 64, 65, 69, 70, 71, 74, 86, 87, 89, 107, 108})
 # The generic tick that asks for RT volume.
 GENERIC_RT_VOLUME = 233
+# From here on sizes may have a fraction. Source: ibapi MIN_SERVER_VER_FRACTIONAL_SIZE_SUPPORT.
+FRACTIONAL_SIZES = 163
 _TICK_BY_TICK_TYPES = {"Last": 1, "AllLast": 2}
 _TICKS = (m.TickPrice, m.TickSize, m.TickString, m.TickGeneric)
 
@@ -198,7 +200,9 @@ def _tick_by_tick(line: Line, event: Quote | Trade) -> Iterable[m.Message]:
     time = int(event.time_s)
     if isinstance(event, Trade):
         tick_type = _TICK_BY_TICK_TYPES.get(line.view)
-        if tick_type is not None:
+        # A client of whole sizes only would be told of a trade of nothing.
+        untold = event.size < 1 and line.session.server_version < FRACTIONAL_SIZES
+        if tick_type is not None and not untold:
             yield m.TickByTickLast(
                 tick_type=tick_type, time=time, price=event.price, size=event.size, exchange=event.exchange
             )

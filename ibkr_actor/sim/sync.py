@@ -5,6 +5,7 @@ Must not add behaviour; each call runs on the simulator's loop.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -12,6 +13,7 @@ from typing import TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ibkr_actor.sim.messages import Message
+from ibkr_actor.sim.rules import Rule
 from ibkr_actor.sim.server import InstrumentName, Simulator
 from ibkr_actor.sim.settings import SimulatorSettings
 
@@ -26,8 +28,18 @@ class SyncSimulator:
         self._portal = portal
 
     @property
+    def host(self) -> str:
+        """Where a client on this machine connects."""
+        return self.simulator.settings.host
+
+    @property
     def port(self) -> int:
         return self.simulator.port
+
+    @property
+    def violations(self) -> Counter[Rule]:
+        """How often each of IB's rules was broken so far; empty for a client that keeps them all."""
+        return self.simulator.violations
 
     def call(self, action: Callable[[Simulator], _T]) -> _T:
         """Run `action` on the simulator's own thread and return its result, for what has no method here."""
@@ -47,6 +59,23 @@ class SyncSimulator:
 
     def emit(self, name: InstrumentName, message: Message) -> int:
         return self.call(lambda sim: sim.emit(name, message))
+
+    def send(self, message: Message, *, client_id: int | None = None) -> None:
+        self.call(lambda sim: sim.send(message, client_id=client_id))
+
+    def send_error(self, name: InstrumentName, code: int, text: str) -> int:
+        return self.call(lambda sim: sim.send_error(name, code, text))
+
+    def refuse(
+        self,
+        code: int,
+        text: str,
+        *,
+        instrument: InstrumentName | None = None,
+        req_id: int | None = None,
+        times: int | None = 1,
+    ) -> None:
+        self.call(lambda sim: sim.refuse(code, text, instrument=instrument, req_id=req_id, times=times))
 
     def send_notice(self, code: int, text: str) -> None:
         self.call(lambda sim: sim.send_notice(code, text))

@@ -396,3 +396,15 @@ async def test_a_frozen_data_request_gets_live_data_since_this_market_never_clos
         await peer.settle()
         assert peer.recorder.named("marketDataType") == [(1, 1), (2, 3), (3, 3)]
         assert peer.errors() == [(-1, 321)]
+
+
+@pytest.mark.parametrize(("version", "told"), [(157, False), (165, True)])
+async def test_a_client_of_whole_sizes_is_not_told_of_a_trade_of_less_than_one_share(version: int, told: bool) -> None:
+    async with Simulator(_still(version)) as sim, connected(sim) as peer:
+        await peer.ask("reqTickByTickData", 1, stock("SIM001"), "AllLast", 0, False)
+        await peer.settle()
+        await sim.advance(20.0)
+        await peer.settle()
+        sizes = [call[4] for call in peer.recorder.named("tickByTickAllLast")]
+        assert sizes
+        assert any(size < 1 for size in sizes) is told
