@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -22,9 +23,13 @@ from pydantic_settings import (
 )
 
 from ibkr_actor.errors import ConfigurationError
+from ibkr_actor.schema.keys import CLIENT_PATTERN, KINDS
 
 ENV_PREFIX = "IBKR_"
+DOTENV = ".env"
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,32}$"
+# After redis://: user and password, host (IPv6 in brackets), port, database, options.
+_REDIS_REST = r"([^/?#@]*@)?(\[[0-9A-Fa-f:.]+\]|[^/?#@:\[\]]+)(:\d{1,5})?(/\d*)?(\?[^#]*)?"
 # A list in a variable is written with commas: IBKR_COMMANDERS=strat-1,strat-2.
 CommaList = Annotated[tuple[str, ...], NoDecode]
 CommaInts = Annotated[tuple[int, ...], NoDecode]
@@ -43,7 +48,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", validate_default=True
+        env_prefix=ENV_PREFIX,
+        env_file=DOTENV,
+        env_file_encoding="utf-8",
+        extra="ignore",
+        validate_default=True,
+        allow_inf_nan=False,
     )
     toml_path: ClassVar[Path | None] = None
 
@@ -145,8 +155,33 @@ class Settings(BaseSettings):
     def _is_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():
             return None
-        if not re.match(r"^(redis|rediss|unix)://", value.get_secret_value()):
+        # The value is never quoted: an unescaped character in the password can make any part of it look like another.
+        url = value.get_secret_value()
+        if not re.match(r"^(redis|rediss|unix)://", url):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        if not url.startswith("unix://") and not re.fullmatch(_REDIS_REST, url.partition("://")[2]):
+            raise ValueError("is not redis://[user:password@]host[:port][/db]; escape / ? # @ in a password with %")
+        return value
+
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        return value if value != "" else default_data_dir()
+
+    @field_validator("all_kinds")
+    @classmethod
+    def _are_kinds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for kind in value:
+            if kind not in KINDS:
+                raise ValueError(f"{kind!r} is no kind; known: {', '.join(KINDS)}")
+        return value
+
+    @field_validator("commanders")
+    @classmethod
+    def _are_clients(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for client in value:
+            if not CLIENT_PATTERN.fullmatch(client):
+                raise ValueError(f"{client!r} is no client name ({CLIENT_PATTERN.pattern})")
         return value
 
     @model_validator(mode="after")
@@ -162,6 +197,8 @@ class Settings(BaseSettings):
                 f"IBKR_RECONNECT_BACKOFF_MAX_MS={self.reconnect_backoff_max_ms} is below "
                 f"IBKR_RECONNECT_BACKOFF_MS={self.reconnect_backoff_ms}: raise it"
             )
+        if self.lease_s > self.lease_max_s:
+            raise ValueError(f"IBKR_LEASE_S={self.lease_s:g} is above IBKR_LEASE_MAX_S={self.lease_max_s:g}: lower it")
         if self.heartbeat_ttl_s <= self.heartbeat_s:
             raise ValueError(
                 f"IBKR_HEARTBEAT_TTL_S={self.heartbeat_ttl_s} must be longer than IBKR_HEARTBEAT_S={self.heartbeat_s}"
@@ -206,15 +243,18 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         given["gateway_port"] = None  # the command line settles what two variables might say
     try:
         return _Settings(**given)
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{DOTENV}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     except ValidationError as error:
         raise ConfigurationError(_one_line(error)) from None
 
 
 def unknown_variables() -> list[str]:
-    """IBKR_* variables that are no setting, each with the nearest one: a typing error should not pass in silence."""
+    """IBKR_* names, set or in `.env`, that are no setting, each with the nearest one: none is ignored in silence."""
     known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | {"IBKR_CONFIG"}
     notes = []
-    for name in sorted(os.environ):
+    in_dotenv = {name.upper() for name in DotEnvSettingsSource(Settings).env_vars}
+    for name in sorted({*os.environ, *in_dotenv}):
         if name.startswith(ENV_PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             notes.append(name + (f" (did you mean {near[0]}?)" if near else ""))

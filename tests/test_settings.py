@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ibkr_actor.errors import ConfigurationError
-from ibkr_actor.settings import Settings, load_settings, unknown_variables
+from ibkr_actor.settings import Settings, default_data_dir, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +80,13 @@ def test_every_setting_of_the_replaced_system_is_taken() -> None:
         ({"IBKR_HEARTBEAT_S": "9"}, "IBKR_HEARTBEAT_TTL_S=5.0 must be longer"),
         ({"IBKR_CONFIG": "nowhere.toml"}, "config file nowhere.toml: No such file"),
         ({"IBKR_LOG_LEVEL": "loud"}, "IBKR_LOG_LEVEL='loud'"),
+        ({"IBKR_REDIS_URL": "redis://:secret@host:abc/0"}, "IBKR_REDIS_URL=***: is not redis://[user:password@]host"),
+        ({"IBKR_REDIS_URL": "redis://u:sec/secret@host/0"}, "escape / ? # @ in a password with %"),
+        ({"IBKR_REDIS_URL": "redis://host/db"}, "IBKR_REDIS_URL=***: is not redis://"),
+        ({"IBKR_COMMANDERS": "a:b"}, "'a:b' is no client name"),
+        ({"IBKR_ALL_KINDS": "qoute"}, "'qoute' is no kind; known: quote, tick"),
+        ({"IBKR_DRAIN_S": "inf"}, "IBKR_DRAIN_S='inf': input should be a finite number"),
+        ({"IBKR_LEASE_S": "1e9"}, "IBKR_LEASE_S=1e+09 is above IBKR_LEASE_MAX_S=604800: lower it"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(
@@ -111,6 +118,38 @@ def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(monkeypatch
     monkeypatch.setenv("IBKR_HSOT", "x")
     monkeypatch.setenv("IBKR_PORT", "4001")
     assert unknown_variables() == ["IBKR_HSOT (did you mean IBKR_HOST?)"]
+
+
+def test_a_line_of_dotenv_that_is_no_setting_is_named_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("IBKR_PROT=4001\nIBKR_HOST=h\nOTHER=1\n")
+    assert unknown_variables() == ["IBKR_PROT (did you mean IBKR_PORT?)"]
+
+
+def test_a_dotenv_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfeI")
+    with pytest.raises(ConfigurationError, match=r"^\.env: not UTF-8 text: .* at byte 0$"):
+        load_settings()
+
+
+def test_an_empty_data_directory_is_the_default_one_and_not_the_current_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("IBKR_DATA_DIR", "")
+    assert load_settings().data_dir == default_data_dir()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host",
+        "redis://host/",
+        "rediss://user:p%2Fw@cache.example.com:6380/15?ssl_cert_reqs=none",
+        "redis://:pw@[::1]:6379/0",
+        "unix://:pw@/run/redis.sock?db=1",
+    ],
+)
+def test_redis_urls_of_every_form_are_taken(url: str) -> None:
+    assert load_settings(redis_url=url).redis_address == url
 
 
 def test_the_password_in_a_redis_url_is_not_shown() -> None:

@@ -5,7 +5,6 @@ Pure: no Redis, no clock.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -16,9 +15,8 @@ from ibkr_actor.core.effects import CommandRef
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.codec import BadCommand, decode_command
 from ibkr_actor.schema.commands import ANONYMOUS, AnyCommand, Code
-from ibkr_actor.schema.keys import Keys
+from ibkr_actor.schema.keys import CLIENT_PATTERN, Keys
 
-CLIENT_PATTERN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 ID_CHARS_MAX: Final = 200
 
 

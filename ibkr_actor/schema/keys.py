@@ -5,9 +5,13 @@ Holds no connection and writes nothing.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from msgspec import Struct
+
+# A client's name: it stands at the end of the keys of its commands, replies and answers.
+CLIENT_PATTERN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 # Kinds this version serves. Order is the order in which help and errors list them.
 KINDS: Final = (
