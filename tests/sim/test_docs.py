@@ -1,0 +1,85 @@
+"""Owns the run of every example in docs/SIMULATOR.md, and the check that its tables name all there is.
+
+Must not hold examples of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ibkr_actor.cli.main import parser
+from ibkr_actor.sim import Rule, Simulator, SimulatorSettings, SyncSimulator
+from ibkr_actor.sim.journal import JournalLine
+from ibkr_actor.sim.settings import BlastSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "SIMULATOR.md").read_text()
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PROGRAMS = [example for example in EXAMPLES if "def test_" not in example]
+TESTS = [example for example in EXAMPLES if "def test_" in example]
+pytest_plugins = ["pytester"]
+
+
+def rows(heading: str) -> dict[str, str]:
+    """First cell -> second cell of the table below a heading."""
+    section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\| `([^`]+)` \| ([^|]*) \|", section, re.MULTILINE))
+
+
+@pytest.mark.parametrize("example", PROGRAMS)
+def test_a_program_of_the_page_runs(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/SIMULATOR.md", "exec"), {"__name__": "__main__"})
+    shown = re.findall(r"#> (.*)", example)
+    assert capsys.readouterr().out.splitlines() == shown
+
+
+def test_the_tests_of_the_page_pass_in_a_project_of_their_own(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert TESTS
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for number, example in enumerate(TESTS):
+        pytester.makepyfile(**{f"test_{number}": example})
+    result = pytester.runpytest_subprocess("-p", "no:valkey", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=sum(example.count("def test_") for example in TESTS))
+
+
+@pytest.mark.parametrize(("heading", "cls"), [("Settings", SimulatorSettings), ("Blast", BlastSettings)])
+def test_the_page_names_every_setting_with_its_default(heading: str, cls: type[SimulatorSettings]) -> None:
+    cells = rows(heading)
+    assert list(cells) == list(cls.__struct_fields__)
+    defaults = dict(zip(reversed(cls.__struct_fields__), reversed(cls.__struct_defaults__), strict=False))
+    for name, cell in cells.items():
+        assert cell == (f"`{defaults[name]!r}`" if name in defaults else "needed"), name
+
+
+def test_the_page_names_every_rule() -> None:
+    assert list(rows("Rules")) == [rule.value for rule in Rule]
+
+
+def test_the_page_names_every_field_of_the_journal() -> None:
+    assert list(rows("Journal")) == list(JournalLine.__struct_fields__)
+
+
+def test_the_page_names_every_method() -> None:
+    named = set(rows("What a test can do"))
+    public = {name for name in vars(Simulator) if not name.startswith("_")} | {"violations", "errors_sent"}
+    assert {name.partition("(")[0] for name in named} >= public | {"messages_received", "replayed"}
+
+
+def test_a_simulator_of_a_thread_does_what_its_page_says() -> None:
+    marked = {name.partition("(")[0] for name in re.findall(r"^\| `([^`]+)` \| .*\| yes \|$", PAGE, re.MULTILINE)}
+    assert marked == {name for name in vars(SyncSimulator) if not name.startswith("_")} - {"host", "call"}
+
+
+def test_the_commands_of_the_page_are_commands() -> None:
+    commands = re.findall(r"^ibkr-actor (.*)$", PAGE, re.MULTILINE)
+    assert commands
+    for command in commands:
+        parser().parse_args(command.split())
