@@ -131,7 +131,8 @@ class EmbeddedRedis:
         self.port, self.socket_path, self.password = directory.configure(
             port=self._config.port, memory_max_bytes=self._config.memory_max_bytes
         )
-        self.url = f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+        # With a user: `redis-cli -u` before version 7.2 logs in as nobody without one.
+        self.url = f"redis://default:{self.password}@127.0.0.1:{self.port}/0"
         self.own_url = f"unix://:{self.password}@{quote(self.socket_path)}?db=0"
 
     async def _start(self) -> None:

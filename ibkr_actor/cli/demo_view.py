@@ -5,6 +5,7 @@ Holds records it was given; reads nothing and prints only when told.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TextIO
 
@@ -40,7 +41,9 @@ class DemoView:
             lines.append(f"{instrument:<26} {kind:<10} {self.tally.streams[key].records:>8}  {summary(record)}")
         if self.live:
             head = [HOME_AND_CLEAR + f"ibkr_actor demo: {left_s:.0f} s left, Ctrl-C ends it", ""]
-            self._say("\n".join([*head, *lines, "", self.totals()]))
+            # A line that wraps would push the head of the table out of a small window.
+            columns = shutil.get_terminal_size().columns
+            self._say("\n".join([*head, *(line[:columns] for line in lines), "", self.totals()]))
         else:
             self._say("\n".join([*lines, f"{self.totals()}, {left_s:.0f} s left"]))
 

@@ -36,7 +36,10 @@ def main(arguments: argparse.Namespace) -> int:
     except ReplayError as error:
         raise ConfigurationError(f"--replay: {error}") from None
     except OSError as error:
-        raise ConfigurationError(f"--port {arguments.port}: cannot listen there: {error.strerror}") from None
+        if error.filename is not None:  # only the journal is a file that is opened here
+            raise ConfigurationError(f"--journal {error.filename}: {error.strerror}") from None
+        where = f"{arguments.host}:{arguments.port}"
+        raise ConfigurationError(f"cannot listen at {where} (--host, --port): {error.strerror}") from None
 
 
 async def _serve(settings: SimulatorSettings) -> int:

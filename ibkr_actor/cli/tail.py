@@ -14,7 +14,7 @@ from ibkr_actor.client import Entry, follow
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.codec import record_as_dict
 from ibkr_actor.schema.instruments import Contract, InvalidInstrumentText, instrument_id, parse_instrument
-from ibkr_actor.schema.keys import Keys
+from ibkr_actor.schema.keys import KINDS, Keys
 from ibkr_actor.schema.records import AnyRecord, System
 
 # Without --count: how many of the records already there are shown before those to come.
@@ -28,6 +28,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 async def _tail(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
+    if arguments.kind not in KINDS:
+        raise ConfigurationError(f"{arguments.kind!r} is no kind; known: {', '.join(KINDS)}")
     key = keys.stream(arguments.kind, canonical(arguments.instrument))
     if not await redis.exists(key):
         print(f"nothing in {key} yet; waiting (subscribe to it with a command, see the README)", file=sys.stderr)
@@ -65,7 +67,7 @@ def as_text(entry: Entry) -> str:
     """`time tag seq=n field=value ...`, with what is unknown left out."""
     record = entry.record
     if record is None:
-        return f"{entry.id} (a record newer than this version)"
+        return f"{entry.id} (no record, or one newer than this version)"
     values = record_as_dict(record)
     shown = " ".join(f"{name}={value}" for name, value in values.items() if name not in COMMON and value is not None)
     return f"{clock_text(record)} {values['tag']:<8} seq={record.seq} {shown}"

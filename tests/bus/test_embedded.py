@@ -89,7 +89,7 @@ async def test_the_address_file_is_private_and_leads_to_the_server_over_tcp(tmp_
             "pid": server.pid,
             "port": server.port,
         }
-        assert address["url"].startswith(f"redis://:{server.password}@127.0.0.1:")
+        assert address["url"].startswith(f"redis://default:{server.password}@127.0.0.1:")
         async with probing(bus_config(address["url"])) as probe:
             assert await probe.do("PING") in (b"PONG", "PONG")
     assert not path.exists()

@@ -2,6 +2,8 @@
 
 import io
 
+import pytest
+
 from ibkr_actor.cli.demo_view import HOME_AND_CLEAR, DemoView
 from ibkr_actor.schema.records import Bar, Gap, Quote, Reset
 
@@ -56,3 +58,12 @@ def test_lost_counts_what_seq_and_gaps_prove() -> None:
     view.add(QUOTE_KEY, Reset(9, 1, 1, 1, None, 1, 0, "start", None, None, None))
     view.add(QUOTE_KEY, quote(5, 190.0))
     assert view.totals() == "2 records, 1 streams, 3 lost"
+
+
+def test_no_row_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    out = Terminal()
+    view = DemoView(out)
+    view.add(QUOTE_KEY, quote(1, 190.123456789))
+    view.draw(3.0)
+    assert max(len(line.removeprefix(HOME_AND_CLEAR)) for line in out.getvalue().splitlines()) == 60
