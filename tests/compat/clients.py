@@ -226,7 +226,9 @@ def printed(results: dict[str, tuple[list[int], dict[str, str]]]) -> None:
     for line in lines:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())  # noqa: T201
     for name, (_, reasons) in results.items():
-        for capability, reason in reasons.items():
+        common = set(reasons.values())
+        told = {"everything": common.pop()} if len(common) == 1 else reasons
+        for capability, reason in told.items():
             if reason:
                 print(f"{name}, {capability}: {reason}")  # noqa: T201 - a program for people
     print(f"Simulators of {', '.join(map(str, VERSIONS))}; each client at all that differ for it.")  # noqa: T201
