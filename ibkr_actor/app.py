@@ -26,7 +26,7 @@ from ibkr_actor.bus.bus import Bus
 from ibkr_actor.bus.embedded import EmbeddedRedis
 from ibkr_actor.core.contracts import ContractsCore
 from ibkr_actor.core.effects import ActorName, Core
-from ibkr_actor.core.events import Event
+from ibkr_actor.core.events import Event, Heard
 from ibkr_actor.core.messages import (
     CommandReceived,
     CommandsReadable,
@@ -54,6 +54,9 @@ FROM_BUS: Final[dict[type[FromBus], tuple[ActorName, ...]]] = {
     CommandsReadable: ("subscriptions",),
     RedisForgot: ("contracts", "subscriptions"),
 }
+
+# How often the session is told that data comes.
+HEARD_EVERY_NS: Final = 1_000_000_000
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +128,15 @@ class Sidecar:
 
     async def _pump(self, router: Router) -> None:
         """From the inbox to the mailboxes: all the data there is passes here, burst by burst."""
+        heard_ns = 0
         while True:
             events: list[Event] = []
             for item in await self.inbox.get():
                 if isinstance(item, FrameBatch):
                     events += self.gateway.decode(item)
+                    if item.received_ns - heard_ns >= HEARD_EVERY_NS:
+                        heard_ns = item.received_ns
+                        events.append(Heard(item.conn))
                 else:
                     events.append(item)
             await router.deliver(events)

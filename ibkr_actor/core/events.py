@@ -74,6 +74,12 @@ class ConnectionLost(SessionEvent, frozen=True, gc=False):
     wanted: bool = False
 
 
+class Heard(SessionEvent, frozen=True, gc=False):
+    """Frames came over the connection: it is alive, whatever else it does not answer. Told about once a second."""
+
+    conn: int
+
+
 class NextValidId(SessionEvent, frozen=True, gc=False):
     """IB's sign that the API is ready."""
 

@@ -19,6 +19,7 @@ from ibkr_actor.core.events import (
     CurrentTime,
     DecodeFailed,
     ErrorNotice,
+    Heard,
     ManagedAccounts,
     NextValidId,
 )
@@ -78,8 +79,9 @@ class SessionCore:
             ConnectFailed: self._connect_failed,
             ConnectionLost: self._connection_lost,
             NextValidId: self._next_valid_id,
-            ManagedAccounts: self._managed_accounts,
+            ManagedAccounts: self._sign_of_life,
             CurrentTime: self._current_time,
+            Heard: self._sign_of_life,
             DecodeFailed: self._decode_failed,
             ErrorNotice: self._notice,
             RequestSent: self._request_sent,
@@ -274,8 +276,9 @@ class SessionCore:
 
     # ---- what the gateway says
 
-    def _managed_accounts(self, event: ManagedAccounts, now: Instant) -> list[Effect]:
-        self._link.accounts = event.accounts
+    def _sign_of_life(self, event: ManagedAccounts | Heard, now: Instant) -> list[Effect]:
+        if isinstance(event, ManagedAccounts):
+            self._link.accounts = event.accounts
         self._heard(now)
         return []
 

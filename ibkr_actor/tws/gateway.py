@@ -6,6 +6,7 @@ Never blocks the loop, never decides when to reconnect, and has no way to send a
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import Final
 
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 class GatewayConfig(Struct, frozen=True, kw_only=True):
     """Where the gateway is and how long it may take. `outbound_max` bounds requests that wait for the socket.
 
-    `io_timeout_s` bounds one send; a peer that does not take a message for so long is given up.
+    `io_timeout_s` bounds one send; a peer that does not take a message for so long is given up. `close_grace_s` is how
+    long a close waits for messages that were queued before it, the cancels of a shutdown.
     """
 
     host: str = "127.0.0.1"
@@ -40,6 +42,7 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
     connect_timeout_s: float = 10.0
     handshake_timeout_s: float = 10.0
     io_timeout_s: float = 10.0
+    close_grace_s: float = 1.0
     pace_api: bool = True
     outbound_max: int = 10_000
 
@@ -47,6 +50,11 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
 class _Open(Struct, frozen=True):
     conn: int
     client_id: int
+
+
+class _Close(Struct, frozen=True):
+    conn: int
+    done: threading.Event
 
 
 class _Live(Struct):
@@ -72,6 +80,8 @@ class Gateway:
         self._live: _Live | None = None
         # Connection -> decoder: set by the sender thread before the first frame, removed by the loop when it is over.
         self._decoders: dict[int, Decoder] = {}
+        # Set when the latest close with messages before it is done.
+        self._closing: threading.Event | None = None
         self._opened = self._connected = self._corrupt = 0
         self._sent = self._refused = self._violations = 0
         self._dropped_full = self._dropped_not_connected = 0
@@ -92,10 +102,20 @@ class Gateway:
         self._sender.put(_Open(conn, client_id))
 
     def close(self, conn: int) -> None:
-        """Closes connection `conn`; ConnectionLost(wanted=True) follows if it was up. What it still sent is dropped."""
-        self._inbox.lost(ConnectionLost(conn, time.time_ns(), "closed by us", wanted=True))
+        """Closes connection `conn`; ConnectionLost(wanted=True) follows if it was up. What it still sent is dropped.
+
+        Requests queued before it are still written, but a peer that takes none is given up after `close_grace_s`.
+        """
+        was_up = self._inbox.lost(ConnectionLost(conn, time.time_ns(), "closed by us", wanted=True))
         self._forget(conn)
-        self._abandon(conn)
+        if was_up and not self._sender.idle():
+            self._closing = threading.Event()
+            self._sender.put(_Close(conn, self._closing))
+            grace = threading.Timer(self._config.close_grace_s, self._abandon, (conn,))
+            grace.daemon = True
+            grace.start()
+        else:
+            self._abandon(conn)
 
     def send(self, request: AnyRequest) -> None:
         """Queues a request. Without a connection, or with a full queue, it is counted and dropped.
@@ -158,6 +178,8 @@ class Gateway:
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Ends the connection and both threads; blocks until they are gone or `timeout_s` has passed for each."""
+        if self._closing is not None:
+            self._closing.wait(timeout_s)
         self._sender.stop()
         self._close_live()
         self._sender.join(timeout_s)
@@ -190,6 +212,9 @@ class Gateway:
                 self._connect(job.conn, job.client_id)
             case Request():
                 self._write(job)
+            case _Close():
+                self._abandon(job.conn)
+                job.done.set()
 
     def _connect(self, conn: int, client_id: int) -> None:
         config = self._config

@@ -24,6 +24,7 @@ class SenderThread:
         # SimpleQueue: its put never blocks and takes no lock of ours. None ends the thread.
         self._jobs: queue.SimpleQueue[Struct | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="tws-sender", daemon=True)
+        self._put = self._done = 0
         self._started = False
         self._stopped = False
         self._failed = False
@@ -42,7 +43,12 @@ class SenderThread:
 
     def put(self, job: Struct) -> None:
         """Queues a job; returns at once."""
+        self._put += 1
         self._jobs.put(job)
+
+    def idle(self) -> bool:
+        """Nothing waits and nothing is under way. For whoever puts the jobs."""
+        return self._put == self._done
 
     def waiting(self) -> int:
         """Jobs not begun."""
@@ -63,6 +69,7 @@ class SenderThread:
             while (job := self._jobs.get()) is not None:
                 if not self._stopped:
                     self._perform(job)
+                self._done += 1
         except BaseException:
             self._failed = True
             self._tell_failed()

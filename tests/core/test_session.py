@@ -14,6 +14,7 @@ from ibkr_actor.core.events import (
     CurrentTime,
     DecodeFailed,
     ErrorNotice,
+    Heard,
     ManagedAccounts,
     NextValidId,
 )
@@ -382,6 +383,16 @@ def test_silence_is_answered_by_a_heartbeat_and_more_silence_by_a_reconnect() ->
     effects = session.handle(WakeUp(), at(18))
     assert one(Disconnect, effects) == Disconnect(1)
     assert "silent for 16.0 s" in told(effects, SessionDown)[0].reason
+
+
+def test_a_gateway_that_streams_but_does_not_answer_is_not_dropped() -> None:
+    session = ready(SessionConfig(heartbeat_interval_s=10.0, heartbeat_timeout_s=5.0))
+    session.handle(WakeUp(), at(12))
+    session.handle(RequestSent(10, 12.0), at(12))
+    session.handle(Heard(1), at(16))
+    assert session.next_wakeup_s() == 26.0
+    assert session.handle(WakeUp(), at(17)) == []
+    assert session.state is State.READY
 
 
 def test_an_answered_heartbeat_starts_the_next_interval() -> None:

@@ -143,6 +143,18 @@ async def test_a_peer_that_does_not_read_costs_the_connection_and_not_the_loop(p
     await rig.gateway.aclose()
 
 
+async def test_what_was_asked_before_a_close_is_still_written(rig: Rig, peer: Peer) -> None:
+    gateway = await rig.connect(peer)
+    for number in range(200):
+        rig.gateway.send(CancelMktData(number * 10 + 2))
+    rig.gateway.close(1)
+    await rig.gateway.aclose()
+    # Each cancel: message 2, version 2, the request's number.
+    for number in range(200):
+        assert gateway.read_frame() == b"2\x002\x00%d\x00" % (number * 10 + 2)
+    gateway.wait_closed()
+
+
 async def test_close_frees_a_sender_that_is_stuck_in_a_send(peer: Peer) -> None:
     rig = Rig(GatewayConfig(port=peer.port, io_timeout_s=300))
     await rig.connect(peer)
