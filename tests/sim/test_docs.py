@@ -35,7 +35,7 @@ def test_a_program_of_the_page_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "docs/SIMULATOR.md", "exec"), {"__name__": "__main__"})
-    shown = re.findall(r"#> (.*)", example)
+    shown = re.findall(r"# ?> (.*)", example)
     assert capsys.readouterr().out.splitlines() == shown
 
 
