@@ -191,9 +191,8 @@ class FencedWriter:
             newest, ticks = _last_values(state, group)
             how = b"1" if state.opened else b"0" if state.is_data else b"2"
             args += (how, state.ttl, state.entries_max, len(group), newest, *state.kind_fields, len(ticks))
+            state.give_ids(group, now_ms)
             for entry in group:
-                if not entry.id:
-                    entry.id = state.next_id(now_ms)
                 args += (entry.id, entry.payload)
             for tick_type, index in ticks.items():
                 args += (b"tick:%d" % tick_type, index)

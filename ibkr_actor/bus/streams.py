@@ -5,6 +5,7 @@ Plain data with the rule by which entry ids follow each other; no Redis, no cloc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -17,7 +18,7 @@ NOT_LAST: Final = -2
 LAST: Final = -1
 
 # Ids are `<ms>-<n>`; n rarely passes the number of records of one stream in a millisecond.
-_SUFFIXES: Final = tuple(b"-%d" % n for n in range(4096))
+_NUMBERS: Final = tuple(b"%d" % n for n in range(4096))
 
 
 class StreamState:
@@ -69,15 +70,20 @@ class StreamState:
         self.entries_max = b"10000"  # retention, for MAXLEN
         self.group: list[Entry] | None = None  # only while a batch is packed
 
-    def next_id(self, ms: int) -> bytes:
-        """The id after the last one given: `ms` is the clock, which may stand still or go back."""
+    def give_ids(self, entries: Sequence[Entry], ms: int) -> None:
+        """Ids after the last one given, to those that have none: `ms` is the clock, which may stand still or go back.
+
+        Affects: the entries' ids.
+        """
+        new = [entry for entry in entries if not entry.id]
+        if not new:
+            return
         if ms > self.last_ms:
-            self.last_ms = ms
-            self.last_n = 0
-        else:
-            self.last_n += 1
-        n = self.last_n
-        return b"%d%s" % (self.last_ms, _SUFFIXES[n]) if n < 4096 else b"%d-%d" % (self.last_ms, n)
+            self.last_ms, self.last_n = ms, -1
+        head = b"%d-" % self.last_ms
+        for n, entry in enumerate(new, self.last_n + 1):
+            entry.id = head + (_NUMBERS[n] if n < 4096 else b"%d" % n)
+        self.last_n += len(new)
 
     def start_after(self, last_id: bytes) -> None:
         """No id will be given that is not above `last_id`."""

@@ -22,6 +22,9 @@ FRAME_OVERHEAD_BYTES = 48
 # Frames given out at a time, 1 to 2 ms of work. A burst of megabytes would else keep the loop from everything behind it
 # until the last frame is decoded: the first write to Redis was seen to wait for a second, the server idle meanwhile.
 TURN_FRAMES: Final = 500
+# Rounds of the loop between the turns of a burst. What Redis answers takes some rounds to become the next write; with a
+# turn in each of them the server would stand idle for half of the time.
+ROUNDS_BETWEEN_TURNS: Final = 4
 
 
 class FrameBatch(Struct, frozen=True, gc=False):
@@ -108,7 +111,8 @@ class Inbox:
     async def get(self) -> list[Item]:
         """What waits, in order, up to `TURN_FRAMES` frames; waits for the first item when there is none."""
         # A busy gateway would else keep the loop from all other tasks. Before taking, since a cancelled get takes none.
-        await checkpoint()
+        for _ in range(ROUNDS_BETWEEN_TURNS if self._items else 1):
+            await checkpoint()
         while True:
             with self._lock:
                 if self._items:

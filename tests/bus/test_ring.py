@@ -47,7 +47,7 @@ def take(of: Ring, records_max: int = RECORDS_PER_BATCH) -> list[Entry]:
     """A batch, with ids as the writer gives them."""
     batch = of.take(records_max, BATCH_BYTES)
     for one in batch:
-        one.id = one.id or one.state.next_id(1)
+        one.state.give_ids([one], 1)
     return batch
 
 

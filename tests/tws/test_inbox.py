@@ -3,11 +3,12 @@ from __future__ import annotations
 import threading
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
 from ibkr_actor.core.events import Connected, ConnectionLost, NextValidId
-from ibkr_actor.tws.inbox import FRAME_OVERHEAD_BYTES, TURN_FRAMES, FrameBatch, Inbox
+from ibkr_actor.tws.inbox import FRAME_OVERHEAD_BYTES, ROUNDS_BETWEEN_TURNS, TURN_FRAMES, FrameBatch, Inbox
 from tests.tws.wire import DEADLINE_S, batch
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +69,27 @@ async def test_a_long_burst_comes_out_in_turns_with_its_stamp_and_in_order() -> 
     assert items[-1] == NextValidId(1, 7)
     assert waiting == sorted(waiting, reverse=True)
     assert waiting[-1] == 0
+
+
+async def test_other_tasks_get_several_rounds_between_the_turns_of_a_burst() -> None:
+    inbox = Inbox(100_000_000)
+    up(inbox)
+    inbox.put_frames(FrameBatch(1, 12, [b"a"] * (2 * TURN_FRAMES)), 1)
+    rounds = 0
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(count)
+        await inbox.get()
+        before = rounds
+        await inbox.get()
+        assert rounds - before >= ROUNDS_BETWEEN_TURNS
+        group.cancel_scope.cancel()
 
 
 async def test_a_burst_of_a_thread_wakes_the_loop_once() -> None:
