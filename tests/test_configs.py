@@ -1,0 +1,34 @@
+"""Each setting governs the part it is named for."""
+
+from typing import Any
+
+import pytest
+
+from ibkr_actor import configs
+from ibkr_actor.settings import load_settings
+
+
+@pytest.mark.parametrize(
+    ("setting", "governed"),
+    [
+        ({"client_id": 5, "client_id_pool": "6,5,7"}, lambda s: configs.session(s).client_ids == (5, 6, 7)),
+        ({"market_data_type": 3}, lambda s: configs.session(s).market_data_type == 3),
+        ({"reconnect_enabled": False}, lambda s: not configs.session(s).reconnect_enabled),
+        ({"reconnect_backoff_ms": 500}, lambda s: configs.session(s).backoff_initial_s == 0.5),
+        ({"reconnect_backoff_max_ms": 9_000}, lambda s: configs.session(s).backoff_max_s == 9.0),
+        ({"max_reconnect_attempts": 4}, lambda s: configs.session(s).max_attempts == 4),
+        ({"read_timeout_sec": 12}, lambda s: configs.session(s).heartbeat_interval_s == 6.0),
+        ({"read_timeout_sec": 12}, lambda s: configs.session(s).heartbeat_timeout_s == 6.0),
+        ({"lines": 200}, lambda s: (configs.pacing(s).lines, configs.subscriptions(s).lines) == (200, 200)),
+        ({"snapshot_mode": True}, lambda s: configs.subscriptions(s).snapshot_mode),
+        ({"use_rth": True}, lambda s: configs.subscriptions(s).use_rth),
+        ({"lease_s": 60}, lambda s: configs.subscriptions(s).lease_s == 60),
+        ({"host": "h", "port": 7497}, lambda s: (configs.gateway(s).host, configs.gateway(s).port) == ("h", 7497)),
+        ({"encoding": "json"}, lambda s: configs.bus(s, "redis://x").publisher.encoding == "json"),
+        ({"retention_entries": 500}, lambda s: configs.bus(s, "redis://x").retention.entries == 500),
+        ({"gateway_name": "g2"}, lambda s: configs.bus(s, "redis://x").gateway == "g2"),
+    ],
+)
+def test_a_setting_reaches_its_part(setting: dict[str, Any], governed: Any) -> None:
+    assert governed(load_settings(**setting))
+    assert not governed(load_settings())
