@@ -147,9 +147,9 @@ class Client(EClient):
         """Not used.
 
         Raises:
-            NotImplementedError: always; frames are decoded on the event loop.
+            RuntimeError: always; frames are decoded on the event loop.
         """
-        raise NotImplementedError("frames are decoded on the event loop; run() is not used")
+        raise RuntimeError("frames are decoded on the event loop; run() is not used")
 
     def setConnState(self, connState: int) -> None:
         """Sets the state without the official method's formatted debug line."""

@@ -191,7 +191,7 @@ async def test_defect_8_a_dead_socket_is_announced_once_and_a_new_connection_can
 
 def test_defect_8_run_and_the_queue_are_not_there_to_be_used() -> None:
     client = Client()
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(RuntimeError):
         client.run()
     assert client.msg_queue is None
 
