@@ -1,26 +1,46 @@
-"""Owns the instruments of the simulated market: what they are and which of them a contract description means.
+"""Owns what an instrument of the simulated market is, and what a client writes to mean one.
 
-Must not know prices over time, sessions or messages.
+Must not know which instruments there are, prices over time, sessions or messages.
 """
 
 from __future__ import annotations
 
 import datetime
 import zoneinfo
-from collections.abc import Iterable
 
 import msgspec
 
 # The numbered test stocks SIM000..SIM199.
 TEST_STOCKS = 200
-_FIRST_TEST_CON_ID = 900_000_000
-_STOCK_ORDER_TYPES = "ACTIVETIM,AD,ADJUST,ALERT,ALLOC,AVGCOST,BASKET,COND,DAY,GTC,GTD,GTT,LIT,LMT,MIT,MKT,MOC,STP"
-_FOREX_ORDER_TYPES = "ACTIVETIM,AD,ADJUST,ALERT,ALLOC,BASKET,COND,DAY,GTC,GTD,LIT,LMT,MIT,MKT,STP"
-_US_VENUES = "SMART,AMEX,NYSE,CBOE,PHLX,ISE,CHX,ARCA,NASDAQ,DRCTEDGE,BEX,BATS,EDGEA,BYX,IEX,EDGX,PEARL,LTSE,MEMX,PSX"
+FIRST_TEST_CON_ID = 900_000_000
+STOCK_ORDER_TYPES = "ACTIVETIM,AD,ADJUST,ALERT,ALLOC,AVGCOST,BASKET,COND,DAY,GTC,GTD,GTT,LIT,LMT,MIT,MKT,MOC,STP"
+# Types whose key goes on with the expiry, and those that have a strike and a right as well.
+WITH_EXPIRY = frozenset({"FUT", "OPT", "FOP", "WAR"})
+WITH_STRIKE = frozenset({"OPT", "FOP", "WAR"})
+
+
+class Leg(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a combination; `action` is BUY or SELL."""
+
+    con_id: int
+    ratio: int
+    action: str
+    exchange: str = "SMART"
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
-    """One contract. Decimals are text as IB sends them; hours are `HHMM-HHMM` of a weekday in `time_zone_id`."""
+    """One contract. Decimals are text as IB sends them; dates are YYYYMMDD; empty text and 0 mean there is none.
+
+    `hours` names a row of the calendar. `trading_session` and `liquid_session` are the plain weekday form of it,
+    `HHMM-HHMM` in `time_zone_id`.
+
+    What its prices are made of: `price_model` says how, `price_con_id` from which other instrument.
+    `own`: a path of its own around `start_price`, moving `volatility` a year (0.2 is 20 %).
+    `forward`: the other's price carried to `expiry` at `carry_rate` a year (continuous).
+    `option`: Black-Scholes in the other's price with `strike`, `right`, `expiry` and `volatility`; the growth of the
+    other until then is `carry_rate` a year.
+    `same`: the other's price as it is. `legs`: the sum of `legs`.
+    """
 
     con_id: int
     symbol: str
@@ -35,7 +55,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     min_tick: str = "0.01"
     start_price: float = 100.0
     valid_exchanges: str = "SMART"
-    order_types: str = _STOCK_ORDER_TYPES
+    order_types: str = STOCK_ORDER_TYPES
     price_magnifier: int = 1
     industry: str = ""
     category: str = ""
@@ -54,10 +74,51 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     fractional: bool = False
     lot: int = 100
 
+    # Derivatives. `underlying_con_id` is what IB says in contract details; prices follow `price_con_id`.
+    expiry: str = ""
+    contract_month: str = ""
+    real_expiration_date: str = ""
+    last_trade_time: str = ""
+    strike: float = 0.0
+    right: str = ""
+    multiplier: str = ""
+    underlying_con_id: int = 0
+    under_symbol: str = ""
+    under_sec_type: str = ""
+    legs: tuple[Leg, ...] = ()
+
+    # The market.
+    hours: str = "us-stock"
+    price_model: str = "own"
+    price_con_id: int = 0
+    volatility: float = 0.25
+    carry_rate: float = 0.0
+    quotes: bool = True
+    sized: bool = True
+    has_depth: bool = True
+    list_date: str = "20040123"
+
+    # Other names.
+    cusip: str = ""
+    figi: str = ""
+    sedol: str = ""
+    issuer_id: str = ""
+    bond: Bond | None = None
+    fund: Fund | None = None
+
     @property
     def key(self) -> str:
-        """`SYMBOL.TYPE.EXCHANGE.CURRENCY`, the simulator's own name for it in journals and settings."""
-        return f"{self.symbol}.{self.sec_type}.{self.exchange}.{self.currency}"
+        """`SYMBOL.TYPE.EXCHANGE.CURRENCY`, the simulator's own name for it in journals and settings.
+
+        Futures go on with `.EXPIRY.CLASS`, options with `.EXPIRY.RIGHT.STRIKE.CLASS`, bonds and combinations with
+        `@CON_ID`.
+        """
+        text = f"{self.symbol}.{self.sec_type}.{self.exchange}.{self.currency}"
+        if self.sec_type in WITH_STRIKE:
+            return f"{text}.{self.expiry}.{self.right}.{strike_text(self.strike)}.{self.trading_class}"
+        if self.sec_type in WITH_EXPIRY:
+            return f"{text}.{self.expiry}.{self.trading_class}"
+        return f"{text}@{self.con_id}" if self.sec_type in ("BOND", "BAG") else text
 
     @property
     def decimals(self) -> int:
@@ -66,6 +127,48 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
     def trades_on(self, exchange: str) -> bool:
         return exchange == self.exchange or exchange in self.valid_exchanges.split(",")
+
+
+class Bond(msgspec.Struct, frozen=True, kw_only=True):
+    """What only a bond has. `coupon` in percent a year; dates are YYYYMMDD."""
+
+    coupon: float
+    maturity: str
+    issue_date: str
+    bond_type: str = "CORP"
+    coupon_type: str = "FIXED"
+    ratings: str = ""
+    description: str = ""
+    callable: bool = False
+    puttable: bool = False
+    convertible: bool = False
+    next_option_date: str = ""
+    next_option_type: str = ""
+    next_option_partial: bool = False
+    notes: str = ""
+
+
+class Fund(msgspec.Struct, frozen=True, kw_only=True):
+    """What only a mutual fund has; amounts and percentages are text, as IB sends them."""
+
+    name: str
+    family: str
+    fund_type: str = "Equity"
+    front_load: str = "0"
+    back_load: str = "0"
+    back_load_interval: str = "0"
+    management_fee: str = "0.04"
+    closed: bool = False
+    closed_for_new_investors: bool = False
+    closed_for_new_money: bool = False
+    notify_amount: str = "0"
+    minimum_initial_purchase: str = "3000"
+    minimum_subsequent_purchase: str = "1"
+    blue_sky_states: str = "All"
+    blue_sky_territories: str = "GU,PR,VI"
+    # Source: ibapi.contract FundDistributionPolicyIndicator (N accumulation, Y income), FundAssetType (003 equity).
+    distribution_policy: str = "Y"
+    asset_type: str = "003"
 
 
 class ContractSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,81 +190,12 @@ class ContractSpec(msgspec.Struct, frozen=True, kw_only=True):
     sec_id_type: str = ""
     sec_id: str = ""
     issuer_id: str = ""
+    legs: tuple[Leg, ...] = ()
 
 
-class Catalogue:
-    """All instruments; additions are allowed, removals are not."""
-
-    def __init__(self, instruments: Iterable[Instrument]) -> None:
-        self._by_con_id: dict[int, Instrument] = {}
-        for instrument in instruments:
-            self.add(instrument)
-
-    def add(self, instrument: Instrument) -> None:
-        """Raises: ValueError when the con_id is taken by something else."""
-        if self._by_con_id.setdefault(instrument.con_id, instrument) != instrument:
-            raise ValueError(f"con_id {instrument.con_id} is taken")
-
-    def all(self) -> list[Instrument]:
-        return list(self._by_con_id.values())
-
-    def match(self, spec: ContractSpec) -> list[Instrument]:
-        """Every instrument the description fits, in order of con_id."""
-        if spec.con_id:
-            found = self._by_con_id.get(spec.con_id)
-            candidates = [found] if found is not None else []
-        else:
-            candidates = sorted(self._by_con_id.values(), key=lambda each: each.con_id)
-        return [each for each in candidates if _fits(each, spec)]
-
-    def samples(self, pattern: str, at_most: int = 16) -> tuple[Instrument, ...]:
-        """Instruments whose symbol begins with, or whose name contains, `pattern`. Source: reqMatchingSymbols, 16."""
-        wanted = pattern.strip().upper()
-        if not wanted:
-            return ()
-        starts = [each for each in self.all() if each.symbol.startswith(wanted)]
-        named = [each for each in self.all() if wanted in each.long_name.upper() and each not in starts]
-        return tuple((starts + named)[:at_most])
-
-    def find(self, name: str | int | Instrument) -> Instrument:
-        """By con_id, key (`AAPL.STK.SMART.USD`), forex pair (`EUR.USD`) or symbol.
-
-        Raises: KeyError when there is none.
-        """
-        if isinstance(name, Instrument):
-            return name
-        if isinstance(name, int):
-            return self._by_con_id[name]
-        for each in self._by_con_id.values():
-            if name in (each.key, each.symbol) or (each.sec_type == "CASH" and name == each.local_symbol):
-                return each
-        raise KeyError(name)
-
-    def find_or_add(self, key: str) -> Instrument:
-        """The instrument of a `SYMBOL.TYPE.EXCHANGE.CURRENCY` key, made with plain values when it is new.
-
-        Raises: ValueError when the key has not four parts.
-        """
-        try:
-            return self.find(key)
-        except KeyError:
-            pass
-        symbol, sec_type, exchange, currency = split_key(key)
-        made = Instrument(
-            con_id=max(self._by_con_id) + 1,
-            symbol=symbol,
-            sec_type=sec_type,
-            exchange=exchange,
-            currency=currency,
-            local_symbol=symbol,
-            trading_class=symbol,
-            market_name=symbol,
-            long_name=f"{symbol} ({exchange})",
-            primary_exchange="" if exchange == "SMART" else exchange,
-            valid_exchanges=exchange if exchange == "SMART" else f"SMART,{exchange}",
-        )
-        self.add(made)
-        return made
+def strike_text(strike: float) -> str:
+    """The shortest plain decimal of a strike: 62.5, 5000, 0.005."""
+    return format(strike, ".12f").rstrip("0").rstrip(".")
 
 
 def split_key(key: str) -> tuple[str, str, str, str]:
@@ -174,27 +208,7 @@ def split_key(key: str) -> tuple[str, str, str, str]:
 
 def is_test_stock(instrument: Instrument) -> bool:
     """Whether it is one of SIM000..SIM199."""
-    return _FIRST_TEST_CON_ID <= instrument.con_id < _FIRST_TEST_CON_ID + TEST_STOCKS
-
-
-def _fits(instrument: Instrument, spec: ContractSpec) -> bool:
-    exact = (
-        (spec.symbol, instrument.symbol),
-        (spec.sec_type, instrument.sec_type),
-        (spec.currency, instrument.currency),
-        (spec.local_symbol, instrument.local_symbol),
-        (spec.trading_class, instrument.trading_class),
-        (spec.primary_exchange, instrument.primary_exchange),
-    )
-    if not spec.con_id and not (spec.symbol or spec.local_symbol or spec.sec_id):
-        return False
-    if spec.con_id == 0 and any(wanted and wanted != has for wanted, has in exact):
-        return False
-    if spec.sec_id_type and (spec.sec_id_type != "ISIN" or spec.sec_id != instrument.isin):
-        return False
-    if spec.last_trade_date_or_contract_month or spec.right:
-        return False
-    return not spec.exchange or instrument.trades_on(spec.exchange)
+    return FIRST_TEST_CON_ID <= instrument.con_id < FIRST_TEST_CON_ID + TEST_STOCKS
 
 
 def hours_text(instrument: Instrument, session: str, now_s: float, days: int = 6) -> str:
@@ -226,99 +240,3 @@ def _zone(name: str) -> datetime.tzinfo:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
         return datetime.UTC
-
-
-def default_catalogue() -> Catalogue:
-    """US stocks, forex pairs, a stock listed in two countries, a Hong Kong stock and the numbered test stocks."""
-    stocks = [_us_stock(*row) for row in _US_STOCKS]
-    pairs = [_forex(*row) for row in _FOREX]
-    tests = [_test_stock(number) for number in range(TEST_STOCKS)]
-    return Catalogue([*stocks, *pairs, *_FOREIGN, *tests])
-
-
-# con_id, symbol, primary exchange, name, start price, trading class, stock type, ISIN, industry, fractional
-_US_STOCKS: tuple[tuple[int, str, str, str, float, str, str, str, str, bool], ...] = (
-    (265598, "AAPL", "NASDAQ", "APPLE INC", 227.5, "NMS", "COMMON", "US0378331005", "Technology", False),
-    (272093, "MSFT", "NASDAQ", "MICROSOFT CORP", 415.2, "NMS", "COMMON", "US5949181045", "Technology", False),
-    (4815747, "NVDA", "NASDAQ", "NVIDIA CORP", 131.4, "NMS", "COMMON", "US67066G1040", "Technology", True),
-    (3691937, "AMZN", "NASDAQ", "AMAZON.COM INC", 186.4, "NMS", "COMMON", "US0231351067", "Communications", False),
-    (208813720, "GOOG", "NASDAQ", "ALPHABET INC-CL C", 166.9, "NMS", "COMMON", "US02079K1079", "Communications", False),
-    (76792991, "TSLA", "NASDAQ", "TESLA INC", 249.8, "NMS", "COMMON", "US88160R1014", "Consumer, Cyclical", True),
-    (107113386, "META", "NASDAQ", "META PLATFORMS INC", 567.8, "NMS", "COMMON", "US30303M1027", "Internet", False),
-    (8314, "IBM", "NYSE", "INTL BUSINESS MACHINES CORP", 214.6, "IBM", "COMMON", "US4592001014", "Technology", False),
-    (1520593, "JPM", "NYSE", "JPMORGAN CHASE & CO", 224.1, "JPM", "COMMON", "US46625H1005", "Financial", False),
-    (8894, "KO", "NYSE", "COCA-COLA CO/THE", 65.2, "KO", "COMMON", "US1912161007", "Consumer, Non-cyclical", False),
-    (756733, "SPY", "ARCA", "SS SPDR S&P 500 ETF TRUST-US", 584.6, "SPY", "ETF", "US78462F1030", "", True),
-    (320227571, "QQQ", "NASDAQ", "INVESCO QQQ TRUST SERIES 1", 494.5, "NMS", "ETF", "US46090E1038", "", False),
-)  # fmt: skip
-
-# con_id, base, quote, start price, min tick
-_FOREX: tuple[tuple[int, str, str, float, str], ...] = (
-    (12087792, "EUR", "USD", 1.08505, "0.00005"),
-    (12087797, "GBP", "USD", 1.3062, "0.00005"),
-    (15016059, "USD", "JPY", 151.845, "0.005"),
-    (12087820, "USD", "CHF", 0.8663, "0.00005"),
-    (15016062, "USD", "CAD", 1.3835, "0.00005"),
-    (14433401, "AUD", "USD", 0.6698, "0.00005"),
-    (12087807, "EUR", "GBP", 0.8311, "0.00005"),
-)
-
-_FOREIGN = (
-    Instrument(
-        con_id=11028, symbol="RY", sec_type="STK", exchange="SMART", currency="USD", primary_exchange="NYSE",
-        local_symbol="RY", trading_class="RY", market_name="RY", long_name="ROYAL BANK OF CANADA", start_price=124.6,
-        valid_exchanges=_US_VENUES, industry="Financial", category="Banks", stock_type="COMMON", isin="CA7800871021",
-    ),
-    Instrument(
-        con_id=4458964, symbol="RY", sec_type="STK", exchange="SMART", currency="CAD", primary_exchange="TSE",
-        local_symbol="RY", trading_class="RY", market_name="RY", long_name="ROYAL BANK OF CANADA", start_price=171.2,
-        valid_exchanges="SMART,TSE,CHIX,ALPHA,OMEGA", industry="Financial", category="Banks", stock_type="COMMON",
-        isin="CA7800871021", liquid_session="0930-1600", trading_session="0930-1600",
-    ),
-    Instrument(
-        con_id=152791428, symbol="700", sec_type="STK", exchange="SEHK", currency="HKD", primary_exchange="SEHK",
-        local_symbol="700", trading_class="700", market_name="700", long_name="TENCENT HOLDINGS LTD", min_tick="0.2",
-        start_price=443.8, valid_exchanges="SMART,SEHK", industry="Communications", stock_type="COMMON",
-        isin="KYG875721634", time_zone_id="Asia/Hong_Kong", trading_session="0930-1600", liquid_session="0930-1600",
-    ),
-    Instrument(
-        con_id=14094, symbol="BMW", sec_type="STK", exchange="SMART", currency="EUR", primary_exchange="IBIS",
-        local_symbol="BMW", trading_class="XETRA", market_name="XETRA", long_name="BAYERISCHE MOTOREN WERKE, München",
-        min_tick="0.02", start_price=75.3, valid_exchanges="SMART,IBIS,FWB,SWB,GETTEX", stock_type="COMMON",
-        isin="DE0005190003", time_zone_id="MET", trading_session="0900-1730", liquid_session="0900-1730", lot=1,
-    ),
-)  # fmt: skip
-
-
-def _us_stock(
-    con_id: int, symbol: str, primary: str, name: str, price: float,
-    trading_class: str, stock_type: str, isin: str, industry: str, fractional: bool,
-) -> Instrument:  # fmt: skip
-    return Instrument(
-        con_id=con_id, symbol=symbol, sec_type="STK", exchange="SMART", currency="USD", primary_exchange=primary,
-        local_symbol=symbol, trading_class=trading_class, market_name=trading_class, long_name=name,
-        start_price=price, valid_exchanges=_US_VENUES, industry=industry, stock_type=stock_type, isin=isin,
-        min_size="0.0001" if fractional else "1", size_increment="0.0001" if fractional else "1", fractional=fractional,
-    )  # fmt: skip
-
-
-def _forex(con_id: int, base: str, quote: str, price: float, min_tick: str) -> Instrument:
-    return Instrument(
-        con_id=con_id, symbol=base, sec_type="CASH", exchange="IDEALPRO", currency=quote,
-        local_symbol=f"{base}.{quote}", trading_class=f"{base}.{quote}", market_name=f"{base}.{quote}",
-        long_name=f"{base}/{quote} spot", min_tick=min_tick, start_price=price, valid_exchanges="IDEALPRO",
-        order_types=_FOREX_ORDER_TYPES, trading_session="1715-1700", liquid_session="1715-1700", agg_group=4,
-        market_rule_ids="239", min_size="0.01", size_increment="0.01", suggested_size_increment="1", trades=False,
-        lot=100000,
-    )  # fmt: skip
-
-
-def _test_stock(number: int) -> Instrument:
-    symbol = f"SIM{number:03d}"
-    return Instrument(
-        con_id=_FIRST_TEST_CON_ID + number, symbol=symbol, sec_type="STK", exchange="SMART", currency="USD",
-        primary_exchange="NASDAQ", local_symbol=symbol, trading_class="SIM", market_name="SIM",
-        long_name=f"SIMULATED STOCK {number:03d}", min_tick=("0.01", "0.0001", "0.05", "0.5")[number % 4],
-        start_price=10.0 + number, valid_exchanges="SMART,NASDAQ", stock_type="COMMON",
-        isin=f"XS{number:010d}", fractional=number % 5 == 1,
-    )  # fmt: skip

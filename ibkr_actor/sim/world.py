@@ -12,8 +12,9 @@ from collections.abc import Callable
 import anyio
 
 from ibkr_actor.sim import messages as m
+from ibkr_actor.sim.catalogue import default_catalogue
 from ibkr_actor.sim.clock import Clock, Schedule
-from ibkr_actor.sim.instruments import Instrument, default_catalogue, is_test_stock
+from ibkr_actor.sim.instruments import Instrument, is_test_stock
 from ibkr_actor.sim.journal import Journal
 from ibkr_actor.sim.lines import Line, Lines
 from ibkr_actor.sim.outbox import Gate

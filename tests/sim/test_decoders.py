@@ -12,7 +12,8 @@ import pytest
 from ib_async.decoder import Decoder as AsyncDecoder
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.instruments import default_catalogue, hours_text
+from ibkr_actor.sim.catalogue import default_catalogue
+from ibkr_actor.sim.instruments import hours_text
 from ibkr_actor.sim.responses import LAYOUTS, Encoder
 from tests.sim.peers import FIXED_START_S, VERSIONS, Call, decode, plain
 

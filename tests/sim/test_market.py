@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from ibkr_actor.sim.catalogue import Catalogue, default_catalogue
 from ibkr_actor.sim.clock import Clock, Schedule
-from ibkr_actor.sim.instruments import Catalogue, ContractSpec, Instrument, default_catalogue, hours_text, split_key
+from ibkr_actor.sim.instruments import ContractSpec, Instrument, hours_text, split_key
 from ibkr_actor.sim.market import InstrumentMarket, Quote, Trade
 
 CATALOGUE = default_catalogue()
