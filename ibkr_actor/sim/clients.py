@@ -43,8 +43,7 @@ class Clients:
 
     def closed(self, session: Session) -> None:
         self.connected.pop(session.number, None)
-        for line in self.world.lines.of_session(session):
-            self.world.lines.remove(line)
+        self._service.closed(session)
         if session.client_id is not None and self.world.sessions.get(session.client_id) is session:
             del self.world.sessions[session.client_id]
         logger.info("client_gone session=%d client_id=%s", session.number, session.client_id)

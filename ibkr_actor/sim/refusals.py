@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from ibkr_actor.sim.instruments import ContractSpec, Instrument
-from ibkr_actor.sim.requests import Plain
+from ibkr_actor.sim.request_base import Request
 
 # Said after startApi with error id -1. Source: the farms named on real connections.
 FARM_NOTICES: tuple[tuple[int, str], ...] = (
@@ -83,7 +83,7 @@ _UNSERVED: dict[int, tuple[int, str]] = {
 }
 
 
-def unserved(request: Plain) -> tuple[int, str]:
+def unserved(request: Request) -> tuple[int, str]:
     """Code and text for a request that is read but not served."""
     known = _UNSERVED.get(request.message_id)
     if known is None:

@@ -5,11 +5,9 @@ Must not answer anything; whatever cannot be read is a BadRequest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-from google.protobuf.message import DecodeError
 from ibapi.protobuf import (
     CancelContractData_pb2,
     CancelMarketData_pb2,
@@ -26,17 +24,12 @@ from ibapi.protobuf import (
     TickByTickRequest_pb2,
 )
 
+from ibkr_actor.sim import history_wire, reference_wire
 from ibkr_actor.sim.instruments import ContractSpec
-from ibkr_actor.sim.reading import BadRequest, Fields, first_varint
+from ibkr_actor.sim.reading import Fields, first_varint
+from ibkr_actor.sim.request_base import Cancel, Plain, Reader, Request, cancel_reader, contract_of, parse
 
-_P = TypeVar("_P")
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """`message_id` is the id of ibapi.message.OUT, without the 200 of protobuf."""
-
-    message_id: int
-    req_id: int = -1
+__all__ = ["Cancel", "Plain", "Request", "read_request"]
 
 
 class StartApi(Request, frozen=True, kw_only=True):
@@ -83,45 +76,6 @@ class ReqMatchingSymbols(Request, frozen=True, kw_only=True):
     pattern: str
 
 
-class Cancel(Request, frozen=True, kw_only=True):
-    """Ends a subscription; which kind says the message id."""
-
-
-class Plain(Request, frozen=True, kw_only=True):
-    """Any other request: only its id and, where it has one, its req_id are read."""
-
-
-def _contract(proto: Any) -> ContractSpec:
-    return ContractSpec(
-        con_id=proto.conId,
-        symbol=proto.symbol,
-        sec_type=proto.secType,
-        last_trade_date_or_contract_month=proto.lastTradeDateOrContractMonth,
-        strike=proto.strike,
-        right=proto.right,
-        multiplier=f"{proto.multiplier:g}" if proto.HasField("multiplier") else "",
-        exchange=proto.exchange,
-        primary_exchange=proto.primaryExch,
-        currency=proto.currency,
-        local_symbol=proto.localSymbol,
-        trading_class=proto.tradingClass,
-        include_expired=proto.includeExpired,
-        sec_id_type=proto.secIdType,
-        sec_id=proto.secId,
-        issuer_id=proto.issuerId,
-    )
-
-
-def _parse(factory: Callable[[], _P], body: bytes) -> _P:
-    proto: Any = factory()
-    try:
-        proto.ParseFromString(body)
-    except DecodeError:
-        raise BadRequest(first_varint(body), "Unable to parse data") from None
-    parsed: _P = proto
-    return parsed
-
-
 def _start_api(fields: Fields, _: int) -> Request:
     fields.text()
     client_id = fields.integer()
@@ -129,7 +83,7 @@ def _start_api(fields: Fields, _: int) -> Request:
 
 
 def _start_api_protobuf(body: bytes) -> Request:
-    proto: Any = _parse(StartApiRequest_pb2.StartApiRequest, body)
+    proto: Any = parse(StartApiRequest_pb2.StartApiRequest, body)
     return StartApi(message_id=71, client_id=proto.clientId, optional_capabilities=proto.optionalCapabilities)
 
 
@@ -147,8 +101,8 @@ def _contract_data(fields: Fields, server_version: int) -> Request:
 
 
 def _contract_data_protobuf(body: bytes) -> Request:
-    proto: Any = _parse(ContractDataRequest_pb2.ContractDataRequest, body)
-    return ReqContractData(message_id=9, req_id=proto.reqId, contract=_contract(proto.contract))
+    proto: Any = parse(ContractDataRequest_pb2.ContractDataRequest, body)
+    return ReqContractData(message_id=9, req_id=proto.reqId, contract=contract_of(proto.contract))
 
 
 def _market_data(fields: Fields, _: int) -> Request:
@@ -171,11 +125,11 @@ def _market_data(fields: Fields, _: int) -> Request:
 
 
 def _market_data_protobuf(body: bytes) -> Request:
-    proto: Any = _parse(MarketDataRequest_pb2.MarketDataRequest, body)
+    proto: Any = parse(MarketDataRequest_pb2.MarketDataRequest, body)
     return ReqMarketData(
         message_id=1,
         req_id=proto.reqId,
-        contract=_contract(proto.contract),
+        contract=contract_of(proto.contract),
         generic_ticks=proto.genericTickList,
         snapshot=proto.snapshot,
         regulatory_snapshot=proto.regulatorySnapshot,
@@ -194,11 +148,11 @@ def _tick_by_tick(fields: Fields, _: int) -> Request:
 
 
 def _tick_by_tick_protobuf(body: bytes) -> Request:
-    proto: Any = _parse(TickByTickRequest_pb2.TickByTickRequest, body)
+    proto: Any = parse(TickByTickRequest_pb2.TickByTickRequest, body)
     return ReqTickByTick(
         message_id=97,
         req_id=proto.reqId,
-        contract=_contract(proto.contract),
+        contract=contract_of(proto.contract),
         tick_type=proto.tickType,
         number_of_ticks=proto.numberOfTicks,
         ignore_size=proto.ignoreSize,
@@ -218,11 +172,11 @@ def _real_time_bars(fields: Fields, _: int) -> Request:
 
 
 def _real_time_bars_protobuf(body: bytes) -> Request:
-    proto: Any = _parse(RealTimeBarsRequest_pb2.RealTimeBarsRequest, body)
+    proto: Any = parse(RealTimeBarsRequest_pb2.RealTimeBarsRequest, body)
     return ReqRealTimeBars(
         message_id=50,
         req_id=proto.reqId,
-        contract=_contract(proto.contract),
+        contract=contract_of(proto.contract),
         bar_size=proto.barSize,
         what_to_show=proto.whatToShow,
         use_rth=proto.useRTH,
@@ -241,11 +195,11 @@ def _depth(fields: Fields, _: int) -> Request:
 
 
 def _depth_protobuf(body: bytes) -> Request:
-    proto: Any = _parse(MarketDepthRequest_pb2.MarketDepthRequest, body)
+    proto: Any = parse(MarketDepthRequest_pb2.MarketDepthRequest, body)
     return ReqMarketDepth(
         message_id=10,
         req_id=proto.reqId,
-        contract=_contract(proto.contract),
+        contract=contract_of(proto.contract),
         rows=proto.numRows,
         is_smart_depth=proto.isSmartDepth,
     )
@@ -257,7 +211,7 @@ def _market_data_type(fields: Fields, _: int) -> Request:
 
 
 def _market_data_type_protobuf(body: bytes) -> Request:
-    proto: Any = _parse(MarketDataTypeRequest_pb2.MarketDataTypeRequest, body)
+    proto: Any = parse(MarketDataTypeRequest_pb2.MarketDataTypeRequest, body)
     return ReqMarketDataType(message_id=59, market_data_type=proto.marketDataType)
 
 
@@ -266,39 +220,27 @@ def _matching_symbols(fields: Fields, _: int) -> Request:
 
 
 def _matching_symbols_protobuf(body: bytes) -> Request:
-    proto: Any = _parse(MatchingSymbolsRequest_pb2.MatchingSymbolsRequest, body)
+    proto: Any = parse(MatchingSymbolsRequest_pb2.MatchingSymbolsRequest, body)
     return ReqMatchingSymbols(message_id=81, req_id=proto.reqId, pattern=proto.pattern)
 
 
-def _cancel(message_id: int, factory: Callable[[], Any], *, versioned: bool = True) -> _Reader:
-    def text(fields: Fields, _: int) -> Request:
-        if versioned:
-            fields.text()
-        return Cancel(message_id=message_id, req_id=fields.own_id())
-
-    def protobuf(body: bytes) -> Request:
-        return Cancel(message_id=message_id, req_id=_parse(factory, body).reqId)
-
-    return text, protobuf
-
-
-_Reader = tuple[Callable[[Fields, int], Request], Callable[[bytes], Request]]
-
-_READERS: dict[int, _Reader] = {
+_OWN: dict[int, Reader] = {
     1: (_market_data, _market_data_protobuf),
-    2: _cancel(2, CancelMarketData_pb2.CancelMarketData),
+    2: cancel_reader(2, CancelMarketData_pb2.CancelMarketData),
     9: (_contract_data, _contract_data_protobuf),
     10: (_depth, _depth_protobuf),
-    11: _cancel(11, CancelMarketDepth_pb2.CancelMarketDepth),
+    11: cancel_reader(11, CancelMarketDepth_pb2.CancelMarketDepth),
     50: (_real_time_bars, _real_time_bars_protobuf),
-    51: _cancel(51, CancelRealTimeBars_pb2.CancelRealTimeBars),
+    51: cancel_reader(51, CancelRealTimeBars_pb2.CancelRealTimeBars),
     59: (_market_data_type, _market_data_type_protobuf),
     71: (_start_api, _start_api_protobuf),
     81: (_matching_symbols, _matching_symbols_protobuf),
     97: (_tick_by_tick, _tick_by_tick_protobuf),
-    98: _cancel(98, CancelTickByTick_pb2.CancelTickByTick, versioned=False),
-    106: _cancel(106, CancelContractData_pb2.CancelContractData, versioned=False),
+    98: cancel_reader(98, CancelTickByTick_pb2.CancelTickByTick, versioned=False),
+    106: cancel_reader(106, CancelContractData_pb2.CancelContractData, versioned=False),
 }
+# A family's own table wins over what stands above.
+_READERS: dict[int, Reader] = {**_OWN, **reference_wire.READERS, **history_wire.READERS}
 
 # Text requests of which only the req_id is read: at which field it stands. Source: ibapi.client, each request method.
 _REQ_ID_AT: dict[int, int] = (

@@ -5,8 +5,7 @@ Must not decide whether a message is sent; one row of LAYOUTS is all there is to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ibapi.protobuf import (
     AccountDataEnd_pb2,
@@ -27,6 +26,7 @@ from ibapi.protobuf import (
     TickSnapshotEnd_pb2,
 )
 
+from ibkr_actor.sim import history_wire, reference_wire
 from ibkr_actor.sim import messages as m
 from ibkr_actor.sim import tick_layout as t
 from ibkr_actor.sim.contract_layout import (
@@ -35,29 +35,20 @@ from ibkr_actor.sim.contract_layout import (
     symbol_samples_fields,
     symbol_samples_protobuf,
 )
+from ibkr_actor.sim.layout import (
+    ACCOUNTS_FROM,
+    COMPLETED_ORDERS_FROM,
+    CONTRACTS_FROM,
+    ERRORS_FROM,
+    HISTORICAL_FROM,
+    MARKET_DATA_FROM,
+    NEVER,
+    REST_2_FROM,
+    REST_3_FROM,
+    Layout,
+    versioned,
+)
 from ibkr_actor.sim.wire import ascii_text, escape, protobuf_frame, text_frame
-
-# First server version at which a family of answers is protobuf.
-# Source: ibapi.server_versions MIN_SERVER_VER_PROTOBUF*; the answer side is inferred from the request gates.
-ERRORS_FROM = 201
-COMPLETED_ORDERS_FROM = 204
-CONTRACTS_FROM = 205
-MARKET_DATA_FROM = 206
-ACCOUNTS_FROM = 207
-HISTORICAL_FROM = 208
-NEWS_FROM = 209
-REST_2_FROM = 212
-REST_3_FROM = 213
-NEVER = 1 << 31
-
-
-class Layout(NamedTuple):
-    """Message id, first version as protobuf, and the two forms. The message's type is the key in LAYOUTS."""
-
-    message_id: int
-    protobuf_from: int
-    text: Callable[[Any, int], Sequence[str]]
-    protobuf: Callable[[Any, int], Any] | None
 
 
 class Encoder:
@@ -79,11 +70,6 @@ class Encoder:
             body: bytes = layout.protobuf(message, self.server_version).SerializeToString()
             return protobuf_frame(layout.message_id, body)
         return text_frame(layout.message_id, layout.text(message, self.server_version), self.server_version)
-
-
-def _versioned(version: int) -> Callable[[m.Message, int], list[str]]:
-    """Text layout of the messages that carry nothing but a version and a req_id."""
-    return lambda message, _: [str(version), str(message.req_id)]
 
 
 def _error(error: m.ErrorMessage, server_version: int) -> list[str]:
@@ -108,8 +94,8 @@ def _error_protobuf(error: m.ErrorMessage, _: int) -> Any:
     )
 
 
-# What follows is ordered by message id. Messages without a req_id carry only their version in text.
-LAYOUTS: dict[type[m.Message], Layout] = {
+# Ordered by message id. Messages without a req_id carry only their version in text.
+_OWN: dict[type[m.Message], Layout] = {
     m.TickPrice: Layout(1, MARKET_DATA_FROM, t.tick_price, t.tick_price_protobuf),
     m.TickSize: Layout(2, MARKET_DATA_FROM, t.tick_size, t.tick_size_protobuf),
     m.ErrorMessage: Layout(4, ERRORS_FROM, _error, _error_protobuf),
@@ -142,7 +128,7 @@ LAYOUTS: dict[type[m.Message], Layout] = {
     m.ContractDataEnd: Layout(
         52,
         CONTRACTS_FROM,
-        _versioned(1),
+        versioned(1),
         lambda message, _: ContractDataEnd_pb2.ContractDataEnd(reqId=message.req_id),
     ),
     m.OpenOrderEnd: Layout(
@@ -157,14 +143,14 @@ LAYOUTS: dict[type[m.Message], Layout] = {
     m.ExecutionDataEnd: Layout(
         55,
         ERRORS_FROM,
-        _versioned(1),
+        versioned(1),
         lambda message, _: ExecutionDetailsEnd_pb2.ExecutionDetailsEnd(reqId=message.req_id),
     ),
     m.DeltaNeutralValidation: Layout(56, NEVER, t.delta_neutral, None),
     m.TickSnapshotEnd: Layout(
         57,
         MARKET_DATA_FROM,
-        _versioned(1),
+        versioned(1),
         lambda message, _: TickSnapshotEnd_pb2.TickSnapshotEnd(reqId=message.req_id),
     ),
     m.MarketDataType: Layout(58, MARKET_DATA_FROM, t.market_data_type, t.market_data_type_protobuf),
@@ -174,19 +160,19 @@ LAYOUTS: dict[type[m.Message], Layout] = {
     m.AccountSummaryEnd: Layout(
         64,
         ACCOUNTS_FROM,
-        _versioned(1),
+        versioned(1),
         lambda message, _: AccountSummaryEnd_pb2.AccountSummaryEnd(reqId=message.req_id),
     ),
     m.PositionMultiEnd: Layout(
         72,
         ACCOUNTS_FROM,
-        _versioned(1),
+        versioned(1),
         lambda message, _: PositionMultiEnd_pb2.PositionMultiEnd(reqId=message.req_id),
     ),
     m.AccountUpdateMultiEnd: Layout(
         74,
         ACCOUNTS_FROM,
-        _versioned(1),
+        versioned(1),
         lambda message, _: AccountUpdateMultiEnd_pb2.AccountUpdateMultiEnd(reqId=message.req_id),
     ),
     m.SecDefOptParameterEnd: Layout(
@@ -214,3 +200,6 @@ LAYOUTS: dict[type[m.Message], Layout] = {
         lambda message, _: CurrentTimeInMillis_pb2.CurrentTimeInMillis(currentTimeInMillis=message.time_ms),
     ),
 }
+
+# A family's own table wins over what stands above.
+LAYOUTS: dict[type[m.Message], Layout] = {**_OWN, **reference_wire.LAYOUTS, **history_wire.LAYOUTS}

@@ -62,6 +62,7 @@ class Simulator:
         """Raises: OSError when the port cannot be had."""
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
+        self.world.tasks = self._tasks
         try:
             await self._listener.open(self._tasks)
         except OSError:

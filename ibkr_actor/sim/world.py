@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.abc
 
 from ibkr_actor.sim import messages as m
 from ibkr_actor.sim.catalogue import default_catalogue
@@ -34,6 +35,7 @@ class World:
         self.rescheduled = anyio.Event()
         self.schedule = Schedule(self._wake)
         self.gate = Gate()
+        self.tasks: anyio.abc.TaskGroup | None = None
         self.journal = Journal(settings.journal_file, with_payload=settings.journal_payload)
         self.catalogue = default_catalogue()
         self.lines = Lines()
@@ -70,6 +72,24 @@ class World:
     def silent(self, instrument: Instrument) -> bool:
         """Whether the market leaves this instrument to the blast."""
         return self.settings.blast is not None and is_test_stock(instrument)
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> anyio.CancelScope:
+        """Run `work` beside the service, for an answer too long to give in one turn; it ends with the simulator.
+
+        Returns the scope that ends it sooner. A desk cancels it when its client goes or cancels the request. Work
+        checkpoints between chunks, and awaits `gate.wait()` before each so that a stalled simulator says nothing.
+        Raises: RuntimeError before the simulator runs.
+        """
+        if self.tasks is None:
+            raise RuntimeError("the simulator does not run")
+        scope = anyio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await work()
+
+        self.tasks.start_soon(run)
+        return scope
 
     def changed(self) -> None:
         """Something a waiter may look for has happened."""
