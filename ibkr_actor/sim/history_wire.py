@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from ibapi.protobuf import (
     CancelHeadTimestamp_pb2,
     CancelHistogramData_pb2,
@@ -37,12 +38,12 @@ from ibapi.protobuf import (
 )
 
 from ibkr_actor.sim import history_messages as h
-from ibkr_actor.sim.instruments import ContractSpec
+from ibkr_actor.sim.instruments import ContractSpec, Leg
 from ibkr_actor.sim.layout import HISTORICAL_FROM, Layout
 from ibkr_actor.sim.messages import Message
 from ibkr_actor.sim.reading import Fields
-from ibkr_actor.sim.request_base import Reader, Request, cancel_reader, contract_of, expired, parse, skip_legs
-from ibkr_actor.sim.wire import number_text, size_text
+from ibkr_actor.sim.request_base import Reader, Request, cancel_reader, contract_of, parse
+from ibkr_actor.sim.wire import Size, number_text, size_text
 
 # From here on the end of the bars is a message of its own. Source: ibapi MIN_SERVER_VER_HISTORICAL_DATA_END.
 END_MESSAGE_FROM = 196
@@ -50,7 +51,17 @@ END_MESSAGE_FROM = 196
 
 def _contract(fields: Fields) -> ContractSpec:
     """The twelve contract fields and whether expired contracts count."""
-    return expired(fields.contract(), fields.flag())
+    contract = fields.contract()
+    return msgspec.structs.replace(contract, include_expired=fields.flag())
+
+
+def _with_legs(fields: Fields, contract: ContractSpec) -> ContractSpec:
+    """The legs of a combination, which only this request writes, behind the date format."""
+    legs = [
+        Leg(con_id=fields.integer(), ratio=fields.integer(), action=fields.text(), exchange=fields.text())
+        for _ in range(fields.integer())
+    ]
+    return msgspec.structs.replace(contract, legs=tuple(legs))
 
 
 def _historical_data(fields: Fields, _: int) -> Request:
@@ -60,7 +71,7 @@ def _historical_data(fields: Fields, _: int) -> Request:
     end_date_time, bar_size, duration = fields.text(), fields.text(), fields.text()
     use_rth, what_to_show, format_date = fields.flag(), fields.text(), fields.integer()
     if contract.sec_type == "BAG":
-        contract = skip_legs(fields, contract)
+        contract = _with_legs(fields, contract)
     return h.ReqHistoricalData(
         message_id=20,
         req_id=req_id,
@@ -181,7 +192,7 @@ READERS: dict[int, Reader] = {
 }
 
 
-def _size(value: h.Size) -> str:
+def _size(value: Size) -> str:
     return size_text(value) or ""
 
 
