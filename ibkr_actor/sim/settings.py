@@ -41,6 +41,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     it per second and the number of tick-by-tick streams is 5 % of it. `ticks_per_s` is the number of market events
     per second of each subscribed instrument, 0 keeps the market silent after the first values.
     `clock_speed` 1 is real time, N runs N times as fast, 0 stands still until `Simulator.advance()`.
+    `market_hours` "always" trades round the clock and keeps liquid hours; "exchange" is silent outside trading hours.
     `replay_speed` 0 sends all rows at once. `host_zone` is the free text behind the time of the handshake.
     `managed_accounts_proto_from` may be 207 or 213: clients disagree and no recording decides.
     `pace_silently` makes every session behave as if it had asked for +PACEAPI.
@@ -59,6 +60,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     ticks_per_s: float = 4.0
     initial_ticks: bool = True
+    market_hours: Literal["always", "exchange"] = "always"
     clock_speed: float = 1.0
     start_time_s: float | None = None
     snapshot_s: float = 0.0
