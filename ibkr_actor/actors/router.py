@@ -11,7 +11,15 @@ from msgspec import Struct
 
 from ibkr_actor.actors.mailbox import Mailbox
 from ibkr_actor.core.effects import ActorName
-from ibkr_actor.core.events import ContractsEvent, ErrorNotice, Event, MarketDataEvent, SessionEvent, owner_of
+from ibkr_actor.core.events import (
+    ContractsEvent,
+    ErrorNotice,
+    Event,
+    HistoryEvent,
+    MarketDataEvent,
+    SessionEvent,
+    owner_of,
+)
 from ibkr_actor.core.messages import MarketData
 
 
@@ -28,6 +36,8 @@ def owner(event: Event) -> ActorName:
             return owner_of(event.req_id)
         case ContractsEvent():
             return "contracts"
+        case HistoryEvent():
+            return "history"
         case SessionEvent():
             return "session"
     raise TypeError(f"{type(event).__name__} names no owner")

@@ -17,7 +17,7 @@ from ibkr_actor.schema.records import DataRecord, System
 # Fields in one write: a script that Redis runs should stay short.
 WRITES_MAX: Final = 1_000
 
-ActorName = Literal["session", "contracts", "subscriptions", "pacing"]
+ActorName = Literal["session", "contracts", "subscriptions", "history", "pacing"]
 
 
 class Instant(Struct, frozen=True, gc=False):

@@ -68,6 +68,60 @@ class ReqCurrentTime(Request, frozen=True):
     """The heartbeat; answered by `CurrentTime`. `req_id` is not sent."""
 
 
+class ReqHistoricalData(Request, frozen=True):
+    """Bars that end at `end` (`yyyyMMdd-HH:mm:ss` in UTC, "" for now) and reach back `duration` (`1 D`, `3600 S`).
+
+    `what_to_show` "SCHEDULE" asks for trading sessions instead and goes with the bar size `1 day`.
+    """
+
+    contract: Contract
+    end: str
+    duration: str
+    bar_size: str
+    what_to_show: str
+    use_rth: bool
+
+
+class CancelHistoricalData(Request, frozen=True):
+    pass
+
+
+class ReqHistoricalTicks(Request, frozen=True):
+    """At most `count` (1,000 at most) ticks from `start` on or up to `end`; exactly one of them is given, in UTC."""
+
+    contract: Contract
+    start: str
+    end: str
+    count: int
+    what_to_show: str
+    use_rth: bool
+    ignore_size: bool = False
+
+
+class ReqHeadTimestamp(Request, frozen=True):
+    """The earliest time there is data of; IB counts it as open until it is cancelled."""
+
+    contract: Contract
+    what_to_show: str
+    use_rth: bool
+
+
+class CancelHeadTimestamp(Request, frozen=True):
+    pass
+
+
+class ReqHistogram(Request, frozen=True):
+    """How much traded at which price over the last `period` (`3 days`)."""
+
+    contract: Contract
+    use_rth: bool
+    period: str
+
+
+class CancelHistogram(Request, frozen=True):
+    pass
+
+
 AnyRequest = (
     ReqContractDetails
     | ReqMktData
@@ -78,11 +132,23 @@ AnyRequest = (
     | CancelRealTimeBars
     | ReqMarketDataType
     | ReqCurrentTime
+    | ReqHistoricalData
+    | CancelHistoricalData
+    | ReqHistoricalTicks
+    | ReqHeadTimestamp
+    | CancelHeadTimestamp
+    | ReqHistogram
+    | CancelHistogram
 )
-AnyCancel = CancelMktData | CancelTickByTick | CancelRealTimeBars
+AnyCancel = (
+    CancelMktData | CancelTickByTick | CancelRealTimeBars | CancelHistoricalData | CancelHeadTimestamp | CancelHistogram
+)
 # The cancel that ends each request; what has none ends by itself.
 CANCEL_OF: dict[type[Request], type[AnyCancel]] = {
     ReqMktData: CancelMktData,
     ReqTickByTick: CancelTickByTick,
     ReqRealTimeBars: CancelRealTimeBars,
+    ReqHistoricalData: CancelHistoricalData,
+    ReqHeadTimestamp: CancelHeadTimestamp,
+    ReqHistogram: CancelHistogram,
 }

@@ -87,6 +87,90 @@ class StatusCommand(Command, frozen=True, forbid_unknown_fields=True, omit_defau
     """Answers the state of the connection, subscriptions, pacing and Redis."""
 
 
+class History(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="history"):
+    """Starts a job that delivers every bar of [start, end] into `history:<job>`; the job's id is the command's.
+
+    `start` and `end` are ISO 8601: a date means whole trade dates and includes them, a time without an offset is UTC;
+    `end` empty means now. `bar` is a resolution of `core.resolutions` (`5s`, `1m`, `1d`). `what_to_show` empty takes
+    what the type of security has. `priority` is `interactive` or `backfill`, which waits for the others.
+    """
+
+    instrument: str | InstrumentQuery
+    start: str
+    end: str = ""
+    bar: str = "1d"
+    what_to_show: str = ""
+    use_rth: bool | UnsetType = UNSET
+    priority: Literal["interactive", "backfill"] = "interactive"
+
+
+class HistoryTicks(
+    Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="history_ticks"
+):
+    """Starts a job that delivers every tick of [start, end]; `what_to_show` TRADES, BID_ASK or MIDPOINT."""
+
+    instrument: str | InstrumentQuery
+    start: str
+    end: str = ""
+    what_to_show: str = ""
+    use_rth: bool | UnsetType = UNSET
+    priority: Literal["interactive", "backfill"] = "interactive"
+
+
+class HeadTimestamp(
+    Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="head_timestamp"
+):
+    """Answers the earliest time there is data of."""
+
+    instrument: str | InstrumentQuery
+    what_to_show: str = ""
+    use_rth: bool | UnsetType = UNSET
+
+
+class Schedule(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="schedule"):
+    """Answers the trading sessions of the last `days` up to `end` (a date, empty for now)."""
+
+    instrument: str | InstrumentQuery
+    days: int = 30
+    end: str = ""
+    use_rth: bool | UnsetType = UNSET
+
+
+class Histogram(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="histogram"):
+    """Answers how much traded at which price over the last `period` (`3 days`, `1 week`)."""
+
+    instrument: str | InstrumentQuery
+    period: str = "3 days"
+    use_rth: bool | UnsetType = UNSET
+
+
+class Cancel(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="cancel"):
+    """Ends a job; what it delivered stays, closed by a `done` that says so."""
+
+    job: str
+
+
+class Pause(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="pause"):
+    """Holds a job, or every job of the client."""
+
+    job: str = ""
+
+
+class Resume(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="resume"):
+    """Lets a paused job go on, or every job of the client."""
+
+    job: str = ""
+
+
+class ClearCooldown(
+    Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="clear_cooldown"
+):
+    """Ends the waiting that IB's pacing error imposed: in one `scope` as the status names it, or everywhere."""
+
+    scope: str = ""
+
+
+HistoryCommand = History | HistoryTicks | HeadTimestamp | Schedule | Histogram | Cancel | Pause | Resume | ClearCooldown
 AnyCommand = Subscribe | Unsubscribe | Renew | Resolve | List | StatusCommand
 # Operations of the contract that this version answers with `unsupported`.
 LATER_OPS: Final = frozenset(

@@ -96,6 +96,15 @@ class Keys(Struct, frozen=True):
     def contracts(self) -> str:
         return f"{self.root}:contracts"
 
+    def history(self, job: str) -> str:
+        """The result of one history job."""
+        return f"{self.root}:history:{job}"
+
+    @property
+    def jobs(self) -> str:
+        """History jobs that are not done: what a restart goes on with."""
+        return f"{self.root}:jobs"
+
     @property
     def dead(self) -> str:
         return f"{self.root}:dead"

@@ -127,6 +127,56 @@ class Greeks(Record, tag="greeks", array_like=True, gc=False):
     underlying_price: float | None
 
 
+class Bars(Record, tag="bars", array_like=True, gc=False):
+    """Up to 500 bars of a history job, oldest first; one entry of `history:<job>`. `seq` counts the job's entries.
+
+    A row is [start_ns, end_ns, open, high, low, close, volume, wap, count, session_date], as in `bar`.
+    """
+
+    what_to_show: str
+    bar: str
+    rows: list[tuple[int, int, float | None, float | None, float | None, float | None, str | None, str | None,
+                     int | None, str | None]]  # fmt: skip
+
+
+class Ticks(Record, tag="ticks", array_like=True, gc=False):
+    """Up to 500 ticks of a history job, oldest first; `time_ns` of a row is a whole second.
+
+    A row is [time_ns, price, size, exchange, conditions, past_limit, unreported] for TRADES, [time_ns, price] for
+    MIDPOINT, and [time_ns, bid, ask, bid_size, ask_size, bid_past_low, ask_past_high] for BID_ASK.
+    """
+
+    what_to_show: str
+    rows: list[list[int | float | str | bool | None]]
+
+
+class Hole(Struct, array_like=True, frozen=True):
+    """A part of a job's interval for which there is nothing, and why (`no_data`, `no_permission`, `too_old`, ...)."""
+
+    from_ns: int
+    to_ns: int
+    reason: str
+    message: str = ""
+    ib_code: int | None = None
+
+
+class Done(Record, tag="done", array_like=True, gc=False):
+    """Closes `history:<job>`. `outcome` is complete, incomplete (see `holes`), failed or cancelled.
+
+    `rows` counts all bars or ticks delivered, `requests` what IB was asked for them, `cached` the windows it was not.
+    """
+
+    outcome: str
+    rows: int
+    entries: int
+    requests: int
+    cached: int
+    from_ns: int | None
+    to_ns: int | None
+    holes: list[Hole]
+    message: str = ""
+
+
 class Gap(Record, tag="gap", array_like=True, gc=False):
     """An announced loss in this stream: the interval, and the records dropped when they were counted.
 

@@ -9,11 +9,18 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ibkr_actor.core.requests import (
+    CancelHeadTimestamp,
+    CancelHistogram,
+    CancelHistoricalData,
     CancelMktData,
     CancelRealTimeBars,
     CancelTickByTick,
     ReqContractDetails,
     ReqCurrentTime,
+    ReqHeadTimestamp,
+    ReqHistogram,
+    ReqHistoricalData,
+    ReqHistoricalTicks,
     ReqMarketDataType,
     ReqMktData,
     ReqRealTimeBars,
@@ -25,6 +32,8 @@ from ibkr_actor.tws.contracts import to_ibapi
 
 # The only size there is. Source: IBKR, reqRealTimeBars: "currently only 5 second bars are supported".
 REAL_TIME_BAR_S: Final = 5
+# formatDate: times as seconds since 1970; dates of daily bars come as yyyyMMdd all the same.
+EPOCH_SECONDS: Final = 2
 
 
 def _contract_details(client: Client, request: ReqContractDetails) -> None:
@@ -79,6 +88,57 @@ def _current_time(client: Client, request: ReqCurrentTime) -> None:
     client.reqCurrentTime()
 
 
+def _historical_data(client: Client, request: ReqHistoricalData) -> None:
+    client.reqHistoricalData(
+        request.req_id,
+        to_ibapi(request.contract),
+        request.end,
+        request.duration,
+        request.bar_size,
+        request.what_to_show,
+        int(request.use_rth),
+        EPOCH_SECONDS,
+        False,
+        [],
+    )
+
+
+def _cancel_historical_data(client: Client, request: CancelHistoricalData) -> None:
+    client.cancelHistoricalData(request.req_id)
+
+
+def _historical_ticks(client: Client, request: ReqHistoricalTicks) -> None:
+    client.reqHistoricalTicks(
+        request.req_id,
+        to_ibapi(request.contract),
+        request.start,
+        request.end,
+        request.count,
+        request.what_to_show,
+        int(request.use_rth),
+        request.ignore_size,
+        [],
+    )
+
+
+def _head_timestamp(client: Client, request: ReqHeadTimestamp) -> None:
+    client.reqHeadTimeStamp(
+        request.req_id, to_ibapi(request.contract), request.what_to_show, int(request.use_rth), EPOCH_SECONDS
+    )
+
+
+def _cancel_head_timestamp(client: Client, request: CancelHeadTimestamp) -> None:
+    client.cancelHeadTimeStamp(request.req_id)
+
+
+def _histogram(client: Client, request: ReqHistogram) -> None:
+    client.reqHistogramData(request.req_id, to_ibapi(request.contract), request.use_rth, request.period)
+
+
+def _cancel_histogram(client: Client, request: CancelHistogram) -> None:
+    client.cancelHistogramData(request.req_id)
+
+
 # Any: each function takes the request type of its own row.
 WRITERS: Final[dict[type[Request], Callable[[Client, Any], None]]] = {
     ReqContractDetails: _contract_details,
@@ -90,4 +150,11 @@ WRITERS: Final[dict[type[Request], Callable[[Client, Any], None]]] = {
     CancelRealTimeBars: _cancel_real_time_bars,
     ReqMarketDataType: _market_data_type,
     ReqCurrentTime: _current_time,
+    ReqHistoricalData: _historical_data,
+    CancelHistoricalData: _cancel_historical_data,
+    ReqHistoricalTicks: _historical_ticks,
+    ReqHeadTimestamp: _head_timestamp,
+    CancelHeadTimestamp: _cancel_head_timestamp,
+    ReqHistogram: _histogram,
+    CancelHistogram: _cancel_histogram,
 }

@@ -15,14 +15,19 @@ from ibkr_actor.core.events import (
     CurrentTime,
     ErrorNotice,
     Event,
+    HeadTimestamp,
+    HistogramData,
+    HistoricalBarsEnd,
+    HistoricalSchedule,
     ManagedAccounts,
     MarketDataType,
     NextValidId,
+    ScheduleSession,
     TickReqParams,
     TickSnapshotEnd,
 )
 from ibkr_actor.tws.contracts import from_details
-from ibkr_actor.tws.numbers import UNSET_INTEGER, price_or_none
+from ibkr_actor.tws.numbers import UNSET_INTEGER, plain_size, price_or_none
 from ibkr_actor.tws.whole_text import whole_text
 
 MILLISECOND_NS = 1_000_000
@@ -72,3 +77,19 @@ class Wrapper(EWrapper):
 
     def tickSnapshotEnd(self, reqId: int) -> None:
         self.events.append(TickSnapshotEnd(reqId, self.received_ns))
+
+    def historicalDataEnd(self, reqId: int, start: str, end: str) -> None:
+        self.events.append(HistoricalBarsEnd(reqId, self.received_ns))
+
+    def headTimestamp(self, reqId: int, headTimestamp: str) -> None:
+        self.events.append(HeadTimestamp(reqId, self.received_ns, headTimestamp))
+
+    def histogramData(self, reqId: int, items: Any) -> None:
+        rows = tuple((item.price, plain_size(str(item.size)) or "0") for item in items)
+        self.events.append(HistogramData(reqId, self.received_ns, rows))
+
+    def historicalSchedule(
+        self, reqId: int, startDateTime: str, endDateTime: str, timeZone: str, sessions: Any
+    ) -> None:
+        found = tuple(ScheduleSession(each.startDateTime, each.endDateTime, each.refDate) for each in sessions)
+        self.events.append(HistoricalSchedule(reqId, self.received_ns, timeZone, found))

@@ -436,7 +436,7 @@ def test_private_messages_are_not_even_decoded() -> None:
 
 def test_kinds_that_have_no_event_yet_are_no_failure() -> None:
     decoder = Decoder(1, 178)
-    assert decoder.decode(batch(text_frame(178, 88, 12, "20260301"), text_frame(178, 76, 12))) == []
+    assert decoder.decode(batch(text_frame(178, 85, 0), text_frame(178, 76, 12))) == []
     assert decoder.failed_frames == 0
 
 

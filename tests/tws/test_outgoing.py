@@ -14,11 +14,18 @@ from ibapi.protobuf.TickByTickRequest_pb2 import TickByTickRequest
 from ibkr_actor.core.events import ErrorNotice
 from ibkr_actor.core.requests import (
     AnyRequest,
+    CancelHeadTimestamp,
+    CancelHistogram,
+    CancelHistoricalData,
     CancelMktData,
     CancelRealTimeBars,
     CancelTickByTick,
     ReqContractDetails,
     ReqCurrentTime,
+    ReqHeadTimestamp,
+    ReqHistogram,
+    ReqHistoricalData,
+    ReqHistoricalTicks,
     ReqMarketDataType,
     ReqMktData,
     ReqRealTimeBars,
@@ -62,6 +69,19 @@ TEXT_ROWS: list[tuple[AnyRequest, list[str]]] = [
     (CancelRealTimeBars(32), ["51", "1", "32"]),
     (ReqMarketDataType(0, 3), ["59", "1", "3"]),
     (ReqCurrentTime(0), ["49", "1"]),
+    (
+        ReqHistoricalData(43, AAPL, "20260105-21:00:00", "1 D", "5 secs", "TRADES", True),
+        ["20", "43", *AAPL_TEXT, "0", "20260105-21:00:00", "5 secs", "1 D", "1", "TRADES", "2", "0", ""],
+    ),
+    (CancelHistoricalData(43), ["25", "1", "43"]),
+    (
+        ReqHistoricalTicks(53, AAPL, "20260105-14:30:00", "", 1000, "BID_ASK", False, True),
+        ["96", "53", *AAPL_TEXT, "0", "20260105-14:30:00", "", "1000", "BID_ASK", "0", "1", ""],
+    ),
+    (ReqHeadTimestamp(63, AAPL, "TRADES", True), ["87", "63", *AAPL_TEXT, "0", "1", "TRADES", "2"]),
+    (CancelHeadTimestamp(63), ["90", "63"]),
+    (ReqHistogram(73, AAPL, True, "3 days"), ["88", "73", *AAPL_TEXT, "0", "1", "3 days"]),
+    (CancelHistogram(73), ["89", "73"]),
 ]
 
 
