@@ -158,6 +158,24 @@ class MarketDepthL2(Message, frozen=True, kw_only=True):
     is_smart_depth: bool = False
 
 
+class RerouteMarketData(Message, frozen=True, kw_only=True):
+    """Ask for this contract's market data instead: a CFD's come from its underlying."""
+
+    con_id: int
+    exchange: str
+
+
+class RerouteMarketDepth(Message, frozen=True, kw_only=True):
+    """Ask for this contract's depth instead."""
+
+    con_id: int
+    exchange: str
+
+
+class UserInfo(Message, frozen=True, kw_only=True):
+    white_branding_id: str = ""
+
+
 class DeltaNeutralValidation(Message, frozen=True, kw_only=True):
     """Has no protobuf form, so it is text at every version."""
 

@@ -48,6 +48,14 @@ class Fields:
         except ValueError:
             raise BadRequest(self.req_id, f"Unable to parse data. For input string: {value!r}") from None
 
+    def optional_number(self) -> float | None:
+        """None for an empty field."""
+        value = self.text()
+        try:
+            return float(value) if value else None
+        except ValueError:
+            raise BadRequest(self.req_id, f"Unable to parse data. For input string: {value!r}") from None
+
     def flag(self) -> bool:
         return self.text() in ("1", "true", "True")
 

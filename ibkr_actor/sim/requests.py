@@ -24,7 +24,7 @@ from ibapi.protobuf import (
     TickByTickRequest_pb2,
 )
 
-from ibkr_actor.sim import history_wire, reference_wire
+from ibkr_actor.sim import history_wire, news_wire, reference_wire, scanner_wire
 from ibkr_actor.sim.instruments import ContractSpec
 from ibkr_actor.sim.reading import Fields, first_varint
 from ibkr_actor.sim.request_base import Cancel, Plain, Reader, Request, cancel_reader, contract_of, parse
@@ -240,7 +240,13 @@ _OWN: dict[int, Reader] = {
     106: cancel_reader(106, CancelContractData_pb2.CancelContractData, versioned=False),
 }
 # A family's own table wins over what stands above.
-_READERS: dict[int, Reader] = {**_OWN, **reference_wire.READERS, **history_wire.READERS}
+_READERS: dict[int, Reader] = {
+    **_OWN,
+    **news_wire.READERS,
+    **scanner_wire.READERS,
+    **reference_wire.READERS,
+    **history_wire.READERS,
+}
 
 # Text requests of which only the req_id is read: at which field it stands. Source: ibapi.client, each request method.
 _REQ_ID_AT: dict[int, int] = (

@@ -24,9 +24,10 @@ from ibapi.protobuf import (
     PositionMultiEnd_pb2,
     SecDefOptParameterEnd_pb2,
     TickSnapshotEnd_pb2,
+    UserInfo_pb2,
 )
 
-from ibkr_actor.sim import history_wire, reference_wire
+from ibkr_actor.sim import history_wire, news_wire, reference_wire, scanner_wire
 from ibkr_actor.sim import messages as m
 from ibkr_actor.sim import tick_layout as t
 from ibkr_actor.sim.contract_layout import (
@@ -184,6 +185,8 @@ _OWN: dict[type[m.Message], Layout] = {
     m.SymbolSamples: Layout(79, REST_2_FROM, symbol_samples_fields, symbol_samples_protobuf),
     m.TickReqParams: Layout(81, MARKET_DATA_FROM, t.tick_req_params, t.tick_req_params_protobuf),
     m.TickNews: Layout(84, MARKET_DATA_FROM, t.tick_news, t.tick_news_protobuf),
+    m.RerouteMarketData: Layout(91, MARKET_DATA_FROM, t.reroute, t.reroute_market_data_protobuf),
+    m.RerouteMarketDepth: Layout(92, MARKET_DATA_FROM, t.reroute, t.reroute_market_depth_protobuf),
     m.TickByTickLast: Layout(99, HISTORICAL_FROM, t.last, t.last_protobuf),
     m.TickByTickBidAsk: Layout(99, HISTORICAL_FROM, t.bid_ask, t.bid_ask_protobuf),
     m.TickByTickMidPoint: Layout(99, HISTORICAL_FROM, t.mid_point, t.mid_point_protobuf),
@@ -192,6 +195,12 @@ _OWN: dict[type[m.Message], Layout] = {
         COMPLETED_ORDERS_FROM,
         lambda message, _: [],
         lambda message, _: CompletedOrdersEnd_pb2.CompletedOrdersEnd(),
+    ),
+    m.UserInfo: Layout(
+        107,
+        REST_2_FROM,
+        lambda message, _: [str(message.req_id), message.white_branding_id],
+        lambda message, _: UserInfo_pb2.UserInfo(reqId=message.req_id, whiteBrandingId=message.white_branding_id),
     ),
     m.CurrentTimeInMillis: Layout(
         109,
@@ -202,4 +211,10 @@ _OWN: dict[type[m.Message], Layout] = {
 }
 
 # A family's own table wins over what stands above.
-LAYOUTS: dict[type[m.Message], Layout] = {**_OWN, **reference_wire.LAYOUTS, **history_wire.LAYOUTS}
+LAYOUTS: dict[type[m.Message], Layout] = {
+    **_OWN,
+    **news_wire.LAYOUTS,
+    **scanner_wire.LAYOUTS,
+    **reference_wire.LAYOUTS,
+    **history_wire.LAYOUTS,
+}

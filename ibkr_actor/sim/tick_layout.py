@@ -16,6 +16,8 @@ from ibapi.protobuf import (
     MarketDepthData_pb2,
     MarketDepthL2_pb2,
     RealTimeBarTick_pb2,
+    RerouteMarketDataRequest_pb2,
+    RerouteMarketDepthRequest_pb2,
     TickAttribBidAsk_pb2,
     TickAttribLast_pb2,
     TickByTickData_pb2,
@@ -319,3 +321,19 @@ def delta_neutral(message: m.DeltaNeutralValidation, _: int) -> list[str]:
         number_text(message.delta),
         number_text(message.price),
     ]
+
+
+def reroute(message: m.RerouteMarketData | m.RerouteMarketDepth, _: int) -> list[str]:
+    return [str(message.req_id), str(message.con_id), message.exchange]
+
+
+def reroute_market_data_protobuf(message: m.RerouteMarketData, _: int) -> Any:
+    return RerouteMarketDataRequest_pb2.RerouteMarketDataRequest(
+        reqId=message.req_id, conId=message.con_id, exchange=message.exchange
+    )
+
+
+def reroute_market_depth_protobuf(message: m.RerouteMarketDepth, _: int) -> Any:
+    return RerouteMarketDepthRequest_pb2.RerouteMarketDepthRequest(
+        reqId=message.req_id, conId=message.con_id, exchange=message.exchange
+    )
