@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from google.protobuf.message import DecodeError
 
-from ibkr_actor.sim.instruments import ContractSpec
+from ibkr_actor.sim.instruments import ContractSpec, Leg
 from ibkr_actor.sim.reading import BadRequest, Fields, first_varint
 
 _P = TypeVar("_P")
@@ -55,6 +55,9 @@ def contract_of(proto: Any) -> ContractSpec:
         sec_id_type=proto.secIdType,
         sec_id=proto.secId,
         issuer_id=proto.issuerId,
+        legs=tuple(
+            Leg(con_id=leg.conId, ratio=leg.ratio, action=leg.action, exchange=leg.exchange) for leg in proto.comboLegs
+        ),
     )
 
 

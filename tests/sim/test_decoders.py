@@ -170,7 +170,9 @@ APART = (m.ErrorMessage, m.ContractData, m.SymbolSamples)
 
 
 def test_every_message_the_simulator_can_send_has_a_case() -> None:
-    assert {type(message) for message, _ in CASES} | set(APART) == set(LAYOUTS)
+    # The messages of a *_wire module have their cases in that module's own test.
+    own = {kind for kind in LAYOUTS if kind.__module__ == m.__name__}
+    assert {type(message) for message, _ in CASES} | set(APART) == own
 
 
 @pytest.mark.parametrize("version", VERSIONS)
