@@ -8,10 +8,13 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 import anyio.abc
 
 from ibkr_actor.sim.reading import BadRequest
+from ibkr_actor.sim.refusals import CLIENT_ID_IN_USE
+from ibkr_actor.sim.request_base import Request
 from ibkr_actor.sim.requests import StartApi, read_request
 from ibkr_actor.sim.rules import Rule
 from ibkr_actor.sim.service import Service
@@ -20,6 +23,16 @@ from ibkr_actor.sim.wire import FrameError, split_frame
 from ibkr_actor.sim.world import World
 
 logger = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Who wants to know what clients do, before the answer to a request is made."""
+
+    def connected(self, session: Session) -> None:
+        """startApi was answered."""
+
+    def requested(self, session: Session, request: Request) -> None:
+        """A request came and is about to be answered."""
 
 
 class Clients:
@@ -34,12 +47,22 @@ class Clients:
         self._service = service
         self._line_opened = line_opened
         self._numbers = itertools.count(1)
+        self.watcher: Watcher | None = None
         self.connected: dict[int, Session] = {}
 
     async def serve(self, stream: anyio.abc.SocketStream) -> None:
         session = Session(next(self._numbers), stream, self)
         self.connected[session.number] = session
         await session.run()
+
+    async def sleep_until(self, due_s: float) -> None:
+        await self.world.sleep_until(due_s)
+
+    def greeting(self) -> str:
+        return self.world.faults.greeting
+
+    async def greeting_changed(self) -> None:
+        await self.world.faults.greeting_changed()
 
     def closed(self, session: Session) -> None:
         self.connected.pop(session.number, None)
@@ -68,12 +91,31 @@ class Clients:
         if session.client_id is None:
             if not isinstance(request, StartApi):
                 raise FrameError(f"message {message_id} before startApi")
-            if not self._service.start(session, request):
-                session.close_after_flush()
+            self._start(session, request)
         elif await self._admitted(session):
+            self._answer(session, request)
+        world.changed()
+
+    def _start(self, session: Session, request: StartApi) -> None:
+        """The welcome, or the end of the connection."""
+        if self.world.faults.holds_client_id(request.client_id):
+            self.world.error(session, -1, 326, CLIENT_ID_IN_USE)
+            session.close_after_flush()
+        elif not self._service.start(session, request):
+            session.close_after_flush()
+        elif self.watcher is not None:
+            self.watcher.connected(session)
+
+    def _answer(self, session: Session, request: Request) -> None:
+        """The service's answer, unless a fault has another or none."""
+        if self.watcher is not None:
+            self.watcher.requested(session, request)
+        answer = self.world.faults.answer(session.client_id, request)
+        if answer is None:
             self._service.handle(session, request)
             self._line_opened()
-        world.changed()
+        elif answer.code is not None:
+            self.world.error(session, request.req_id, answer.code, answer.text)
 
     def _journal_in(self, session: Session, payload: bytes, message_id: int, req_id: int, *, protobuf: bool) -> None:
         if self.journal.active:

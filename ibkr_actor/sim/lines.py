@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ibkr_actor.sim.clock import Entry
@@ -50,12 +50,15 @@ class Line:
 class Lines:
     """(client, req_id) -> line, and con_id -> lines. Lines leave by `remove` or with their session."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_removed: Callable[[Line], None] = lambda _: None) -> None:
+        self._on_removed = on_removed
+        self._added: list[Line] = []
         self._by_request: dict[tuple[int, int], Line] = {}
         self._by_con_id: dict[int, list[Line]] = {}
 
     def add(self, line: Line) -> None:
         self._by_request[(line.session.number, line.req_id)] = line
+        self._added.append(line)
         self._by_con_id.setdefault(line.instrument.con_id, []).append(line)
 
     def get(self, session: Session, req_id: int) -> Line | None:
@@ -66,10 +69,16 @@ class Lines:
             return
         if line.timer is not None:
             line.timer.cancel()
+        self._on_removed(line)
         remaining = self._by_con_id[line.instrument.con_id]
         remaining.remove(line)
         if not remaining:
             del self._by_con_id[line.instrument.con_id]
+
+    def take_added(self) -> list[Line]:
+        """The lines opened since the last call, in order; some may be closed already."""
+        added, self._added = self._added, []
+        return added
 
     def of_session(self, session: Session) -> list[Line]:
         return [line for line in self._by_request.values() if line.session is session]

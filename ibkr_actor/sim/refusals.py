@@ -17,6 +17,7 @@ FARM_NOTICES: tuple[tuple[int, str], ...] = (
     (2158, "Sec-def data farm connection is OK:secdefnj"),
 )
 NO_SECURITY_DEFINITION = "No security definition has been found for the request"
+CLIENT_ID_IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
 READ_ONLY = "The API interface is currently in Read-Only mode."
 
 # placeOrder, cancelOrder, exerciseOptions, reqGlobalCancel. Source: ibapi.message.OUT.

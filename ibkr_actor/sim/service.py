@@ -12,7 +12,7 @@ from ibkr_actor.sim import requests as r
 from ibkr_actor.sim.account_desk import AccountDesk
 from ibkr_actor.sim.contract_desk import ContractDesk
 from ibkr_actor.sim.desk import Desk, Handlers
-from ibkr_actor.sim.refusals import FARM_NOTICES, Refusals
+from ibkr_actor.sim.refusals import CLIENT_ID_IN_USE, FARM_NOTICES, Refusals
 from ibkr_actor.sim.resolving import Resolver
 from ibkr_actor.sim.rules import Rule
 from ibkr_actor.sim.session import Session
@@ -48,8 +48,7 @@ class Service:
             return False
         if request.client_id in world.sessions:
             world.violate(session, Rule.CLIENT_ID)
-            text = "Unable to connect as the client id is already in use. Retry with a unique client id."
-            world.error(session, -1, 326, text)
+            world.error(session, -1, 326, CLIENT_ID_IN_USE)
             return False
         session.client_id = request.client_id
         world.sessions[request.client_id] = session

@@ -12,12 +12,15 @@ import re
 import socket
 import struct
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
 import anyio.abc
 
 from ibkr_actor.sim.clock import Clock
+from ibkr_actor.sim.faults import HANG_UP, SILENCE
+from ibkr_actor.sim.frame_faults import FrameFaults
 from ibkr_actor.sim.journal import Journal
 from ibkr_actor.sim.messages import Message
 from ibkr_actor.sim.outbox import Gate, Outbox
@@ -31,6 +34,8 @@ logger = logging.getLogger(__name__)
 _PREFIX = b"API\0"
 # v157..226, v226, and either followed by connect options.
 _VERSIONS = re.compile(r"v(\d{1,5})(?:\.\.(\d{1,5}))?(?: (.*))?", re.DOTALL)
+# What a client may say before it is answered; the rest waits in its socket.
+_EARLY_BYTES_MAX = 64 * 1024
 # How long a connection that is being closed may take to say goodbye.
 _GOODBYE_S = 1.0
 
@@ -49,6 +54,15 @@ class Host(Protocol):
 
     async def received(self, session: Session, payload: bytes) -> None:
         """One whole frame from the client."""
+
+    async def sleep_until(self, due_s: float) -> None:
+        """Wait for simulated time."""
+
+    def greeting(self) -> str:
+        """What is done with a greeting now: one of faults.ANSWER, SILENCE, HANG_UP."""
+
+    async def greeting_changed(self) -> None:
+        """Wait until `greeting` may say something else."""
 
     def closed(self, session: Session) -> None:
         """The session is over; its lines go."""
@@ -72,7 +86,14 @@ class Session:
         self._stream = stream
         self._host = host
         self._encoder = Encoder(MIN_SERVER_VERSION)
-        self._outbox = Outbox(stream, limit_bytes=host.settings.outbound_limit_bytes, gate=host.gate)
+        self._outbox = Outbox(
+            stream,
+            limit_bytes=host.settings.outbound_limit_bytes,
+            gate=host.gate,
+            clock=host.clock,
+            sleep_until=host.sleep_until,
+        )
+        self.frame_faults = FrameFaults()
         self._buffer = FrameBuffer()
         self._scope = anyio.CancelScope()
         self._reset = False
@@ -108,6 +129,12 @@ class Session:
         if journal.active:
             message_id = LAYOUTS[type(message)].message_id
             journal.outgoing(self._host.clock.now_s(), self._client(), data, message_id, message.req_id, instrument)
+        if not self.frame_faults.active:
+            self._put(data)
+            return
+        data, cut_at = self.frame_faults.bend(data)
+        if cut_at is not None:
+            self._outbox.cut_within_next(cut_at)
         self._put(data)
 
     def send_raw(self, data: bytes) -> None:
@@ -137,7 +164,13 @@ class Session:
         """End the connection once `count` more bytes have been written, wherever in a frame that is."""
         self._outbox.cut_after(count)
 
+    def slow_down(self, bytes_per_s: float | None) -> None:
+        """Write at most so many bytes a second of simulated time; None ends it."""
+        self._outbox.slow_down(bytes_per_s)
+
     def _put(self, data: bytes) -> None:
+        if not data:
+            return
         if not self._scope.cancel_called and not self._outbox.put(data):
             self._host.too_slow(self)
             self.close()
@@ -148,15 +181,17 @@ class Session:
     async def _serve(self) -> None:
         try:
             with anyio.fail_after(self._host.settings.handshake_timeout_s):
-                await self._handshake()
+                payload = await self._greeting()
         except TimeoutError:
             raise HandshakeError("no greeting in time") from None
+        await self._reply(payload)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._write)
             await self._read()
             tasks.cancel_scope.cancel()
 
-    async def _handshake(self) -> None:
+    async def _greeting(self) -> bytes:
+        """The payload of the client's first frame."""
         while (prefix := self._buffer.take(len(_PREFIX))) is None:
             if not _PREFIX.startswith(self._buffer.peek()):
                 raise HandshakeError("no API prefix")
@@ -166,6 +201,14 @@ class Session:
         while (payload := self._buffer.next_frame()) is None:
             self._buffer.feed(await self._stream.receive())
         self._host.journal.incoming(self._host.clock.now_s(), -1, payload, 0, None, protobuf=False)
+        return payload
+
+    async def _reply(self, payload: bytes) -> None:
+        """Answer the greeting, once the gateway answers greetings at all."""
+        while (greeting := self._host.greeting()) == SILENCE:
+            await self._listen_during(self._host.greeting_changed)
+        if greeting == HANG_UP:
+            raise HandshakeError("greetings are not answered now")
         self.server_version, self.connect_options = negotiate(payload, self._host.settings.server_version)
         self._encoder = Encoder(
             self.server_version, managed_accounts_proto_from=self._host.settings.managed_accounts_proto_from
@@ -175,6 +218,21 @@ class Session:
         await self._host.gate.wait()
         await self._stream.send(reply)
         logger.info("client_connected session=%d server_version=%d", self.number, self.server_version)
+
+    async def _listen_during(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Read what the client says while waiting, so that its going is noticed."""
+        async with anyio.create_task_group() as tasks:
+
+            async def listen() -> None:
+                heard = 0
+                while heard < _EARLY_BYTES_MAX:
+                    data = await self._stream.receive()
+                    heard += len(data)
+                    self._buffer.feed(data)
+
+            tasks.start_soon(listen)
+            await wait()
+            tasks.cancel_scope.cancel()
 
     async def _read(self) -> None:
         while True:

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from ibkr_actor.sim.languages import LANGUAGES
+
 MIN_SERVER_VERSION = 157
 MAX_SERVER_VERSION = 226
 
@@ -43,6 +45,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     `clock_speed` 1 is real time, N runs N times as fast, 0 stands still until `Simulator.advance()`.
     `market_hours` "always" trades round the clock and keeps liquid hours; "exchange" is silent outside trading hours.
     `replay_speed` 0 sends all rows at once. `host_zone` is the free text behind the time of the handshake.
+    `language` is that of errors and notices. `scenarios` are played from the start: shipped ones by name, or files.
     `managed_accounts_proto_from` may be 207 or 213: clients disagree and no recording decides.
     `pace_silently` makes every session behave as if it had asked for +PACEAPI.
     """
@@ -74,6 +77,9 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     depth_lines: int = 3
     clients_max: int = 32
 
+    language: str = "en"
+    scenarios: tuple[str, ...] = ()
+
     replay_file: str | None = None
     replay_speed: float = 1.0
     replay_instrument: str = "700.STK.SEHK.HKD"
@@ -89,6 +95,8 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"server_version must be {MIN_SERVER_VERSION}..{MAX_SERVER_VERSION}")
         if self.managed_accounts_proto_from not in (207, 213):
             raise ValueError("managed_accounts_proto_from must be 207 or 213")
+        if self.language not in LANGUAGES:
+            raise ValueError(f"language must be one of {', '.join(LANGUAGES)}")
         if not self.accounts:
             raise ValueError("accounts must name at least one account")
         for name in ("ticks_per_s", "clock_speed", "replay_speed", "snapshot_s"):

@@ -15,6 +15,7 @@ import anyio.abc
 from ibkr_actor.sim import messages as m
 from ibkr_actor.sim.catalogue import default_catalogue
 from ibkr_actor.sim.clock import Clock, Schedule
+from ibkr_actor.sim.faults import Faults
 from ibkr_actor.sim.instruments import Instrument, is_test_stock
 from ibkr_actor.sim.journal import Journal
 from ibkr_actor.sim.lines import Line, Lines
@@ -34,11 +35,15 @@ class World:
         self.clock = Clock(speed=settings.clock_speed, start_s=settings.start_time_s)
         self.rescheduled = anyio.Event()
         self.schedule = Schedule(self._wake)
-        self.gate = Gate()
+        # What scripts do is due here, also while a stall holds up everything in `schedule`.
+        self.control = Schedule(self._wake)
+        self.gate = Gate(self._wake)
         self.tasks: anyio.abc.TaskGroup | None = None
         self.journal = Journal(settings.journal_file, with_payload=settings.journal_payload)
         self.catalogue = default_catalogue()
-        self.lines = Lines()
+        self.faults = Faults(self.catalogue, language=settings.language)
+        self.lines = Lines(self.faults.forget)
+        self.on_changed: Callable[[], None] | None = None
         self.sessions: dict[int, Session] = {}
         self.next_valid_id = settings.next_valid_id
 
@@ -56,8 +61,9 @@ class World:
         return int(self.clock.now_s() * 1000)
 
     def error(self, session: Session, req_id: int, code: int, text: str) -> None:
-        """Send an error or notice and count it."""
+        """Send an error or notice, in the language in force, and count it."""
         self.errors_sent[code] += 1
+        text = self.faults.text(text)
         session.send(m.ErrorMessage(req_id=req_id, code=code, text=text, time_ms=self.now_ms()))
 
     def violate(self, session: Session, rule: Rule) -> None:
@@ -66,7 +72,16 @@ class World:
         logger.warning("rule_broken rule=%s client_id=%s", rule, session.client_id)
 
     def deliver(self, line: Line, message: m.Message) -> None:
-        """Send a message on a line, under the line's own request id."""
+        """Send a message on a line, under the line's own request id. The one way for data to reach a subscriber.
+
+        Whatever flows on a subscription comes through here, keep-up-to-date bars too: a fault may hold it back or bend
+        it. Callers need not ask whether a line is silent.
+        """
+        faults = self.faults
+        if faults.silences and faults.withholds(line, message):
+            return
+        if faults.empty_sizes:
+            message = faults.bent(line, message)
         line.session.send(m.with_req_id(message, line.req_id), instrument=line.instrument.key)
 
     def silent(self, instrument: Instrument) -> bool:
@@ -92,7 +107,9 @@ class World:
         return scope
 
     def changed(self) -> None:
-        """Something a waiter may look for has happened."""
+        """Something a waiter may look for has happened: a request was answered, a line opened or closed."""
+        if self.on_changed is not None:
+            self.on_changed()
         self._changed.set()
         self.journal.flush()
 
