@@ -1,23 +1,62 @@
-"""Owns which instruments the simulated market has, and finding one by what a client wrote.
+"""Owns which instruments the simulated market has on a day, and finding those a client means.
 
 Must not know prices over time, sessions or messages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import datetime
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
 
-from ibkr_actor.sim.instruments import FIRST_TEST_CON_ID, TEST_STOCKS, ContractSpec, Instrument, split_key
+import msgspec
 
-_FOREX_ORDER_TYPES = "ACTIVETIM,AD,ADJUST,ALERT,ALLOC,BASKET,COND,DAY,GTC,GTD,LIT,LMT,MIT,MKT,STP"
-_US_VENUES = "SMART,AMEX,NYSE,CBOE,PHLX,ISE,CHX,ARCA,NASDAQ,DRCTEDGE,BEX,BATS,EDGEA,BYX,IEX,EDGX,PEARL,LTSE,MEMX,PSX"
+from ibkr_actor.sim import chains, futures
+from ibkr_actor.sim.expiries import stamp
+from ibkr_actor.sim.instruments import ContractSpec, Instrument, Leg, split_key
+from ibkr_actor.sim.listed import listed_instruments
+from ibkr_actor.sim.matching import expiry_of, fits, right_of, says_enough
+
+Today = Callable[[], datetime.date]
+# con_ids of what a replay or a test adds, and of combinations.
+_FIRST_ADDED_CON_ID = 910_000_000
+_FIRST_COMBINATION_CON_ID = 940_000_000
+_COMBINATIONS = 60_000_000
+# `AAPL  261218C00230000`. Source: OCC Options Symbology Initiative.
+_OCC = re.compile(r"\S{1,6} *(\d{6})([CP])(\d{8})")
+_DERIVATIVES = frozenset({"FUT", "CONTFUT", "OPT", "FOP", "WAR"})
+
+
+class OptionParameters(NamedTuple):
+    """One row of an option chain's outline: every expiry (YYYYMMDD) and every strike, on one exchange."""
+
+    exchange: str
+    underlying_con_id: int
+    trading_class: str
+    multiplier: str
+    expirations: tuple[str, ...]
+    strikes: tuple[float, ...]
+
+
+def utc_today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
 
 
 class Catalogue:
-    """All instruments; additions are allowed, removals are not."""
+    """Instruments that are always there, which may be added to, and derivatives, made when they are asked for.
 
-    def __init__(self, instruments: Iterable[Instrument]) -> None:
+    `today` gives the day that decides what is listed and what has expired.
+    """
+
+    def __init__(
+        self, instruments: Iterable[Instrument], today: Today = utc_today, *, derivatives: bool = True
+    ) -> None:
         self._by_con_id: dict[int, Instrument] = {}
+        self._today = today
+        self._added = 0
         for instrument in instruments:
             self.add(instrument)
 
@@ -26,43 +65,87 @@ class Catalogue:
         if self._by_con_id.setdefault(instrument.con_id, instrument) != instrument:
             raise ValueError(f"con_id {instrument.con_id} is taken")
 
-    def instrument(self, con_id: int) -> Instrument:
-        """By con_id. Raises: KeyError when there is none."""
-        return self._by_con_id[con_id]
-
     def all(self) -> list[Instrument]:
+        """Those that are always there."""
         return list(self._by_con_id.values())
 
-    def match(self, spec: ContractSpec) -> list[Instrument]:
-        """Every instrument the description fits, in order of con_id."""
-        if spec.con_id:
-            found = self._by_con_id.get(spec.con_id)
-            candidates = [found] if found is not None else []
-        else:
-            candidates = sorted(self._by_con_id.values(), key=lambda each: each.con_id)
-        return [each for each in candidates if _fits(each, spec)]
+    def instrument(self, con_id: int) -> Instrument:
+        """By con_id, listed or not. A continuous future has one of its own, which clients never see.
+
+        Raises: KeyError when there is none.
+        """
+        found = self._by_con_id.get(con_id)
+        if found is None:
+            found = futures.by_con_id(con_id, self._today()) or chains.by_con_id(con_id)
+        if found is None:
+            raise KeyError(con_id)
+        return found
+
+    def front(self, continuous: Instrument, day: datetime.date) -> Instrument:
+        """The future a continuous future means on a day. Raises: KeyError for any other type."""
+        return futures.front(futures.number_of(continuous), day)
+
+    def match(self, spec: ContractSpec, at_most: int | None = None) -> list[Instrument]:
+        """The instruments the description fits: those always there by con_id, then futures, then options."""
+        return list(islice(self.matches(spec), at_most))
+
+    def matches(self, spec: ContractSpec) -> Iterator[Instrument]:
+        """The same one by one, for descriptions that may fit tens of thousands."""
+        if spec.sec_type == "BAG":
+            yield from self._combination(spec)
+            return
+        if not says_enough(spec):
+            return
+        today = self._today()
+        candidates = self._of_con_id(spec) if spec.con_id else self._candidates(spec, today)
+        yield from (each for each in candidates if fits(each, spec, today))
 
     def samples(self, pattern: str, at_most: int = 16) -> tuple[Instrument, ...]:
         """Instruments whose symbol begins with, or whose name contains, `pattern`. Source: reqMatchingSymbols, 16."""
         wanted = pattern.strip().upper()
         if not wanted:
             return ()
-        starts = [each for each in self.all() if each.symbol.startswith(wanted)]
-        named = [each for each in self.all() if wanted in each.long_name.upper() and each not in starts]
+        known = [each for each in self.all() if each.sec_type in ("STK", "IND", "CASH", "CRYPTO", "FUND", "BOND")]
+        starts = [each for each in known if each.symbol.startswith(wanted)]
+        named = [each for each in known if wanted in each.long_name.upper() and not each.symbol.startswith(wanted)]
         return tuple((starts + named)[:at_most])
 
+    def has_options(self, instrument: Instrument) -> bool:
+        return any(root.under_con_id == instrument.con_id for root in chains.ROOTS)
+
+    def option_parameters(self, under_con_id: int, exchange: str = "") -> list[OptionParameters]:
+        """The outline of the chains on an underlying, by trading class and exchange; `exchange` narrows FOPs."""
+        rows = []
+        for number, root in enumerate(chains.ROOTS):
+            days = self._option_days(number, root, under_con_id)
+            if not days or root.sec_type == "WAR" or (root.sec_type == "FOP" and exchange not in ("", root.exchange)):
+                continue
+            outline = (
+                tuple(stamp(day) for day in days),
+                tuple(sorted({strike for day in days for strike in chains.strikes(number, day)})),
+            )
+            rows += [
+                OptionParameters(venue, under_con_id, root.trading_class, root.multiplier, *outline)
+                for venue in root.valid_exchanges.split(",")
+            ]
+        return rows
+
     def find(self, name: str | int | Instrument) -> Instrument:
-        """By con_id, key (`AAPL.STK.SMART.USD`), forex pair (`EUR.USD`) or symbol.
+        """By con_id, key (`AAPL.STK.SMART.USD`), forex pair (`EUR.USD`), symbol, or local symbol of a derivative.
 
         Raises: KeyError when there is none.
         """
         if isinstance(name, Instrument):
             return name
         if isinstance(name, int):
-            return self._by_con_id[name]
+            return self.instrument(name)
         for each in self._by_con_id.values():
             if name in (each.key, each.symbol) or (each.sec_type == "CASH" and name == each.local_symbol):
                 return each
+        for spec in (_spec_of_key(name), ContractSpec(local_symbol=name, include_expired=True)):
+            found = [] if spec is None else self.match(spec, 1)
+            if found:
+                return found[0]
         raise KeyError(name)
 
     def find_or_add(self, key: str) -> Instrument:
@@ -76,7 +159,7 @@ class Catalogue:
             pass
         symbol, sec_type, exchange, currency = split_key(key)
         made = Instrument(
-            con_id=max(self._by_con_id) + 1,
+            con_id=_FIRST_ADDED_CON_ID + self._added,
             symbol=symbol,
             sec_type=sec_type,
             exchange=exchange,
@@ -88,121 +171,131 @@ class Catalogue:
             primary_exchange="" if exchange == "SMART" else exchange,
             valid_exchanges=exchange if exchange == "SMART" else f"SMART,{exchange}",
         )
+        self._added += 1
         self.add(made)
         return made
 
+    def _of_con_id(self, spec: ContractSpec) -> Iterator[Instrument]:
+        """At most one. A continuous future is known to clients by the con_id of its front month."""
+        try:
+            found = self.instrument(spec.con_id)
+        except KeyError:
+            return
+        if found.sec_type == "FUT" and spec.sec_type == "CONTFUT":
+            shown = futures.continuous(futures.number_of(found), self._today())
+            if shown.shown_con_id == found.con_id:
+                yield shown
+        elif found.sec_type != "CONTFUT":
+            yield found
 
-def _fits(instrument: Instrument, spec: ContractSpec) -> bool:
-    exact = (
-        (spec.symbol, instrument.symbol),
-        (spec.sec_type, instrument.sec_type),
-        (spec.currency, instrument.currency),
-        (spec.local_symbol, instrument.local_symbol),
-        (spec.trading_class, instrument.trading_class),
-        (spec.primary_exchange, instrument.primary_exchange),
-    )
-    if not spec.con_id and not (spec.symbol or spec.local_symbol or spec.sec_id):
+    def _candidates(self, spec: ContractSpec, today: datetime.date) -> Iterator[Instrument]:
+        """Everything a description without con_id could mean; chains narrowed to its symbol and terms."""
+        yield from sorted(self._by_con_id.values(), key=lambda each: each.con_id)
+        if spec.sec_id or not (spec.sec_type in _DERIVATIVES or spec.local_symbol):
+            return
+        for number, root in enumerate(futures.ROOTS):
+            if spec.symbol in ("", root.symbol) and spec.local_symbol.startswith(root.local[: len(spec.local_symbol)]):
+                if spec.sec_type == "CONTFUT":
+                    yield futures.continuous(number, today)
+                elif spec.sec_type in ("", "FUT"):
+                    yield from futures.listed(number, today, expired=spec.include_expired)
+        terms = _option_terms(spec)
+        if terms is None:
+            return
+        for number, option in enumerate(chains.ROOTS):
+            if spec.sec_type in ("", option.sec_type) and _may_mean(spec, option):
+                yield from chains.listed(number, today, terms)
+
+    def _combination(self, spec: ContractSpec) -> Iterator[Instrument]:
+        """A combination of instruments that exist; it has no con_id of its own at IB, here one made of its legs."""
+        try:
+            legs = [self.instrument(leg.con_id) for leg in spec.legs]
+        except KeyError:
+            return
+        if not legs or any(leg.ratio < 1 or leg.action not in ("BUY", "SELL") for leg in spec.legs):
+            return
+        first = legs[0]
+        yield msgspec.structs.replace(
+            first,
+            con_id=_combination_con_id(spec.legs),
+            symbol=spec.symbol or first.symbol,
+            sec_type="BAG",
+            exchange=spec.exchange or "SMART",
+            currency=spec.currency or first.currency,
+            primary_exchange="",
+            local_symbol=spec.symbol or first.symbol,
+            trading_class="COMB",
+            market_name="COMB",
+            valid_exchanges=spec.exchange or "SMART",
+            legs=spec.legs,
+            price_model="legs",
+            price_con_id=0,
+            expiry="",
+            contract_month="",
+            strike=0.0,
+            right="",
+            multiplier="",
+            isin="",
+            cusip="",
+            figi="",
+            has_depth=False,
+        )
+
+    def _option_days(self, number: int, root: chains.OptionRoot, under_con_id: int) -> list[datetime.date]:
+        days = chains.expiries(number, self._today())
+        if root.future >= 0 and futures.ROOTS[root.future].under_con_id == under_con_id:
+            return days
+        return [day for day in days if chains.underlying_of(number, day) == under_con_id]
+
+
+def _may_mean(spec: ContractSpec, root: chains.OptionRoot) -> bool:
+    if spec.symbol and spec.symbol != root.symbol:
         return False
-    if spec.con_id == 0 and any(wanted and wanted != has for wanted, has in exact):
+    if spec.trading_class and spec.trading_class != root.trading_class:
         return False
-    if spec.sec_id_type and (spec.sec_id_type != "ISIN" or spec.sec_id != instrument.isin):
-        return False
-    if spec.last_trade_date_or_contract_month or spec.right:
-        return False
-    return not spec.exchange or instrument.trades_on(spec.exchange)
+    prefix = root.symbol if root.sec_type == "WAR" else root.trading_class
+    return not spec.local_symbol or spec.local_symbol.startswith(prefix)
 
 
-def default_catalogue() -> Catalogue:
-    """US stocks, forex pairs, a stock listed in two countries, a Hong Kong stock and the numbered test stocks."""
-    stocks = [_us_stock(*row) for row in _US_STOCKS]
-    pairs = [_forex(*row) for row in _FOREX]
-    tests = [_test_stock(number) for number in range(TEST_STOCKS)]
-    return Catalogue([*stocks, *pairs, *_FOREIGN, *tests])
+def _option_terms(spec: ContractSpec) -> chains.Terms | None:
+    """What a description says of expiry, strike and right, itself or in an OCC symbol; None when it makes no sense."""
+    expiry, right = expiry_of(spec.last_trade_date_or_contract_month), right_of(spec.right)
+    if expiry is None or right is None:
+        return None
+    if occ := _OCC.fullmatch(spec.local_symbol):
+        return chains.Terms(f"20{occ[1]}"[:6], int(occ[3]) / 1000, occ[2])
+    return chains.Terms(expiry, spec.strike, right)
 
 
-# con_id, symbol, primary exchange, name, start price, trading class, stock type, ISIN, industry, fractional
-_US_STOCKS: tuple[tuple[int, str, str, str, float, str, str, str, str, bool], ...] = (
-    (265598, "AAPL", "NASDAQ", "APPLE INC", 227.5, "NMS", "COMMON", "US0378331005", "Technology", False),
-    (272093, "MSFT", "NASDAQ", "MICROSOFT CORP", 415.2, "NMS", "COMMON", "US5949181045", "Technology", False),
-    (4815747, "NVDA", "NASDAQ", "NVIDIA CORP", 131.4, "NMS", "COMMON", "US67066G1040", "Technology", True),
-    (3691937, "AMZN", "NASDAQ", "AMAZON.COM INC", 186.4, "NMS", "COMMON", "US0231351067", "Communications", False),
-    (208813720, "GOOG", "NASDAQ", "ALPHABET INC-CL C", 166.9, "NMS", "COMMON", "US02079K1079", "Communications", False),
-    (76792991, "TSLA", "NASDAQ", "TESLA INC", 249.8, "NMS", "COMMON", "US88160R1014", "Consumer, Cyclical", True),
-    (107113386, "META", "NASDAQ", "META PLATFORMS INC", 567.8, "NMS", "COMMON", "US30303M1027", "Internet", False),
-    (8314, "IBM", "NYSE", "INTL BUSINESS MACHINES CORP", 214.6, "IBM", "COMMON", "US4592001014", "Technology", False),
-    (1520593, "JPM", "NYSE", "JPMORGAN CHASE & CO", 224.1, "JPM", "COMMON", "US46625H1005", "Financial", False),
-    (8894, "KO", "NYSE", "COCA-COLA CO/THE", 65.2, "KO", "COMMON", "US1912161007", "Consumer, Non-cyclical", False),
-    (756733, "SPY", "ARCA", "SS SPDR S&P 500 ETF TRUST-US", 584.6, "SPY", "ETF", "US78462F1030", "", True),
-    (320227571, "QQQ", "NASDAQ", "INVESCO QQQ TRUST SERIES 1", 494.5, "NMS", "ETF", "US46090E1038", "", False),
-)  # fmt: skip
-
-# con_id, base, quote, start price, min tick
-_FOREX: tuple[tuple[int, str, str, float, str], ...] = (
-    (12087792, "EUR", "USD", 1.08505, "0.00005"),
-    (12087797, "GBP", "USD", 1.3062, "0.00005"),
-    (15016059, "USD", "JPY", 151.845, "0.005"),
-    (12087820, "USD", "CHF", 0.8663, "0.00005"),
-    (15016062, "USD", "CAD", 1.3835, "0.00005"),
-    (14433401, "AUD", "USD", 0.6698, "0.00005"),
-    (12087807, "EUR", "GBP", 0.8311, "0.00005"),
-)
-
-_FOREIGN = (
-    Instrument(
-        con_id=11028, symbol="RY", sec_type="STK", exchange="SMART", currency="USD", primary_exchange="NYSE",
-        local_symbol="RY", trading_class="RY", market_name="RY", long_name="ROYAL BANK OF CANADA", start_price=124.6,
-        valid_exchanges=_US_VENUES, industry="Financial", category="Banks", stock_type="COMMON", isin="CA7800871021",
-    ),
-    Instrument(
-        con_id=4458964, symbol="RY", sec_type="STK", exchange="SMART", currency="CAD", primary_exchange="TSE",
-        local_symbol="RY", trading_class="RY", market_name="RY", long_name="ROYAL BANK OF CANADA", start_price=171.2,
-        valid_exchanges="SMART,TSE,CHIX,ALPHA,OMEGA", industry="Financial", category="Banks", stock_type="COMMON",
-        isin="CA7800871021", liquid_session="0930-1600", trading_session="0930-1600",
-    ),
-    Instrument(
-        con_id=152791428, symbol="700", sec_type="STK", exchange="SEHK", currency="HKD", primary_exchange="SEHK",
-        local_symbol="700", trading_class="700", market_name="700", long_name="TENCENT HOLDINGS LTD", min_tick="0.2",
-        start_price=443.8, valid_exchanges="SMART,SEHK", industry="Communications", stock_type="COMMON",
-        isin="KYG875721634", time_zone_id="Asia/Hong_Kong", trading_session="0930-1600", liquid_session="0930-1600",
-    ),
-    Instrument(
-        con_id=14094, symbol="BMW", sec_type="STK", exchange="SMART", currency="EUR", primary_exchange="IBIS",
-        local_symbol="BMW", trading_class="XETRA", market_name="XETRA", long_name="BAYERISCHE MOTOREN WERKE, München",
-        min_tick="0.02", start_price=75.3, valid_exchanges="SMART,IBIS,FWB,SWB,GETTEX", stock_type="COMMON",
-        isin="DE0005190003", time_zone_id="MET", trading_session="0900-1730", liquid_session="0900-1730", lot=1,
-    ),
-)  # fmt: skip
+def _combination_con_id(legs: tuple[Leg, ...]) -> int:
+    text = "|".join(sorted(f"{leg.con_id},{leg.ratio},{leg.action},{leg.exchange}" for leg in legs))
+    return _FIRST_COMBINATION_CON_ID + int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) % _COMBINATIONS
 
 
-def _us_stock(
-    con_id: int, symbol: str, primary: str, name: str, price: float,
-    trading_class: str, stock_type: str, isin: str, industry: str, fractional: bool,
-) -> Instrument:  # fmt: skip
-    return Instrument(
-        con_id=con_id, symbol=symbol, sec_type="STK", exchange="SMART", currency="USD", primary_exchange=primary,
-        local_symbol=symbol, trading_class=trading_class, market_name=trading_class, long_name=name,
-        start_price=price, valid_exchanges=_US_VENUES, industry=industry, stock_type=stock_type, isin=isin,
-        min_size="0.0001" if fractional else "1", size_increment="0.0001" if fractional else "1", fractional=fractional,
-    )  # fmt: skip
+def _spec_of_key(key: str) -> ContractSpec | None:
+    """What the key of a derivative says; the symbol and the strike may hold points."""
+    parts = key.split(".")
+    for place, part in enumerate(parts):
+        if place and part in _DERIVATIVES and len(parts) > place + 4:
+            terms = parts[place + 3 :]
+            try:
+                strike = float(".".join(terms[2:-1]) or 0) if len(terms) > 2 else 0.0
+            except ValueError:
+                return None
+            return ContractSpec(
+                symbol=".".join(parts[:place]),
+                sec_type=part,
+                exchange=parts[place + 1],
+                currency=parts[place + 2],
+                last_trade_date_or_contract_month=terms[0],
+                right=terms[1] if len(terms) > 2 else "",
+                strike=strike,
+                trading_class=terms[-1],
+                include_expired=True,
+            )
+    return None
 
 
-def _forex(con_id: int, base: str, quote: str, price: float, min_tick: str) -> Instrument:
-    return Instrument(
-        con_id=con_id, symbol=base, sec_type="CASH", exchange="IDEALPRO", currency=quote,
-        local_symbol=f"{base}.{quote}", trading_class=f"{base}.{quote}", market_name=f"{base}.{quote}",
-        long_name=f"{base}/{quote} spot", min_tick=min_tick, start_price=price, valid_exchanges="IDEALPRO",
-        order_types=_FOREX_ORDER_TYPES, trading_session="1715-1700", liquid_session="1715-1700", agg_group=4,
-        market_rule_ids="239", min_size="0.01", size_increment="0.01", suggested_size_increment="1", trades=False,
-        lot=100000,
-    )  # fmt: skip
-
-
-def _test_stock(number: int) -> Instrument:
-    symbol = f"SIM{number:03d}"
-    return Instrument(
-        con_id=FIRST_TEST_CON_ID + number, symbol=symbol, sec_type="STK", exchange="SMART", currency="USD",
-        primary_exchange="NASDAQ", local_symbol=symbol, trading_class="SIM", market_name="SIM",
-        long_name=f"SIMULATED STOCK {number:03d}", min_tick=("0.01", "0.0001", "0.05", "0.5")[number % 4],
-        start_price=10.0 + number, valid_exchanges="SMART,NASDAQ", stock_type="COMMON",
-        isin=f"XS{number:010d}", fractional=number % 5 == 1,
-    )  # fmt: skip
+def default_catalogue(today: Today = utc_today) -> Catalogue:
+    """Everything: see docs/SIMULATOR.md for the list."""
+    return Catalogue(listed_instruments(), today)

@@ -39,7 +39,9 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     `forward`: the other's price carried to `expiry` at `carry_rate` a year (continuous).
     `option`: Black-Scholes in the other's price with `strike`, `right`, `expiry` and `volatility`; the growth of the
     other until then is `carry_rate` a year.
-    `same`: the other's price as it is. `legs`: the sum of `legs`.
+    `same`: the other's price as it is. `legs`: the sum of `legs`. `front`: `forward`, to the expiry of whatever
+    future is at the front on the day (`Catalogue.front`).
+    `quotes` is False for what has no bid and ask, `trades` for what has no last, `sized` for what has no sizes.
     """
 
     con_id: int
@@ -86,6 +88,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     under_symbol: str = ""
     under_sec_type: str = ""
     legs: tuple[Leg, ...] = ()
+    # What IB shows instead of con_id: a continuous future shows the one of its front month.
+    shown_con_id: int = 0
 
     # The market.
     hours: str = "us-stock"
@@ -101,7 +105,6 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     # Other names.
     cusip: str = ""
     figi: str = ""
-    sedol: str = ""
     issuer_id: str = ""
     bond: Bond | None = None
     fund: Fund | None = None
@@ -166,9 +169,9 @@ class Fund(msgspec.Struct, frozen=True, kw_only=True):
     minimum_subsequent_purchase: str = "1"
     blue_sky_states: str = "All"
     blue_sky_territories: str = "GU,PR,VI"
-    # Source: ibapi.contract FundDistributionPolicyIndicator (N accumulation, Y income), FundAssetType (003 equity).
+    # Source: ibapi.contract FundDistributionPolicyIndicator (N accumulation, Y income), FundAssetType (004 equity).
     distribution_policy: str = "Y"
-    asset_type: str = "003"
+    asset_type: str = "004"
 
 
 class ContractSpec(msgspec.Struct, frozen=True, kw_only=True):

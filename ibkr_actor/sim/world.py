@@ -5,6 +5,7 @@ Must not decide anything; it is the table the parts sit at, and the one way a me
 
 from __future__ import annotations
 
+import datetime
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ import anyio
 import anyio.abc
 
 from ibkr_actor.sim import messages as m
+from ibkr_actor.sim.calendar import zone_of
 from ibkr_actor.sim.catalogue import default_catalogue
 from ibkr_actor.sim.clock import Clock, Schedule
 from ibkr_actor.sim.faults import Faults
@@ -25,6 +27,8 @@ from ibkr_actor.sim.session import Session
 from ibkr_actor.sim.settings import SimulatorSettings
 
 logger = logging.getLogger(__name__)
+
+_NEW_YORK = zone_of("US/Eastern")
 
 
 class World:
@@ -40,7 +44,7 @@ class World:
         self.gate = Gate(self._wake)
         self.tasks: anyio.abc.TaskGroup | None = None
         self.journal = Journal(settings.journal_file, with_payload=settings.journal_payload)
-        self.catalogue = default_catalogue()
+        self.catalogue = default_catalogue(self.today)
         self.faults = Faults(self.catalogue, language=settings.language)
         self.lines = Lines(self.faults.forget)
         self.on_changed: Callable[[], None] | None = None
@@ -59,6 +63,10 @@ class World:
 
     def now_ms(self) -> int:
         return int(self.clock.now_s() * 1000)
+
+    def today(self) -> datetime.date:
+        """The day in New York, which decides what is listed and what has expired."""
+        return datetime.datetime.fromtimestamp(self.clock.now_s(), _NEW_YORK).date()
 
     def error(self, session: Session, req_id: int, code: int, text: str) -> None:
         """Send an error or notice, in the language in force, and count it."""

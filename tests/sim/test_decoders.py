@@ -226,7 +226,7 @@ def test_contract_details_arrive_with_every_field(version: int) -> None:
     assert details.tradingHours == "20231114:0900-20231114:1730;20231115:0900-20231115:1730"
     assert details.liquidHours == _HOURS
     assert [(each.tag, each.value) for each in details.secIdList] == [("ISIN", "DE0005190003")]
-    assert (details.aggGroup, details.stockType, details.marketRuleIds) == (1, "COMMON", "26,26,26,26,26")
+    assert (details.aggGroup, details.stockType, details.marketRuleIds) == (1, "COMMON", "2202,2202,2202,2202,2202")
     if version >= 164:
         sizes = (details.minSize, details.sizeIncrement, details.suggestedSizeIncrement)
         assert sizes == (Decimal(1), Decimal(1), Decimal(100))
