@@ -33,6 +33,8 @@ from ibkr_actor.core.messages import (
     RedisForgot,
     RestoreContracts,
     RestoreHolders,
+    RestoreJobs,
+    RestorePacing,
     Start,
     Stop,
 )
@@ -42,15 +44,20 @@ from ibkr_actor.core.subscriptions import SubscriptionsCore
 from ibkr_actor.settings import Settings
 from ibkr_actor.tws.gateway import Gateway
 from ibkr_actor.tws.inbox import FrameBatch, Inbox
+from ibkr_actor.tws.recorder import Recorder
 from ibkr_actor.tws.versions import check_ibapi
 
 ACTORS: Final[tuple[ActorName, ...]] = ("session", "contracts", "subscriptions", "pacing")
 
-FromBus = CommandReceived | CommandsReadable | RedisForgot | RestoreContracts | RestoreHolders
+FromBus = (
+    CommandReceived | CommandsReadable | RedisForgot | RestoreContracts | RestoreHolders | RestorePacing | RestoreJobs
+)
 FROM_BUS: Final[dict[type[FromBus], tuple[ActorName, ...]]] = {
     CommandReceived: ("contracts",),
     RestoreContracts: ("contracts",),
     RestoreHolders: ("subscriptions",),
+    RestorePacing: (),
+    RestoreJobs: (),
     CommandsReadable: ("subscriptions",),
     RedisForgot: ("contracts", "subscriptions"),
 }
@@ -84,7 +91,9 @@ class Sidecar:
         self.settings = settings
         self.bus = Bus(configs.bus(settings, redis_url), describe=self._describe)
         self.inbox = Inbox(settings.inbox_max_bytes)
-        self.gateway = Gateway(configs.gateway(settings), self.inbox)
+        recording = configs.recorder(settings)
+        recorder = None if recording is None else Recorder(recording, library=check_ibapi())
+        self.gateway = Gateway(configs.gateway(settings), self.inbox, recorder)
         self.mailboxes = {name: Mailbox(name, waiting_max=settings.mailbox_max) for name in ACTORS}
         self.session = SessionCore(configs.session(settings), random.Random())
         self.cores: dict[ActorName, Core] = {

@@ -20,6 +20,7 @@ from ibkr_actor.core.config import ContractsConfig, PacingConfig, SessionConfig,
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.settings import Settings
 from ibkr_actor.tws.gateway import GatewayConfig
+from ibkr_actor.tws.recording_file import RecorderConfig
 
 
 def session(settings: Settings) -> SessionConfig:
@@ -70,6 +71,18 @@ def gateway(settings: Settings) -> GatewayConfig:
         connect_timeout_s=settings.connect_timeout_s,
         handshake_timeout_s=settings.handshake_timeout_s,
         pace_api=settings.pace_api,
+    )
+
+
+def recorder(settings: Settings) -> RecorderConfig | None:
+    """None when nothing is to be recorded."""
+    if settings.record_dir is None:
+        return None
+    return RecorderConfig(
+        directory=settings.record_dir,
+        gateway=settings.gateway_name,
+        max_bytes=settings.record_max_bytes,
+        file_bytes=settings.record_file_bytes,
     )
 
 

@@ -141,6 +141,12 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(1.0, gt=0, description="how often the heartbeat key is written")
     heartbeat_ttl_s: float = Field(5.0, gt=0, description="how long the heartbeat key lives after the last write")
     drain_s: float = Field(10.0, ge=0, description="how long a shutdown may take to write what is pending")
+    # -- recording
+    record_dir: Path | None = Field(
+        None, description="where the raw frames of each connection are recorded, accounts masked; without it none are"
+    )
+    record_max_bytes: int = Field(2**30, ge=2**16, description="recordings kept there; the oldest are removed")
+    record_file_bytes: int = Field(64 * 2**20, ge=2**14, description="size at which a recording goes on in a new file")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
     @field_validator("client_id_pool", "commanders", "all_kinds", mode="before")
@@ -167,6 +173,11 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_default(cls, value: Any) -> Any:
         return value if value != "" else default_data_dir()
+
+    @field_validator("record_dir", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return value if value != "" else None
 
     @field_validator("all_kinds")
     @classmethod
@@ -199,6 +210,11 @@ class Settings(BaseSettings):
             )
         if self.lease_s > self.lease_max_s:
             raise ValueError(f"IBKR_LEASE_S={self.lease_s:g} is above IBKR_LEASE_MAX_S={self.lease_max_s:g}: lower it")
+        if self.record_max_bytes < 2 * self.record_file_bytes:
+            raise ValueError(
+                f"IBKR_RECORD_MAX_BYTES={self.record_max_bytes} is below twice "
+                f"IBKR_RECORD_FILE_BYTES={self.record_file_bytes}: raise it, or lower the other"
+            )
         if self.heartbeat_ttl_s <= self.heartbeat_s:
             raise ValueError(
                 f"IBKR_HEARTBEAT_TTL_S={self.heartbeat_ttl_s} must be longer than IBKR_HEARTBEAT_S={self.heartbeat_s}"

@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 
 from ibkr_actor import configs
-from ibkr_actor.settings import load_settings
+from ibkr_actor.settings import Settings, load_settings
+
+
+def _recorded(settings: Settings, name: str) -> Any:
+    return getattr(configs.recorder(settings), name, None)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,10 @@ from ibkr_actor.settings import load_settings
         ({"use_rth": True}, lambda s: configs.subscriptions(s).use_rth),
         ({"lease_s": 60}, lambda s: configs.subscriptions(s).lease_s == 60),
         ({"host": "h", "port": 7497}, lambda s: (configs.gateway(s).host, configs.gateway(s).port) == ("h", 7497)),
+        ({"record_dir": "r"}, lambda s: (given := configs.recorder(s)) is not None and given.directory.name == "r"),
+        ({"record_dir": "r", "record_max_bytes": 2**28}, lambda s: _recorded(s, "max_bytes") == 2**28),
+        ({"record_dir": "r", "record_file_bytes": 2**20}, lambda s: _recorded(s, "file_bytes") == 2**20),
+        ({"record_dir": "r", "gateway_name": "g2"}, lambda s: _recorded(s, "gateway") == "g2"),
         ({"encoding": "json"}, lambda s: configs.bus(s, "redis://x").publisher.encoding == "json"),
         ({"retention_entries": 500}, lambda s: configs.bus(s, "redis://x").retention.entries == 500),
         ({"gateway_name": "g2"}, lambda s: configs.bus(s, "redis://x").gateway == "g2"),

@@ -77,6 +77,7 @@ def test_every_setting_of_the_replaced_system_is_taken() -> None:
         ({"IBKR_GATEWAY_NAME": "a:b"}, "IBKR_GATEWAY_NAME='a:b'"),
         ({"IBKR_MARKET_DATA_TYPE": "5"}, "IBKR_MARKET_DATA_TYPE='5'"),
         ({"IBKR_RECONNECT_BACKOFF_MS": "9000"}, "IBKR_RECONNECT_BACKOFF_MAX_MS=5000 is below"),
+        ({"IBKR_RECORD_FILE_BYTES": "1000000000"}, "IBKR_RECORD_MAX_BYTES=1073741824 is below twice"),
         ({"IBKR_HEARTBEAT_S": "9"}, "IBKR_HEARTBEAT_TTL_S=5.0 must be longer"),
         ({"IBKR_CONFIG": "nowhere.toml"}, "config file nowhere.toml: No such file"),
         ({"IBKR_LOG_LEVEL": "loud"}, "IBKR_LOG_LEVEL='loud'"),
@@ -136,6 +137,13 @@ def test_an_empty_data_directory_is_the_default_one_and_not_the_current_director
 ) -> None:
     monkeypatch.setenv("IBKR_DATA_DIR", "")
     assert load_settings().data_dir == default_data_dir()
+
+
+def test_an_empty_recording_directory_records_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IBKR_RECORD_DIR", "")
+    assert load_settings().record_dir is None
+    monkeypatch.setenv("IBKR_RECORD_DIR", str(tmp_path))
+    assert load_settings().record_dir == tmp_path
 
 
 @pytest.mark.parametrize(

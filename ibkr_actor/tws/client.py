@@ -16,6 +16,7 @@ from ibapi.wrapper import EWrapper
 
 from ibkr_actor.errors import Error, HandshakeFailed, ReadOnlyViolation
 from ibkr_actor.tws.connection import Connection
+from ibkr_actor.tws.recorder import Tap
 
 # What asks TWS to pace messages itself instead of answering 100 and hanging up. Source: IBKR, "Pacing limitations".
 PACE_API: Final = "+PACEAPI"
@@ -67,6 +68,7 @@ class Client(EClient):
         connect_timeout_s: float = 10.0,
         handshake_timeout_s: float = 10.0,
         io_timeout_s: float = 10.0,
+        tap: Tap | None = None,
     ) -> None:
         super().__init__(RequestErrors())
         # run() is not used and frames go to the inbox: without the queue nothing can pile up in it.
@@ -77,6 +79,7 @@ class Client(EClient):
         self._connect_timeout_s = connect_timeout_s
         self._handshake_timeout_s = handshake_timeout_s
         self._io_timeout_s = io_timeout_s
+        self._tap = tap
         self._abandoned = False
 
     def connect(self, host: str, port: int, clientId: int) -> None:
@@ -93,7 +96,11 @@ class Client(EClient):
         # Anew for every connection: the official disconnect forgets it.
         self.setConnectOptions(self._options)
         self.conn = connection = Connection(
-            self.host, port, connect_timeout_s=self._connect_timeout_s, io_timeout_s=self._io_timeout_s
+            self.host,
+            port,
+            connect_timeout_s=self._connect_timeout_s,
+            io_timeout_s=self._io_timeout_s,
+            tap=self._tap,
         )
         try:
             if self._abandoned:
@@ -121,6 +128,8 @@ class Client(EClient):
         self.serverVersion_ = connection.server_version = version
         self.connTime = zone_text
         self.connection_time = decode_zone(zone_text)
+        if self._tap is not None:
+            self._tap.opened(version, self.connection_time)
 
     def abandon(self) -> None:
         """As `disconnect`, and a `connect` that has not begun yet fails at once."""

@@ -15,6 +15,7 @@ from ibapi.connection import Connection as OfficialConnection
 
 from ibkr_actor.errors import HandshakeFailed, ReadOnlyViolation
 from ibkr_actor.tws.allowlist import check_outgoing
+from ibkr_actor.tws.recorder import Tap
 
 RECV_BYTES: Final = 256 * 1024
 # A handshake answer is a version and a date; what announces more is not TWS.
@@ -29,15 +30,18 @@ class Connection(OfficialConnection):
     """One TCP connection; used once, then replaced by a new one.
 
     `connect_timeout_s` bounds the connect over all addresses of the host. `io_timeout_s` bounds one send; a send that
-    does not finish in time leaves half a message, so the connection is at its end.
+    does not finish in time leaves half a message, so the connection is at its end. `tap` is told of every frame out.
     """
 
-    def __init__(self, host: str, port: int, *, connect_timeout_s: float, io_timeout_s: float) -> None:
+    def __init__(
+        self, host: str, port: int, *, connect_timeout_s: float, io_timeout_s: float, tap: Tap | None = None
+    ) -> None:
         super().__init__(host, port)
         self.socket: socket.socket | None = None
         # The version agreed on; until it is set only the handshake can leave.
         self.server_version: int | None = None
         self.refused_frames = 0
+        self.tap = tap
         self._connect_timeout_s = connect_timeout_s
         self._io_timeout_s = io_timeout_s
         # Set when somebody asked for the end; and when a send broke off, after which nothing may follow it.
@@ -99,6 +103,8 @@ class Connection(OfficialConnection):
         peer = self._require_socket()
         try:
             peer.settimeout(max(timeout_s, 0.001))
+            if self.tap is not None:
+                self.tap.sent(hello[8:])  # behind the API prefix and the length
             peer.sendall(hello)
             for _ in range(HELLO_FRAMES_MAX):
                 fields = self._hello_frame(peer, deadline).split(b"\0")
@@ -121,7 +127,10 @@ class Connection(OfficialConnection):
             raise HandshakeFailed(
                 f"{self.host}:{self.port} does not answer as TWS or IB Gateway does: its first bytes are {head!r}"
             )
-        return self._exactly(peer, length, deadline)
+        payload = self._exactly(peer, length, deadline)
+        if self.tap is not None:
+            self.tap.received(time.time_ns(), [payload], length)
+        return payload
 
     def _exactly(self, peer: socket.socket, count: int, deadline: float) -> bytes:
         data = b""
@@ -153,6 +162,8 @@ class Connection(OfficialConnection):
         with self.lock:
             if not self.isConnected():
                 raise ConnectionAbortedError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+            if self.tap is not None:
+                self.tap.sent(msg[4:])  # before it leaves, so that it stands before its answer
             try:
                 self._require_socket().sendall(msg)
             except OSError:

@@ -21,6 +21,7 @@ from ibkr_actor.tws.decode import Decoder
 from ibkr_actor.tws.inbox import FrameBatch, Inbox
 from ibkr_actor.tws.outgoing import WRITERS
 from ibkr_actor.tws.reader import Reader
+from ibkr_actor.tws.recorder import Recorder, Tap
 from ibkr_actor.tws.sender import SenderThread
 
 # Codes for a request that never left. Source: ibapi.errors.NOT_CONNECTED; the API guide, "error reading request".
@@ -63,6 +64,7 @@ class _Live(Struct):
     conn: int
     client: Client
     reader: Reader | None = None
+    tap: Tap | None = None
 
 
 class Gateway:
@@ -72,9 +74,10 @@ class Gateway:
     thread, which starts with the first `open` and ends with `stop`. Connection numbers only grow.
     """
 
-    def __init__(self, config: GatewayConfig, inbox: Inbox) -> None:
+    def __init__(self, config: GatewayConfig, inbox: Inbox, recorder: Recorder | None = None) -> None:
         self._config = config
         self._inbox = inbox
+        self._recorder = recorder
         self._sender = SenderThread(self._perform, self._sender_failed)
         # The latest connection: set by the sender thread, never cleared.
         self._live: _Live | None = None
@@ -170,6 +173,7 @@ class Gateway:
             "frames_failed": self._failed_frames + sum(decoder.failed_frames for decoder in present),
             "frames_ignored": self._ignored_frames + sum(decoder.ignored_frames for decoder in present),
             **self._inbox.counters(),
+            **(self._recorder.counters() if self._recorder is not None else {}),
         }
 
     async def aclose(self) -> None:
@@ -177,7 +181,7 @@ class Gateway:
         await anyio.to_thread.run_sync(self.stop)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Ends the connection and both threads; blocks until they are gone or `timeout_s` has passed for each."""
+        """Ends the connection and all threads; blocks until they are gone or `timeout_s` has passed for each."""
         if self._closing is not None:
             self._closing.wait(timeout_s)
         self._sender.stop()
@@ -188,6 +192,8 @@ class Gateway:
         live = self._live
         if live is not None and live.reader is not None and live.reader.is_alive():
             live.reader.join(timeout_s)
+        if self._recorder is not None:
+            self._recorder.stop(timeout_s)
 
     def _close_live(self) -> None:
         if self._live is not None:
@@ -223,14 +229,16 @@ class Gateway:
             self._inbox.lost(ConnectionLost(self._live.conn, time.time_ns(), "replaced by a new one", wanted=True))
             self._live.client.abandon()
             self._violations += self._live.client.refused_frames()
+        tap = self._recorder.tap(conn) if self._recorder is not None else None
         client = Client(
             pace_api=config.pace_api,
             connect_timeout_s=config.connect_timeout_s,
             handshake_timeout_s=config.handshake_timeout_s,
             io_timeout_s=config.io_timeout_s,
+            tap=tap,
         )
         # Shown to `close` before looking whether it was called: one of the two sees the other.
-        self._live = live = _Live(conn, client)
+        self._live = live = _Live(conn, client, tap=tap)
         self._opened += 1
         try:
             if self._inbox.is_over(conn):
@@ -240,6 +248,8 @@ class Gateway:
         except (OSError, HandshakeFailed, RequestRefused) as error:
             reason = str(error) if isinstance(error, HandshakeFailed) else self._explained(error)
             client.abandon()
+            if tap is not None and live.reader is None:
+                tap.ended(reason, by_gateway=False)
             log.info("gateway.connect_failed conn=%d reason=%r", conn, reason)
             self._inbox.put(ConnectFailed(conn, time.time_ns(), reason))
 
@@ -248,14 +258,15 @@ class Gateway:
         connection, version = client.conn, client.serverVersion()
         assert connection is not None
         self._decoders[conn] = Decoder(conn, version)
-        live.reader = Reader(connection, self._inbox, conn)
+        reader = Reader(connection, self._inbox, conn, live.tap)
         if not self._inbox.connected(Connected(conn, time.time_ns(), version, client.connection_time)):
             self._decoders.pop(conn, None)
             connection.close()
             raise ConnectionAbortedError("closed by us")
         self._connected += 1
         log.info("gateway.connected conn=%d server_version=%d", conn, version)
-        live.reader.start()
+        live.reader = reader
+        reader.start()
 
     def _explained(self, error: Exception) -> str:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -14,12 +14,15 @@ from ibapi.reader import EReader
 
 from ibkr_actor.core.events import ConnectionLost
 from ibkr_actor.tws.inbox import FrameBatch, Inbox
+from ibkr_actor.tws.recorder import Tap
 
 if TYPE_CHECKING:
     from ibkr_actor.tws.connection import Connection
 
 # Source: ibapi.const.MAX_MSG_LEN; the official client ends the session at a longer one.
 FRAME_BYTES_MAX: Final = 0xFFFFFF
+# How much of what cannot be read is kept for whoever looks into it.
+FAULT_BYTES_MAX: Final = 4096
 _LENGTH = struct.Struct(">I").unpack_from
 
 log = logging.getLogger(__name__)
@@ -28,11 +31,13 @@ log = logging.getLogger(__name__)
 class Framer:
     """Cuts a stream into frames; each byte is copied a bounded number of times, whatever comes in one piece.
 
-    `fault` is set, and nothing more is cut, when a length cannot be true. `copied_bytes` counts the work.
+    `fault` is set, and nothing more is cut, when a length cannot be true; `fault_bytes` begin with that length.
+    `copied_bytes` counts the work.
     """
 
     def __init__(self) -> None:
         self.fault: str | None = None
+        self.fault_bytes = b""
         self.empty_frames = 0
         self.copied_bytes = 0
         # The beginning of a frame that is not whole yet, and how many bytes it needs before looking is worth while.
@@ -60,6 +65,7 @@ class Framer:
             (length,) = _LENGTH(data, start)
             if length > FRAME_BYTES_MAX:
                 self.fault = f"frame of {length} bytes announced, {FRAME_BYTES_MAX} is the most"
+                self.fault_bytes = data[start : start + FAULT_BYTES_MAX]
                 return frames
             stop = start + 4 + length
             if stop > end:
@@ -83,7 +89,7 @@ class Reader(EReader):
     the time it is read. A daemon, so that it never holds up the end of the process.
     """
 
-    def __init__(self, connection: Connection, inbox: Inbox, number: int) -> None:
+    def __init__(self, connection: Connection, inbox: Inbox, number: int, tap: Tap | None = None) -> None:
         super().__init__(connection, inbox)
         self.daemon = True
         self.name = f"tws-reader-{number}"
@@ -91,6 +97,7 @@ class Reader(EReader):
         self._connection = connection
         self._inbox = inbox
         self._number = number
+        self._tap = tap
 
     def run(self) -> None:
         """The thread's body; an unexpected exception still ends with ConnectionLost, then reaches the excepthook."""
@@ -98,6 +105,8 @@ class Reader(EReader):
         try:
             reason = self._read()
         finally:
+            if self._tap is not None:
+                self._tap.ended(reason, by_gateway=self._connection.isConnected())
             self._connection.close()
             self._inbox.lost(ConnectionLost(self._number, time.time_ns(), reason))
             log.info("gateway.reader_ended conn=%d reason=%r", self._number, reason)
@@ -105,7 +114,7 @@ class Reader(EReader):
     def _read(self) -> str:
         """Reads until the end; returns the reason for it."""
         recv: Any = self._connection.recvMsg
-        feed, put, now_ns = self.framer.feed, self._inbox.put_frames, time.time_ns
+        feed, put, now_ns, tap = self.framer.feed, self._inbox.put_frames, time.time_ns, self._tap
         while True:
             try:
                 data = recv()
@@ -115,7 +124,11 @@ class Reader(EReader):
                 continue
             received_ns = now_ns()
             frames = feed(data)
+            if tap is not None and frames:
+                tap.received(received_ns, frames, len(data))
             if frames and not put(FrameBatch(self._number, received_ns, frames), len(data)):
                 return "closed by us"
             if self.framer.fault is not None:
+                if tap is not None:
+                    tap.garbage(received_ns, self.framer.fault_bytes)
                 return f"corrupt stream: {self.framer.fault}"
