@@ -26,6 +26,8 @@ AnyEffect = (
     | fx.WriteHolders
     | fx.WriteContract
     | fx.WriteContracts
+    | fx.WriteJob
+    | fx.WritePacing
     | fx.CloseStream
     | fx.Connect
     | fx.Disconnect
@@ -81,6 +83,10 @@ class Performer:
                 self._bus.write_contracts((fx.HolderWrite(field, value),))
             case fx.WriteContracts(writes):
                 self._bus.write_contracts(writes)
+            case fx.WriteJob(job, entries, number, state):
+                self._bus.write_job(job, entries, number, state)
+            case fx.WritePacing(value):
+                self._bus.write_pacing(value)
             case fx.CloseStream(stream):
                 self._bus.close_stream(stream)
             case fx.Connect(conn, client_id):
@@ -98,4 +104,4 @@ class Performer:
             counters = {"gateway": self._gateway.counters(), "redis": self._bus.counters()}
             counters |= {"mailboxes": {name: len(box) for name, box in self._mailboxes.items()}}
             reply = structs.replace(reply, result=reply.result | {"counters": counters})
-        self._bus.answer(effect.ref, reply, effect.holders)
+        self._bus.answer(effect.ref, reply, effect.holders, effect.jobs)

@@ -24,7 +24,15 @@ from ibkr_actor.bus.replies import Outbox
 from ibkr_actor.bus.retention import Housekeeper
 from ibkr_actor.bus.settle import SCRIPTS as SETTLING
 from ibkr_actor.core.effects import CommandRef, HolderWrite
-from ibkr_actor.core.messages import CommandReceived, CommandsReadable, RedisForgot, RestoreContracts, RestoreHolders
+from ibkr_actor.core.messages import (
+    CommandReceived,
+    CommandsReadable,
+    RedisForgot,
+    RestoreContracts,
+    RestoreHolders,
+    RestoreJobs,
+    RestorePacing,
+)
 from ibkr_actor.errors import Fenced
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.keys import Keys, Stream
@@ -33,9 +41,11 @@ from ibkr_actor.schema.records import DataRecord, System
 log = logging.getLogger(__name__)
 
 SCRIPTS: tuple[Script, ...] = (WRITE, TAKE, BEAT, STOP, *SETTLING)
+PACING_FIELD = "windows"
 _EVENTS: dict[HealthState, str] = {"up": "recovered", "down": "lost", "degraded": "refusing"}
 
 
+Restored = RestoreContracts | RestoreHolders | RestoreJobs | RestorePacing
 Deliver = Callable[[CommandReceived | CommandsReadable | RedisForgot], Awaitable[None]]
 
 
@@ -64,6 +74,8 @@ class Bus:
         self._describe = describe or (lambda: self.state.state)
         self._now_ns = now_ns
         self.epoch = 0  # set by start
+        # Called when the entries of a history job up to a number stand in Redis.
+        self.on_job_written: Callable[[str, int], None] = lambda job, entries: None
         self._publisher: Publisher | None = None  # these are made by start
         self._outbox: Outbox | None = None
         self._housekeeper: Housekeeper | None = None
@@ -72,7 +84,7 @@ class Bus:
 
     # -- life
 
-    async def start(self) -> list[RestoreContracts | RestoreHolders]:
+    async def start(self) -> list[Restored]:
         """Waits for Redis, takes the epoch, and returns what a restart restores."""
         link = self._link("start")
         health = Health("start")
@@ -84,6 +96,8 @@ class Bus:
                     epoch = await take_epoch(link, self._keys)
                     contracts = await link.call("HGETALL", self._keys.contracts)
                     holders = await link.call("HGETALL", self._keys.subscriptions)
+                    jobs = await link.call("HGETALL", self._keys.jobs)
+                    pacing = await link.call("HGET", self._keys.pacing, PACING_FIELD)
                     break
                 except Unreachable as error:
                     health.down(str(error))
@@ -96,7 +110,8 @@ class Bus:
         log.info("epoch_taken epoch=%d gateway=%s", epoch, self._config.gateway)
         restored = RestoreContracts({name.decode(): value for name, value in _pairs(contracts)})
         writes = tuple(HolderWrite(name.decode(), value) for name, value in _pairs(holders))
-        return [restored, RestoreHolders(writes)]
+        states = {name.decode(): value for name, value in _pairs(jobs)}
+        return [restored, RestoreHolders(writes), RestorePacing(pacing or b""), RestoreJobs(states)]
 
     def _build(self, epoch: int) -> None:
         config, now_ns = self._config, self._now_ns
@@ -105,6 +120,7 @@ class Bus:
         self._publisher = Publisher(self._link("publisher"), config, epoch, health=health, now_ns=now_ns)
         self._outbox = Outbox(self._link("outbox"), config, epoch, now_ns=now_ns)
         self._outbox.on_dropped = self._tell_of_dropped_replies
+        self._outbox.on_job_written = lambda job, entries: self.on_job_written(job, entries)
         self._housekeeper = Housekeeper(self._link("housekeeping"), config, self._publisher, now_ns=now_ns)
 
     async def run(self, deliver: Deliver) -> None:
@@ -168,9 +184,19 @@ class Bus:
         """The stream has no holders: it expires after `stream_ttl_s` unless it is published to again."""
         self._started()[0].close_stream(stream)
 
-    def answer(self, ref: CommandRef, reply: Reply, holders: tuple[HolderWrite, ...]) -> None:
-        """Settles a command: holders, reply, remembered answer, XACK and XDEL in one step."""
-        self._started()[1].answer(ref, reply, holders)
+    def answer(
+        self, ref: CommandRef, reply: Reply, holders: tuple[HolderWrite, ...], jobs: tuple[HolderWrite, ...] = ()
+    ) -> None:
+        """Settles a command: holders or jobs, reply, remembered answer, XACK and XDEL in one step."""
+        self._started()[1].answer(ref, reply, holders, jobs=jobs)
+
+    def write_job(self, job: str, entries: Sequence[DataRecord], number: int, state: bytes | None) -> None:
+        """Entries of a history job up to `number`, and how far it is, in one step; None ends it."""
+        self._started()[1].write_job(job, entries, number, state)
+
+    def write_pacing(self, value: bytes) -> None:
+        """What pacing remembers of what was sent."""
+        self._started()[1].write_fields(self._keys.pacing, (HolderWrite(PACING_FIELD, value),))
 
     def notify(self, client: str, reply: Reply) -> None:
         """A later reply to a settled command."""

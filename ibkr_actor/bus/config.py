@@ -61,6 +61,8 @@ class RetentionConfig(Struct, frozen=True, kw_only=True):
     age_s: float = 0.0
     age_s_by_kind: dict[str, float] = field(default_factory=dict)
     stream_ttl_s: float = 86_400.0
+    # How long the result of a history job is kept after its last entry.
+    history_ttl_s: float = 86_400.0
     memory_max_bytes: int = 1024 * MIB
     # Retention halves above `memory_high` of the budget and doubles again below `memory_low`.
     memory_high: float = 0.8

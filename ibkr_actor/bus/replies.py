@@ -19,8 +19,10 @@ from ibkr_actor.bus.health import RECONNECT_CODES, Backoff, Health
 from ibkr_actor.bus.settle import Calls, DeadLetter
 from ibkr_actor.core.effects import CommandRef, HolderWrite
 from ibkr_actor.errors import Fenced
+from ibkr_actor.schema.codec import encode_record
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.keys import Keys, Stream
+from ibkr_actor.schema.records import DataRecord
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +31,11 @@ _OWN_FAULTS = frozenset({"ERR", "WRONGTYPE"})
 
 
 class _Write(Struct):
-    """One queued script call; `settles` is the command entry it ends."""
+    """One queued script call; `settles` is the command entry it ends, `job` a job and the number of its last entry."""
 
     words: tuple[Word, ...]
     settles: tuple[str, str] | None = None
+    job: tuple[str, int] | None = None
 
 
 class Outbox:
@@ -54,12 +57,15 @@ class Outbox:
         self._link = link
         self._redis = config.redis
         self._config = config.replies
+        self._job_encoding = config.publisher.encoding
+        self._job_ttl_s = config.retention.history_ttl_s
         self._keys = Keys(config.prefix, config.gateway)
         self._now_ns = now_ns
         self._calls = Calls(self._keys, epoch, config.replies, config.commands.group)
         self.health = health or Health("outbox")
         self.on_settled: Callable[[str, str], None] = lambda key, entry_id: None
         self.on_dropped: Callable[[int], None] = lambda count: None
+        self.on_job_written: Callable[[str, int], None] = lambda job, entries: None
         self._queue: OrderedDict[Hashable, _Write] = OrderedDict()
         self._later_replies: deque[int] = deque()  # their keys in the queue, oldest first
         self._number = 0
@@ -77,11 +83,12 @@ class Outbox:
         reply: Reply,
         holders: Sequence[HolderWrite] = (),
         *,
+        jobs: Sequence[HolderWrite] = (),
         remember: bool = True,
         dead: DeadLetter | None = None,
     ) -> None:
-        """Settles a command."""
-        words = self._calls.settle(ref, reply, self.next_id(), holders=holders, remember=remember, dead=dead)
+        """Settles a command; it has either holders or jobs."""
+        words = self._calls.settle(ref, reply, self.next_id(), holders=holders, jobs=jobs, remember=remember, dead=dead)
         self._put(None, _Write(words, (ref.key, ref.entry_id)))
 
     def notify(self, client: str, reply: Reply) -> None:
@@ -93,6 +100,13 @@ class Outbox:
         """Sets and deletes fields of a hash."""
         if writes:
             self._put((key, tuple(write.field for write in writes)), _Write(self._calls.fields(key, writes)))
+
+    def write_job(self, job: str, entries: Sequence[DataRecord], number: int, state: bytes | None) -> None:
+        """Entries of a history job up to `number`, and how far it is; None ends it."""
+        field = "d" if self._job_encoding == "msgpack" else "j"
+        payloads = [encode_record(entry, self._job_encoding) for entry in entries]
+        words = self._calls.job(job, payloads, state, field=field, ttl_s=self._job_ttl_s)
+        self._put(None, _Write(words, job=(job, number)))
 
     def set_state(self, stream: Stream, state: str, reason: str, since_ns: int) -> None:
         """State of one kind of an instrument, and of the instrument as a whole, in its hash of last values."""
@@ -188,6 +202,8 @@ class Outbox:
             self._counts["control_done"] += 1
             if write.settles is not None:
                 self.on_settled(*write.settles)
+            if write.job is not None:
+                self.on_job_written(*write.job)
 
     def _put(self, key: Hashable | None, write: _Write) -> int:
         self._number += 1

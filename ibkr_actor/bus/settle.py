@@ -119,7 +119,33 @@ return 'OK'
 """
 )
 
-SCRIPTS: Final = (SETTLE, AGAIN, REPLY, FIELDS)
+# Entries of a job and how far it is, in one step: a restart goes on behind the last entry that is there.
+# KEYS: epoch, jobs, the job's stream. ARGV: epoch, job, how far it is ('' when it is done), field, ttl, payload...
+# An entry is never twice the same, since it holds its number: the newest of ours there means that all are there.
+JOB: Final = Script(
+    _FENCE
+    + """
+local function is_there()
+  if #ARGV < 6 then return false end
+  for _, entry in ipairs(call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 8)) do
+    if entry[2][1] == ARGV[4] and entry[2][2] == ARGV[#ARGV] then return true end
+  end
+  return false
+end
+
+if not is_there() then
+  for i = 6, #ARGV do
+    local added = pcall('XADD', KEYS[3], '*', ARGV[4], ARGV[i])
+    if type(added) == 'table' then return added end
+  end
+end
+if ARGV[3] == '' then call('HDEL', KEYS[2], ARGV[2]) else call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
+if ARGV[5] ~= '' then call('EXPIRE', KEYS[3], ARGV[5]) end
+return 'OK'
+"""
+)
+
+SCRIPTS: Final = (SETTLE, AGAIN, REPLY, FIELDS, JOB)
 # What of a dead command is kept for the person who looks at it.
 DEAD_PAYLOAD_MAX: Final = 1024
 
@@ -150,10 +176,11 @@ class Calls:
         reply_id: str,
         *,
         holders: Sequence[HolderWrite] = (),
+        jobs: Sequence[HolderWrite] = (),
         remember: bool = True,
         dead: DeadLetter | None = None,
     ) -> tuple[Word, ...]:
-        """Holders, reply, remembered answer, dead letter, XACK and XDEL in one step."""
+        """Holders or jobs, reply, remembered answer, dead letter, XACK and XDEL in one step."""
         keys = self._keys
         words: list[Word] = []
         if dead is not None:
@@ -168,9 +195,9 @@ class Calls:
             ref.entry_id,
             len(words),
             *words,
-            *_fields(holders),
+            *_fields(holders or jobs),
         ]
-        names = [*self._reply_keys(ref), ref.key, keys.subscriptions, keys.dead]
+        names = [*self._reply_keys(ref), ref.key, keys.jobs if jobs else keys.subscriptions, keys.dead]
         return SETTLE.call(names, args)
 
     def again(self, ref: CommandRef, reply_id: str) -> tuple[Word, ...]:
@@ -186,6 +213,14 @@ class Calls:
     def fields(self, key: str, writes: Sequence[HolderWrite]) -> tuple[Word, ...]:
         """Fields of one hash, each set or deleted."""
         return FIELDS.call([self._keys.epoch, key], [self._epoch, *_fields(writes)])
+
+    def job(
+        self, job: str, payloads: Sequence[bytes], state: bytes | None, *, field: str, ttl_s: float
+    ) -> tuple[Word, ...]:
+        """Entries of a history job, and how far it is."""
+        names = [self._keys.epoch, self._keys.jobs, self._keys.history(job)]
+        ttl: Word = max(1, round(ttl_s)) if ttl_s else ""
+        return JOB.call(names, [self._epoch, job, state or b"", field, ttl, *payloads])
 
     def _reply(self, reply: Reply, reply_id: str) -> list[Word]:
         payload = encode_reply(reply, self._config.encoding)

@@ -91,13 +91,15 @@ class HolderWrite(Struct, frozen=True):
 class Answer(Effect, frozen=True):
     """Settles a command: holders, reply, remembered answer, XACK and XDEL in one script.
 
-    `with_counters` merges the counters of the gateway and of Redis into `reply.result`.
+    `with_counters` merges the counters of the gateway and of Redis into `reply.result`. `jobs` are fields of the
+    `jobs` hash; an answer has either holders or jobs.
     """
 
     ref: CommandRef
     reply: Reply
     holders: tuple[HolderWrite, ...] = ()
     with_counters: bool = False
+    jobs: tuple[HolderWrite, ...] = ()
 
 
 class Notify(Effect, frozen=True):
@@ -129,6 +131,21 @@ class WriteContracts(Effect, frozen=True):
     """Many fields of the `contracts` hash at once."""
 
     writes: tuple[HolderWrite, ...]
+
+
+class WriteJob(Effect, frozen=True):
+    """Entries of a history job, the last of them numbered `number`, and how far it is; None ends it."""
+
+    job: str
+    entries: tuple[DataRecord, ...]
+    number: int
+    state: bytes | None
+
+
+class WritePacing(Effect, frozen=True):
+    """What pacing remembers of what was sent, for the next start."""
+
+    value: bytes
 
 
 class CloseStream(Effect, frozen=True):

@@ -130,6 +130,19 @@ class RateExceeded(Struct, frozen=True):
     code: int
 
 
+class PacingViolated(Struct, frozen=True):
+    """IB answered this request with a pacing violation (162): whatever shares its limits waits for a while."""
+
+    req_id: int
+
+
+class ClearCooldowns(Struct, frozen=True):
+    """End the waiting that followed a pacing violation, in one scope as the status names it, or in all."""
+
+    ref: CommandRef
+    scope: str = ""
+
+
 class RequestSent(Struct, frozen=True):
     """Pacing released the request; told to its owner."""
 
@@ -147,6 +160,25 @@ class RestoreHolders(Struct, frozen=True):
     """The `subscriptions` hash as found at start."""
 
     holders: tuple[HolderWrite, ...]
+
+
+class RestorePacing(Struct, frozen=True):
+    """What pacing remembered before the restart, as it wrote it; empty when there is nothing."""
+
+    value: bytes
+
+
+class RestoreJobs(Struct, frozen=True):
+    """The `jobs` hash as found at start: job -> how far it is."""
+
+    jobs: dict[str, bytes]
+
+
+class JobWritten(Struct, frozen=True):
+    """The entries of a job up to `number` stand in Redis."""
+
+    job: str
+    number: int
 
 
 class ForgetContract(Struct, frozen=True):

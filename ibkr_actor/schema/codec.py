@@ -27,6 +27,9 @@ _reply_msgpack_decoder = msgspec.msgpack.Decoder(Reply)
 _command_json_decoder: Final[msgspec.json.Decoder[AnyCommand]] = msgspec.json.Decoder(AnyCommand)
 _command_msgpack_decoder: Final[msgspec.msgpack.Decoder[AnyCommand]] = msgspec.msgpack.Decoder(AnyCommand)
 
+# tag -> the field that holds rows, and how many values at the beginning of each row are UTC nanoseconds.
+_ROWS: Final = {"bars": ("rows", 2), "ticks": ("rows", 1), "done": ("holes", 2)}
+
 encode_msgpack = _msgpack_encoder.encode
 
 
@@ -48,10 +51,18 @@ def encode_record(record: AnyRecord, encoding: Encoding = "msgpack") -> bytes:
 
 
 def record_as_dict(record: AnyRecord) -> dict[str, Any]:
-    """A record by field names, `tag` first and every `*_ns` as text (JavaScript numbers end at 2^53)."""
-    out: dict[str, Any] = {"tag": record.__struct_config__.tag}
+    """A record by field names, `tag` first and every `*_ns` as text (JavaScript numbers end at 2^53).
+
+    In rows, whose columns have no names, the nanoseconds at the beginning of each are text.
+    """
+    tag = str(record.__struct_config__.tag)
+    rows, columns = _ROWS.get(tag, ("", 0))
+    out: dict[str, Any] = {"tag": tag}
     for name in record.__struct_fields__:
         value = getattr(record, name)
+        if name == rows:
+            listed = msgspec.to_builtins(value)
+            value = [[*map(str, row[:columns]), *row[columns:]] for row in listed]
         out[name] = str(value) if value is not None and name.endswith("_ns") else value
     return out
 
@@ -89,9 +100,12 @@ def _decode_json_record(text: bytes) -> AnyRecord | None:
     # Fields are only ever appended: what an older writer left out at the end has its default.
     while names and names[-1] not in value:
         names.pop()
+    rows, columns = _ROWS.get(value["tag"], ("", 0))
     items: list[Any] = [value["tag"]]
     for name in names:
         item = value.get(name)
+        if name == rows and isinstance(item, list):
+            item = [[*map(int, row[:columns]), *row[columns:]] for row in item]
         items.append(int(item) if isinstance(item, str) and name.endswith("_ns") else item)
     return msgspec.convert(items, type=record_type)
 

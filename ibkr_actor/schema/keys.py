@@ -106,6 +106,11 @@ class Keys(Struct, frozen=True):
         return f"{self.root}:jobs"
 
     @property
+    def pacing(self) -> str:
+        """What was asked of IB of late: a restart must not ask too much."""
+        return f"{self.root}:pacing"
+
+    @property
     def dead(self) -> str:
         return f"{self.root}:dead"
 

@@ -225,5 +225,5 @@ class System(Struct, tag="system", array_like=True, tag_field="tag", gc=False):
     conn: int | None = None
 
 
-DataRecord = Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Gap | Reset | End
-AnyRecord = Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Gap | Reset | End | System
+DataRecord = Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Bars | Ticks | Done | Gap | Reset | End
+AnyRecord = Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Bars | Ticks | Done | Gap | Reset | End | System

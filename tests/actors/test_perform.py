@@ -52,8 +52,20 @@ class RememberingBus:
     def close_stream(self, stream: Stream) -> None:
         self.done.append(("close_stream", stream))
 
-    def answer(self, ref: fx.CommandRef, reply: Reply, holders: tuple[fx.HolderWrite, ...]) -> None:
-        self.done.append(("answer", ref, reply, holders))
+    def answer(
+        self,
+        ref: fx.CommandRef,
+        reply: Reply,
+        holders: tuple[fx.HolderWrite, ...],
+        jobs: tuple[fx.HolderWrite, ...],
+    ) -> None:
+        self.done.append(("answer", ref, reply, holders, jobs))
+
+    def write_job(self, job: str, entries: Sequence[DataRecord], number: int, state: bytes | None) -> None:
+        self.done.append(("write_job", job, entries, number, state))
+
+    def write_pacing(self, value: bytes) -> None:
+        self.done.append(("write_pacing", value))
 
     def notify(self, client: str, reply: Reply) -> None:
         self.done.append(("notify", client, reply))
@@ -79,7 +91,10 @@ REPLY = Reply("c1", "subscribe", "active")
         (fx.Announce(SYSTEM), ("announce", SYSTEM)),
         (fx.SetState(STREAM, "active", "", 5), ("set_state", STREAM, "active", "", 5)),
         (fx.CloseStream(STREAM), ("close_stream", STREAM)),
-        (fx.Answer(REF, REPLY, HOLDERS), ("answer", REF, REPLY, HOLDERS)),
+        (fx.Answer(REF, REPLY, HOLDERS), ("answer", REF, REPLY, HOLDERS, ())),
+        (fx.Answer(REF, REPLY, jobs=HOLDERS), ("answer", REF, REPLY, (), HOLDERS)),
+        (fx.WriteJob("j1", (RECORD,), 4, b"{}"), ("write_job", "j1", (RECORD,), 4, b"{}")),
+        (fx.WritePacing(b"w"), ("write_pacing", b"w")),
         (fx.Notify("strat-1", REPLY), ("notify", "strat-1", REPLY)),
         (fx.WriteHolders(HOLDERS), ("write_holders", HOLDERS)),
         (fx.WriteContract("claim:x", b"1"), ("write_contracts", (fx.HolderWrite("claim:x", b"1"),))),
@@ -110,7 +125,7 @@ def test_a_status_gets_the_counters_of_both_ports_and_the_mailboxes() -> None:
     bus = RememberingBus()
     performer = Performer(RememberingGateway(), bus, {}, stopped=lambda: None)
     performer.perform(fx.Answer(REF, Reply("c1", "status", "result", result={"session": 1}), with_counters=True))
-    (_, _, reply, _) = bus.done[0]
+    (_, _, reply, _, _) = bus.done[0]
     assert isinstance(reply, Reply)
     assert reply.result == {
         "session": 1,

@@ -20,7 +20,15 @@ from ibkr_actor.bus.config import BusConfig, HeartbeatConfig, RedisConfig
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
 from ibkr_actor.bus.server_binary import ServerBinary
 from ibkr_actor.core.effects import HolderWrite
-from ibkr_actor.core.messages import CommandReceived, CommandsReadable, RedisForgot, RestoreContracts, RestoreHolders
+from ibkr_actor.core.messages import (
+    CommandReceived,
+    CommandsReadable,
+    RedisForgot,
+    RestoreContracts,
+    RestoreHolders,
+    RestoreJobs,
+    RestorePacing,
+)
 from ibkr_actor.errors import ConfigurationError, Fenced
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.records import System
@@ -96,14 +104,23 @@ async def test_records_commands_and_states_go_their_ways(config: BusConfig, prob
 
 async def test_start_returns_what_a_restart_restores(config: BusConfig, probe: Probe) -> None:
     first = Bus(config)
-    assert await first.start() == [RestoreContracts({}), RestoreHolders(())]
+    assert await first.start() == [RestoreContracts({}), RestoreHolders(()), RestorePacing(b""), RestoreJobs({})]
     async with running(first):
         first.write_contracts((HolderWrite("AAPL", b"c"),))
+        first.write_pacing(b"w")
+        first.write_job("j1", (), 0, b"{}")
+        first.write_job("j2", (), 0, b"{}")
+        first.write_job("j2", (), 0, None)
         first.write_holders((HolderWrite("h", b"1"), HolderWrite("gone", None)))
         assert await first.drain(DEADLINE_S)
     second = Bus(config)
     restored = await second.start()
-    assert restored == [RestoreContracts({"AAPL": b"c"}), RestoreHolders((HolderWrite("h", b"1"),))]
+    assert restored == [
+        RestoreContracts({"AAPL": b"c"}),
+        RestoreHolders((HolderWrite("h", b"1"),)),
+        RestorePacing(b"w"),
+        RestoreJobs({"j1": b"{}"}),
+    ]
     assert second.epoch > first.epoch
 
 
