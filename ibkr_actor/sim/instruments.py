@@ -108,6 +108,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     issuer_id: str = ""
     bond: Bond | None = None
     fund: Fund | None = None
+    # Why IB does not let it be traded: pairs of an id and a description.
+    ineligibility: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:

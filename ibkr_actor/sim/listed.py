@@ -225,6 +225,7 @@ def _others(stocks: list[Instrument], pairs: list[Instrument]) -> list[Instrumen
         trading_class="IBUS500", market_name="IBUS500", long_name="US 500", start_price=5851.2,
         valid_exchanges="SMART", order_types="LMT,MKT,STP", trading_session="1800-1700", liquid_session="0930-1600",
         trades=False, lot=1, hours="cme", volatility=0.15, price_model="same", price_con_id=SPX, has_depth=False,
+        ineligibility=(("PERM", "No trading permission for CFD"),),
     )  # fmt: skip
     fund = Instrument(
         con_id=_OWN + 21, symbol="VINIX", sec_type="FUND", exchange="FUNDSERV", currency="USD", local_symbol="VINIX",

@@ -60,7 +60,7 @@ def test_contracts_match_by_what_is_given() -> None:
     assert not CATALOGUE.match(ContractSpec(con_id=265598, exchange="LSE"))
     assert not CATALOGUE.match(ContractSpec(con_id=1))
     assert not CATALOGUE.match(ContractSpec(sec_type="STK", currency="USD"))
-    assert not CATALOGUE.match(ContractSpec(symbol="AAPL", sec_type="OPT", right="C"))
+    assert not CATALOGUE.match(ContractSpec(symbol="AAPL", sec_type="STK", right="C"))
     assert len(CATALOGUE.match(ContractSpec(symbol="RY", sec_type="STK"))) == 2
     pair = CATALOGUE.match(ContractSpec(local_symbol="EUR.USD", sec_type="CASH", exchange="IDEALPRO"))
     assert [each.con_id for each in pair] == [12087792]
