@@ -12,6 +12,7 @@ from ibkr_actor.sim import requests as r
 from ibkr_actor.sim.account_desk import AccountDesk
 from ibkr_actor.sim.contract_desk import ContractDesk
 from ibkr_actor.sim.desk import Desk, Handlers
+from ibkr_actor.sim.reference_desk import ReferenceDesk
 from ibkr_actor.sim.refusals import CLIENT_ID_IN_USE, FARM_NOTICES, Refusals
 from ibkr_actor.sim.resolving import Resolver
 from ibkr_actor.sim.rules import Rule
@@ -35,6 +36,7 @@ class Service:
         self._desks: tuple[Desk, ...] = (
             self._subscriptions,
             ContractDesk(world, resolver),
+            ReferenceDesk(world, resolver),
         )
         self._handlers: Handlers = {}
         for desk in self._desks:
