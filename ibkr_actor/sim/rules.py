@@ -24,6 +24,22 @@ class Rule(enum.StrEnum):
     TICK_BY_TICK_INTERVAL = "tick_by_tick_interval"  # 10190
     TICK_TYPE = "tick_type"  # 321, tick-by-tick type spelled wrongly
     BAD_REQUEST = "bad_request"  # 320, fields that cannot be read
+    HISTORY_DUPLICATE_ID = "history_duplicate_id"  # 322
+    HISTORY_OPEN = "history_open"  # 322
+    HISTORY_LATE_CANCEL = "history_late_cancel"  # 366
+    HISTORY_RATE = "history_rate"  # 162
+    HISTORY_IDENTICAL = "history_identical"  # 162
+    HISTORY_BURST = "history_burst"  # 162
+    HISTORY_STEP = "history_step"  # 162
+    HISTORY_DURATION = "history_duration"  # 321
+    HISTORY_BAR_SIZE = "history_bar_size"  # 321
+    HISTORY_VIEW = "history_view"  # 321, 10295, 10299
+    HISTORY_FORMAT = "history_format"  # 321
+    HISTORY_UPDATES = "history_updates"  # 321
+    HISTORY_TICKS = "history_ticks"  # 321
+    HISTORY_END = "history_end"  # 321, 10339
+    HISTORY_DATE = "history_date"  # 10314
+    HISTORY_EXPIRED = "history_expired"  # 166
 
 
 class Window:

@@ -67,6 +67,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     clock_speed: float = 1.0
     start_time_s: float | None = None
     snapshot_s: float = 0.0
+    history_latency_s: float = 0.0
 
     lines: int = 100
     enforce_message_rate: bool = True
@@ -99,7 +100,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"language must be one of {', '.join(LANGUAGES)}")
         if not self.accounts:
             raise ValueError("accounts must name at least one account")
-        for name in ("ticks_per_s", "clock_speed", "replay_speed", "snapshot_s"):
+        for name in ("ticks_per_s", "clock_speed", "replay_speed", "snapshot_s", "history_latency_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more")
         for name in ("lines", "outbound_limit_bytes", "strikes", "clients_max"):
