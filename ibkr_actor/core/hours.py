@@ -44,11 +44,11 @@ def market_at(trading_hours: str, time_zone: str, now_ns: int) -> Market | None:
 
     `trading_hours` is IB's text of about a week: ranges by day, separated by `;`, and `20260103:CLOSED`.
     """
-    zone = _zone(time_zone)
+    zone = zone_named(time_zone)
     if zone is None or not trading_hours:
         return None
     now = datetime.fromtimestamp(now_ns // _NS_PER_S, UTC)
-    ranges = sorted(_ranges(trading_hours, zone))
+    ranges = sorted(trading_ranges(trading_hours, zone))
     if any(start <= now < end for start, end in ranges):
         return Market(True)
     opens = next((start for start, _ in ranges if start > now), None)
@@ -60,8 +60,8 @@ def market_at(trading_hours: str, time_zone: str, now_ns: int) -> Market | None:
     return Market(False, opens)
 
 
-def _zone(name: str) -> ZoneInfo | None:
-    """`US/Eastern`, `MET`, or `EST (Eastern Standard Time)`."""
+def zone_named(name: str) -> ZoneInfo | None:
+    """The zone IB means by `US/Eastern`, `MET`, or `EST (Eastern Standard Time)`; None for an unknown one."""
     short = name.split("(")[0].strip()
     try:
         return ZoneInfo(_ZONES.get(short, short)) if short else None
@@ -70,7 +70,8 @@ def _zone(name: str) -> ZoneInfo | None:
         return None
 
 
-def _ranges(trading_hours: str, zone: ZoneInfo) -> Iterator[tuple[datetime, datetime]]:
+def trading_ranges(trading_hours: str, zone: ZoneInfo) -> Iterator[tuple[datetime, datetime]]:
+    """Begin and end of each stretch of trading in IB's text; parts that cannot be read are left out."""
     for day_text in trading_hours.split(";"):
         day = day_text[:8]
         for start_day, start, end_day, end in _RANGE.findall(day_text):
