@@ -12,6 +12,8 @@ from typing import Protocol
 
 import anyio.abc
 
+from ibkr_actor.sim.frame_recording import FrameRecording
+from ibkr_actor.sim.frame_replay import Player
 from ibkr_actor.sim.reading import BadRequest
 from ibkr_actor.sim.refusals import CLIENT_ID_IN_USE
 from ibkr_actor.sim.request_base import Request
@@ -38,13 +40,16 @@ class Watcher(Protocol):
 class Clients:
     """The host of all sessions. `connected` is session number -> session, from accept to the end."""
 
-    def __init__(self, world: World, service: Service, line_opened: Callable[[], None]) -> None:
+    def __init__(
+        self, world: World, service: Service, line_opened: Callable[[], None], player: Player | None = None
+    ) -> None:
         self.world = world
         self.settings = world.settings
         self.clock = world.clock
         self.journal = world.journal
         self.gate = world.gate
         self._service = service
+        self._player = player
         self._line_opened = line_opened
         self._numbers = itertools.count(1)
         self.watcher: Watcher | None = None
@@ -64,9 +69,14 @@ class Clients:
     async def greeting_changed(self) -> None:
         await self.world.faults.greeting_changed()
 
+    async def recording(self, session: Session) -> FrameRecording | None:
+        return None if self._player is None else await self._player.choose(session)
+
     def closed(self, session: Session) -> None:
         self.connected.pop(session.number, None)
         self._service.closed(session)
+        if self._player is not None:
+            self._player.closed(session)
         if session.client_id is not None and self.world.sessions.get(session.client_id) is session:
             del self.world.sessions[session.client_id]
         logger.info("client_gone session=%d client_id=%s", session.number, session.client_id)
@@ -93,7 +103,7 @@ class Clients:
                 raise FrameError(f"message {message_id} before startApi")
             self._start(session, request)
         elif await self._admitted(session):
-            self._answer(session, request)
+            self._answer(session, request, payload)
         world.changed()
 
     def _start(self, session: Session, request: StartApi) -> None:
@@ -101,17 +111,20 @@ class Clients:
         if self.world.faults.holds_client_id(request.client_id):
             self.world.error(session, -1, 326, CLIENT_ID_IN_USE)
             session.close_after_flush()
-        elif not self._service.start(session, request):
+        elif not (self._player or self._service).start(session, request):
             session.close_after_flush()
         elif self.watcher is not None:
             self.watcher.connected(session)
 
-    def _answer(self, session: Session, request: Request) -> None:
-        """The service's answer, unless a fault has another or none."""
+    def _answer(self, session: Session, request: Request, payload: bytes) -> None:
+        """The service's or the recording's answer, unless a fault has another or none."""
         if self.watcher is not None:
             self.watcher.requested(session, request)
         answer = self.world.faults.answer(session.client_id, request)
         if answer is None:
+            if self._player is not None:
+                self._player.handle(session, request, payload)
+                return
             self._service.handle(session, request)
             self._line_opened()
         elif answer.code is not None:

@@ -18,6 +18,7 @@ from ibkr_actor.sim import messages as m
 from ibkr_actor.sim.blast import Blast, BlastReport
 from ibkr_actor.sim.clients import Clients
 from ibkr_actor.sim.feed import wants
+from ibkr_actor.sim.frame_replay import Player
 from ibkr_actor.sim.instruments import Instrument
 from ibkr_actor.sim.listener import Listener
 from ibkr_actor.sim.refusals import Refusal
@@ -50,7 +51,8 @@ class Simulator:
         self._stage = Stage(self.world)
         self._service = Service(self.world, self._stage)
         self._blast = None if self.settings.blast is None else Blast(self.world, self.settings.blast)
-        self._clients = Clients(self.world, self._service, self._line_opened)
+        player = None if self.settings.play is None else Player(self.world, self._service, self.settings.play)
+        self._clients = Clients(self.world, self._service, self._line_opened, player)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._listener = Listener(self.settings.host, self.settings.port, self._clients.serve)
         self.violations: Counter[Rule] = self.world.violations

@@ -44,6 +44,14 @@ class Service:
 
     def start(self, session: Session, request: r.StartApi) -> bool:
         """Begin the conversation. False when it may not; a taken client id was answered."""
+        if not self.admit(session, request):
+            return False
+        self.welcome(session)
+        logger.info("client_started client_id=%d session=%d", request.client_id, session.number)
+        return True
+
+    def admit(self, session: Session, request: r.StartApi) -> bool:
+        """Give the client its id, as `start` does, without a word of welcome."""
         world = self._world
         if len(world.sessions) >= world.settings.clients_max:
             logger.warning("too_many_clients clients_max=%d", world.settings.clients_max)
@@ -54,12 +62,15 @@ class Service:
             return False
         session.client_id = request.client_id
         world.sessions[request.client_id] = session
+        return True
+
+    def welcome(self, session: Session) -> None:
+        """What a gateway says after startApi."""
+        world = self._world
         session.send(m.NextValidId(order_id=world.next_valid_id, req_id=-1))
         session.send(m.ManagedAccounts(accounts=world.settings.accounts, req_id=-1))
         for code, text in FARM_NOTICES:
             world.error(session, -1, code, text)
-        logger.info("client_started client_id=%d session=%d", request.client_id, session.number)
-        return True
 
     def handle(self, session: Session, request: r.Request) -> None:
         """Answer any request after startApi."""

@@ -21,6 +21,7 @@ import anyio.abc
 from ibkr_actor.sim.clock import Clock
 from ibkr_actor.sim.faults import HANG_UP, SILENCE
 from ibkr_actor.sim.frame_faults import FrameFaults
+from ibkr_actor.sim.frame_recording import FrameRecording
 from ibkr_actor.sim.journal import Journal
 from ibkr_actor.sim.messages import Message
 from ibkr_actor.sim.outbox import Gate, Outbox
@@ -63,6 +64,9 @@ class Host(Protocol):
 
     async def greeting_changed(self) -> None:
         """Wait until `greeting` may say something else."""
+
+    async def recording(self, session: Session) -> FrameRecording | None:
+        """The recording that is played to this client; None when the market answers."""
 
     def closed(self, session: Session) -> None:
         """The session is over; its lines go."""
@@ -209,11 +213,19 @@ class Session:
             await self._listen_during(self._host.greeting_changed)
         if greeting == HANG_UP:
             raise HandshakeError("greetings are not answered now")
-        self.server_version, self.connect_options = negotiate(payload, self._host.settings.server_version)
+        recording = await self._host.recording(self)
+        cap = self._host.settings.server_version if recording is None else recording.server_version
+        self.server_version, self.connect_options = negotiate(payload, cap)
+        if recording is not None and self.server_version != cap:
+            raise HandshakeError(
+                f"{recording.name} is of server version {cap}, the client speaks up to {self.server_version}; "
+                "frames are played as they were recorded, not rewritten for another version"
+            )
         self._encoder = Encoder(
             self.server_version, managed_accounts_proto_from=self._host.settings.managed_accounts_proto_from
         )
-        reply = frame(handshake_reply(self.server_version, self._host.clock.now_s(), self._host.settings))
+        said = None if recording is None else recording.greeting_reply
+        reply = frame(said or handshake_reply(self.server_version, self._host.clock.now_s(), self._host.settings))
         self._host.journal.outgoing(self._host.clock.now_s(), -1, reply, 0, None, None)
         await self._host.gate.wait()
         await self._stream.send(reply)

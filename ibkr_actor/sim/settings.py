@@ -44,6 +44,10 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     per second of each subscribed instrument, 0 keeps the market silent after the first values.
     `clock_speed` 1 is real time, N runs N times as fast, 0 stands still until `Simulator.advance()`.
     `market_hours` "always" trades round the clock and keeps liquid hours; "exchange" is silent outside trading hours.
+    `play` is a directory of raw frames the sidecar recorded, or one file of it: requests are answered out of it instead
+    of by the market, at `play_speed` times its own speed (0: each answer at once) and at its own server version.
+    `play_reuse`: a request made more often than it was recorded is answered again. `play_end`: the connection ends
+    where the gateway ended the recorded one.
     `replay_speed` 0 sends all rows at once. `host_zone` is the free text behind the time of the handshake.
     `language` is that of errors and notices. `scenarios` are played from the start: shipped ones by name, or files.
     `managed_accounts_proto_from` may be 207 or 213: clients disagree and no recording decides.
@@ -84,6 +88,10 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     replay_file: str | None = None
     replay_speed: float = 1.0
     replay_instrument: str = "700.STK.SEHK.HKD"
+    play: str | None = None
+    play_speed: float = 1.0
+    play_reuse: bool = True
+    play_end: bool = False
     blast: BlastSettings | None = None
 
     journal_file: str | None = None
@@ -98,9 +106,11 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("managed_accounts_proto_from must be 207 or 213")
         if self.language not in LANGUAGES:
             raise ValueError(f"language must be one of {', '.join(LANGUAGES)}")
+        if self.play is not None and (self.replay_file is not None or self.blast is not None):
+            raise ValueError("play answers everything itself: no replay_file and no blast beside it")
         if not self.accounts:
             raise ValueError("accounts must name at least one account")
-        for name in ("ticks_per_s", "clock_speed", "replay_speed", "snapshot_s", "history_latency_s"):
+        for name in ("ticks_per_s", "clock_speed", "replay_speed", "play_speed", "snapshot_s", "history_latency_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more")
         for name in ("lines", "outbound_limit_bytes", "strikes", "clients_max"):
