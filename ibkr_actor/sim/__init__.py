@@ -3,8 +3,14 @@
 Must not be imported by the sidecar's own path; it needs ibapi for its protobuf classes only.
 """
 
+from ibkr_actor.sim.actions import ActionError as ActionError
 from ibkr_actor.sim.replay import ReplayError as ReplayError
 from ibkr_actor.sim.rules import Rule as Rule
+from ibkr_actor.sim.scenarios import scenario_titles as scenario_titles
+from ibkr_actor.sim.script import Script as Script
+from ibkr_actor.sim.script import ScriptError as ScriptError
+from ibkr_actor.sim.script import load_script as load_script
+from ibkr_actor.sim.script import parse_script as parse_script
 from ibkr_actor.sim.server import Simulator as Simulator
 from ibkr_actor.sim.server import run_simulator as run_simulator
 from ibkr_actor.sim.settings import BlastSettings as BlastSettings
@@ -13,12 +19,18 @@ from ibkr_actor.sim.sync import SyncSimulator as SyncSimulator
 from ibkr_actor.sim.sync import simulator as simulator
 
 __all__ = [
+    "ActionError",
     "BlastSettings",
     "ReplayError",
     "Rule",
+    "Script",
+    "ScriptError",
     "Simulator",
     "SimulatorSettings",
     "SyncSimulator",
+    "load_script",
+    "parse_script",
     "run_simulator",
+    "scenario_titles",
     "simulator",
 ]

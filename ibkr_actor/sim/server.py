@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -15,14 +16,20 @@ import anyio
 import anyio.abc
 
 from ibkr_actor.sim import messages as m
+from ibkr_actor.sim.action import Scene
+from ibkr_actor.sim.actions import make_action
 from ibkr_actor.sim.blast import Blast, BlastReport
 from ibkr_actor.sim.clients import Clients
+from ibkr_actor.sim.director import Director, with_seconds
 from ibkr_actor.sim.feed import wants
 from ibkr_actor.sim.frame_replay import Player
 from ibkr_actor.sim.instruments import Instrument
 from ibkr_actor.sim.listener import Listener
+from ibkr_actor.sim.pump import Pump
 from ibkr_actor.sim.refusals import Refusal
 from ibkr_actor.sim.rules import Rule
+from ibkr_actor.sim.scenarios import load_scenario
+from ibkr_actor.sim.script import Script, ScriptError
 from ibkr_actor.sim.service import Service
 from ibkr_actor.sim.session import Session
 from ibkr_actor.sim.settings import SimulatorSettings
@@ -30,9 +37,6 @@ from ibkr_actor.sim.stage import Stage
 from ibkr_actor.sim.world import World
 
 logger = logging.getLogger(__name__)
-
-# Entries of the schedule run before clients get a turn.
-_PUMP_BATCH = 500
 
 InstrumentName = str | int | Instrument
 
@@ -45,7 +49,7 @@ class Simulator:
     """
 
     def __init__(self, settings: SimulatorSettings | None = None) -> None:
-        """Raises: ReplayError for a recording that cannot be used, OSError for a journal that cannot be written."""
+        """Raises: ReplayError for a recording, ScriptError for a scenario, OSError for a journal that is unusable."""
         self.settings = settings if settings is not None else SimulatorSettings()
         self.world = World(self.settings)
         self._stage = Stage(self.world)
@@ -55,23 +59,33 @@ class Simulator:
         self._clients = Clients(self.world, self._service, self._line_opened, player)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._listener = Listener(self.settings.host, self.settings.port, self._clients.serve)
+        self._scene = Scene(self.world, self._stage, self._clients.connected, self._listener)
+        self._director = Director(self._scene)
+        self._clients.watcher = self._director
+        self.world.on_changed = self._director.lines_opened
+        self._pump = Pump(self.world, self._scene)
         self.violations: Counter[Rule] = self.world.violations
         self.errors_sent: Counter[int] = self.world.errors_sent
         self.messages_received: Counter[int] = self.world.messages_received
         self.replayed: Instrument | None = self._stage.replayed
+        self.actions_done: Counter[str] = self._director.done
+        self._scripts = [load_scenario(each) for each in self.settings.scenarios]
 
     async def __aenter__(self) -> Self:
-        """Raises: OSError when the port cannot be had."""
+        """Raises: OSError when the port cannot be had, ScriptError for a scenario that names what there is not."""
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self.world.tasks = self._tasks
         try:
-            await self._listener.open(self._tasks)
-        except OSError:
+            await self._listener.start(self._tasks)
+            for script in self._scripts:
+                self._director.play(script)
+        except (OSError, ScriptError):
+            self._tasks.cancel_scope.cancel()
             await self._tasks.__aexit__(None, None, None)
             raise
         if self.settings.clock_speed > 0:
-            self._tasks.start_soon(self._pump)
+            self._tasks.start_soon(self._pump.run)
         return self
 
     async def __aexit__(
@@ -129,13 +143,7 @@ class Simulator:
 
     async def advance(self, seconds: float) -> None:
         """Move a standing clock (clock_speed 0), doing all that falls due on the way, in order."""
-        target_s = self.world.clock.now_s() + seconds
-        while (due_s := self.world.schedule.next_s()) is not None and due_s <= target_s:
-            self.world.clock.set(max(due_s, self.world.clock.now_s()))
-            self.world.schedule.run_due(due_s, _PUMP_BATCH)
-            await anyio.lowlevel.checkpoint()
-        self.world.clock.set(target_s)
-        self.world.journal.flush()
+        await self._pump.advance(seconds)
 
     # What a test can make it say
 
@@ -203,10 +211,31 @@ class Simulator:
 
     async def refuse_connections(self, refuse: bool) -> None:
         """Stop or start listening on the same port; open connections stay."""
-        if refuse:
-            await self._listener.close()
-        elif self._tasks is not None:
-            await self._listener.open(self._tasks)
+        self._listener.want(not refuse)
+        await self._listener.follow()
+
+    # Faults by name
+
+    def act(self, name: str, **arguments: object) -> None:
+        """Do one of the actions of scripts now: `act("zombie", instrument="AAPL", for_s=60)`. Times are seconds.
+
+        Raises: ActionError for a name or argument there is not, KeyError for an instrument there is not.
+        """
+        self._director.act(make_action(name, with_seconds(arguments)))
+
+    def play_scenario(self, what: str | Path | Script) -> Script:
+        """Begin a shipped scenario by name, a script by path (ending in .toml), or one read by `parse_script`.
+
+        Raises: ScriptError.
+        """
+        script = what if isinstance(what, Script) else load_scenario(what)
+        self._director.play(script)
+        return script
+
+    @property
+    def scenario_done(self) -> bool:
+        """Whether every step of what was played is done (those without end: once) and what was to last is over."""
+        return self._director.finished
 
     def start_blast(self) -> None:
         """Start the blast with the lines there are. Raises: RuntimeError without blast settings or when started."""
@@ -222,20 +251,6 @@ class Simulator:
     def _chosen(self, client_id: int | None) -> list[Session]:
         """Raises: KeyError when no such client is connected."""
         return list(self.world.sessions.values()) if client_id is None else [self.world.sessions[client_id]]
-
-    async def _pump(self) -> None:
-        """Run what is due, then sleep until the next thing is."""
-        world = self.world
-        while True:
-            await world.gate.wait()
-            world.rescheduled = anyio.Event()
-            more = world.schedule.run_due(world.clock.now_s(), _PUMP_BATCH)
-            if more:
-                await anyio.lowlevel.checkpoint()
-                continue
-            world.journal.flush()
-            with anyio.move_on_after(world.clock.real_delay_s(world.schedule.next_s())):
-                await world.rescheduled.wait()
 
 
 async def run_simulator(settings: SimulatorSettings, *, started: Callable[[Simulator], None] | None = None) -> None:

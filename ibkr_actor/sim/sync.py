@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ibkr_actor.sim.messages import Message
 from ibkr_actor.sim.rules import Rule
+from ibkr_actor.sim.script import Script
 from ibkr_actor.sim.server import InstrumentName, Simulator
 from ibkr_actor.sim.settings import SimulatorSettings
 
@@ -97,6 +99,19 @@ class SyncSimulator:
 
     def refuse_connections(self, refuse: bool) -> None:
         self._portal.call(self.simulator.refuse_connections, refuse)
+
+    def act(self, name: str, **arguments: object) -> None:
+        """Do one of the actions of scripts now. Raises: ActionError, KeyError."""
+        self.call(lambda sim: sim.act(name, **arguments))
+
+    def play_scenario(self, what: str | Path | Script) -> Script:
+        """Begin a scenario by name, a script by path, or one already read. Raises: ScriptError."""
+        return self.call(lambda sim: sim.play_scenario(what))
+
+    @property
+    def scenario_done(self) -> bool:
+        """Whether all that was played is done and over."""
+        return self.call(lambda sim: sim.scenario_done)
 
     def advance(self, seconds: float) -> None:
         self._portal.call(self.simulator.advance, seconds)
