@@ -75,6 +75,15 @@ class HistoricalData(Message, frozen=True, kw_only=True):
     end: str = ""
 
 
+class EncodedHistoricalData(Message, frozen=True, kw_only=True):
+    """HistoricalData whose `count` bars are in the wire's form already, so that a long answer was made in turns."""
+
+    count: int
+    pieces: tuple[str | bytes, ...]
+    start: str = ""
+    end: str = ""
+
+
 class HistoricalDataEnd(Message, frozen=True, kw_only=True):
     """Sent from 196 on only."""
 
