@@ -109,7 +109,7 @@ class DaySoFar(NamedTuple):
     low: float
     volume: Decimal
     vwap: float
-    count: int
+    trades: int
     close: float
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import datetime
+import itertools
 import zoneinfo
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -185,7 +186,9 @@ class Calendar:
         if not self._always:
             return self._text(now_s, days, regular_only=False)
         first = datetime.datetime.fromtimestamp(now_s, self.zone).date()
-        return ";".join(f"{_stamp(day)}:0000-{_stamp(day + _DAY)}:0000" for day in _dates(first, first + (days - 1) * _DAY))
+        return ";".join(
+            f"{_stamp(day)}:0000-{_stamp(day + _DAY)}:0000" for day in _dates(first, first + (days - 1) * _DAY)
+        )
 
     def liquid_hours_text(self, now_s: float, days: int = 6) -> str:
         """IB's text of the regular hours of the coming days."""
@@ -248,7 +251,7 @@ class Calendar:
             trading = [(before[-1][1], trading[-1][1])]
         edges = sorted({edge for span in (*trading, *regular) for edge in span})
         pieces = []
-        for start_s, end_s in zip(edges, edges[1:], strict=False):
+        for start_s, end_s in itertools.pairwise(edges):
             if _inside(start_s, trading):
                 pieces.append(Segment(start_s, end_s, _inside(start_s, regular), day))
         return pieces

@@ -14,7 +14,7 @@ import anyio
 import anyio.abc
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.calendar import zone_of
+from ibkr_actor.sim.calendar import Calendar, zone_of
 from ibkr_actor.sim.catalogue import default_catalogue
 from ibkr_actor.sim.clock import Clock, Schedule
 from ibkr_actor.sim.faults import Faults
@@ -25,6 +25,8 @@ from ibkr_actor.sim.outbox import Gate
 from ibkr_actor.sim.rules import Cooldown, Rule, Window
 from ibkr_actor.sim.session import Session
 from ibkr_actor.sim.settings import SimulatorSettings
+from ibkr_actor.sim.tape import Tape
+from ibkr_actor.sim.tapes import Tapes
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,12 @@ class World:
         self.tasks: anyio.abc.TaskGroup | None = None
         self.journal = Journal(settings.journal_file, with_payload=settings.journal_payload)
         self.catalogue = default_catalogue(self.today)
+        self._tapes = Tapes(
+            self.catalogue,
+            seed=settings.seed,
+            ticks_per_s=settings.ticks_per_s,
+            market_hours=settings.market_hours,
+        )
         self.faults = Faults(self.catalogue, language=settings.language)
         self.lines = Lines(self.faults.forget)
         self.on_changed: Callable[[], None] | None = None
@@ -67,6 +75,14 @@ class World:
     def today(self) -> datetime.date:
         """The day in New York, which decides what is listed and what has expired."""
         return datetime.datetime.fromtimestamp(self.clock.now_s(), _NEW_YORK).date()
+
+    def tape(self, instrument: Instrument) -> Tape:
+        """Everything that ever happens to an instrument. Raises: KeyError when its underlying or a leg is unknown."""
+        return self._tapes.tape(instrument)
+
+    def calendar(self, instrument: Instrument) -> Calendar:
+        """When an instrument trades."""
+        return self._tapes.calendar(instrument)
 
     def error(self, session: Session, req_id: int, code: int, text: str) -> None:
         """Send an error or notice, in the language in force, and count it."""
