@@ -232,7 +232,9 @@ def weekly(days: Iterable[Session], zone: ZoneInfo) -> dict[int, Shape]:
 
 
 def _shape(day: Session, zone: ZoneInfo) -> Shape:
-    return tuple((_offset(start, day.trade_date, zone), _offset(end, day.trade_date, zone)) for start, end in day.segments)
+    return tuple(
+        (_offset(start, day.trade_date, zone), _offset(end, day.trade_date, zone)) for start, end in day.segments
+    )
 
 
 def _offset(ns: int, day: date, zone: ZoneInfo) -> tuple[int, int]:
