@@ -145,8 +145,8 @@ class Settings(BaseSettings):
     record_dir: Path | None = Field(
         None, description="where the raw frames of each connection are recorded, accounts masked; without it none are"
     )
-    record_max_bytes: int = Field(2**30, ge=2**16, description="recordings kept there; the oldest are removed")
-    record_file_bytes: int = Field(64 * 2**20, ge=2**14, description="size at which a recording goes on in a new file")
+    record_max_bytes: int = Field(2**30, ge=2**21, description="recordings kept there; the oldest are removed")
+    record_file_bytes: int = Field(64 * 2**20, ge=2**20, description="size at which a recording goes on in a new file")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
     @field_validator("client_id_pool", "commanders", "all_kinds", mode="before")

@@ -95,7 +95,8 @@ class RecordingFile:
         self._descriptor: int | None = None
         self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
         self._part_bytes = 0
-        self._unflushed = False
+        # Given to the compressor since it last gave something back; what it holds is not more than that by much.
+        self._unwritten_bytes = 0
         self.parts = 0
         self.written_bytes = 0
 
@@ -104,19 +105,23 @@ class RecordingFile:
         return self._encoder.encode(line) + b"\n"
 
     def write(self, lines: bytes) -> None:
-        """Adds whole lines, in a new part when the present one is full. Raises: OSError."""
-        if self._descriptor is not None and self._part_bytes >= self._config.file_bytes - _GZIP_TRAILER_BYTES:
-            self.close()
+        """Adds whole lines, in a new part when they may not fit in the present one. Raises: OSError."""
+        room = self._config.file_bytes - _GZIP_TRAILER_BYTES - len(lines)
+        if self._descriptor is not None and self._part_bytes + self._unwritten_bytes > room:
+            self.flush()  # what the compressor holds back is less than it was given
+            if self._part_bytes > room:
+                self.close()
         if self._descriptor is None:
             self._open()
-        self._put(self._compressor.compress(lines))
-        self._unflushed = True
+        compressed = self._compressor.compress(lines)
+        self._unwritten_bytes = len(lines) if compressed else self._unwritten_bytes + len(lines)
+        self._put(compressed)
 
     def flush(self) -> None:
         """Brings all lines so far to the operating system, readable even if nothing follows. Raises: OSError."""
-        if self._descriptor is not None and self._unflushed:
+        if self._descriptor is not None and self._unwritten_bytes:
             self._put(self._compressor.flush(zlib.Z_SYNC_FLUSH))
-            self._unflushed = False
+            self._unwritten_bytes = 0
 
     def close(self) -> None:
         """Ends the present part as a whole gzip file; a `write` after it begins the next. Raises: OSError."""
@@ -130,7 +135,7 @@ class RecordingFile:
     def abandon(self) -> None:
         """Lets go of a part that the disk refused; what was flushed of it stays readable."""
         descriptor, self._descriptor = self._descriptor, None
-        self._unflushed = False
+        self._unwritten_bytes = 0
         if descriptor is not None:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
@@ -141,7 +146,7 @@ class RecordingFile:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
         self.parts += 1
-        self._part_bytes = 0
+        self._part_bytes = self._unwritten_bytes = 0
         self._put(self._compressor.compress(self.encode(msgspec.structs.replace(self._header, part=self.parts))))
         log.info("recorder.file file=%s conn=%d", path, self._header.conn)
 
