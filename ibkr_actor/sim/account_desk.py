@@ -67,6 +67,8 @@ class AccountDesk:
                 return [m.AccountUpdateMultiEnd(req_id=req_id)]
             case 78:
                 return [m.SecDefOptParameterEnd(req_id=req_id)]
+            case 104:
+                return [m.UserInfo(req_id=req_id)]
             case 99:
                 return [m.CompletedOrdersEnd()]
             case 105:

@@ -11,35 +11,58 @@ from decimal import Decimal
 import msgspec
 
 from ibkr_actor.sim import messages as m
+from ibkr_actor.sim.books import Book, changed_rows, first_rows
+from ibkr_actor.sim.level_1 import (
+    ASK_OPTION,
+    ASK_YIELD,
+    BID_OPTION,
+    BID_YIELD,
+    INDEPENDENT_TICKS,
+    LAST_OPTION,
+    LAST_YIELD,
+    MODEL_OPTION,
+    View,
+    bond_yields,
+    computation,
+    first_generic_ticks,
+    generic_ticks_of_quote,
+    generic_ticks_of_trade,
+)
 from ibkr_actor.sim.lines import Kind, Line
 from ibkr_actor.sim.market import Bar, InstrumentMarket, Quote, Trade
+from ibkr_actor.sim.venues import SMART_COMPONENTS, US_BBO_EXCHANGE
 
 # Tick types. Source: ibapi.ticktype.TickTypeEnum.
 BID_SIZE, BID, ASK, ASK_SIZE, LAST, LAST_SIZE, HIGH, LOW, VOLUME, CLOSE = range(10)
-OPEN, LAST_TIMESTAMP, RT_VOLUME, HALTED = 14, 45, 48, 49
+OPEN, LAST_TIMESTAMP, RT_VOLUME, HALTED, RT_TRADE_VOLUME = 14, 45, 48, 49, 77
 # Live tick type -> its delayed twin.
 DELAYED = {
     BID: 66, ASK: 67, LAST: 68, BID_SIZE: 69, ASK_SIZE: 70, LAST_SIZE: 71, HIGH: 72, LOW: 73, VOLUME: 74,
-    CLOSE: 75, OPEN: 76, LAST_TIMESTAMP: 88, HALTED: 90,
+    CLOSE: 75, OPEN: 76, LAST_TIMESTAMP: 88, HALTED: 90, BID_OPTION: 80, ASK_OPTION: 81, LAST_OPTION: 82,
+    MODEL_OPTION: 83, BID_YIELD: 103, ASK_YIELD: 104,
 }  # fmt: skip
 # Tick types whose value is a size and that therefore travel as tickSize.
 SIZE_TICKS = frozenset({0, 3, 5, 8, 21, 22, 27, 28, 29, 30, 34, 61, 63, 64, 65, 69, 70, 71, 74, 86, 87, 89, 107, 108})
-# The generic tick that asks for RT volume.
-GENERIC_RT_VOLUME = 233
+# What is computed from a price, by the price's tick type.
+COMPUTATIONS = {BID: BID_OPTION, ASK: ASK_OPTION, LAST: LAST_OPTION}
+YIELDS = {BID: BID_YIELD, ASK: ASK_YIELD, LAST: LAST_YIELD}
+# Generic ticks that bring a string with each trade, and its type: RT volume and RT trade volume.
+_TRADE_STRINGS = {233: RT_VOLUME, 375: RT_TRADE_VOLUME}
 # From here on sizes may have a fraction. Source: ibapi MIN_SERVER_VER_FRACTIONAL_SIZE_SUPPORT.
 FRACTIONAL_SIZES = 163
 _TICK_BY_TICK_TYPES = {"Last": 1, "AllLast": 2}
-_TICKS = (m.TickPrice, m.TickSize, m.TickString, m.TickGeneric)
+_TICKS = (m.TickPrice, m.TickSize, m.TickString, m.TickGeneric, m.TickOptionComputation)
 
 
 def start_messages(line: Line) -> list[m.Message]:
     """The two messages IB sends before any tick: 58 and 81."""
     it = line.instrument
+    consolidated = it.sec_type == "STK" and it.trades
     return [
         m.MarketDataType(market_data_type=line.market_data_type),
         m.TickReqParams(
             min_tick=it.min_tick,
-            bbo_exchange="9c0001" if it.trades else "",
+            bbo_exchange=_bbo_exchange(it.primary_exchange) if consolidated else "",
             snapshot_permissions=3 if it.trades else 0,
             last_price_precision=it.min_tick,
             last_size_precision=it.size_increment,
@@ -47,81 +70,87 @@ def start_messages(line: Line) -> list[m.Message]:
     ]
 
 
-def first_ticks(line: Line, market: InstrumentMarket, now_s: float) -> list[m.Message]:
+def _bbo_exchange(primary_exchange: str) -> str:
+    """The code under which reqSmartComponents knows the exchanges of a stock's quotes."""
+    for code, components in SMART_COMPONENTS.items():
+        if any(each.exchange == primary_exchange for each in components):
+            return code
+    return US_BBO_EXCHANGE
+
+
+def first_ticks(line: Line, market: View, now_s: float) -> list[m.Message]:
     """The state of the market at the start of a line, in the order seen on a real gateway.
 
     Source: a snapshot recorded at 173: 45, 4, 49, 8, 6, 7, then the rest.
     """
+    it = line.instrument
     messages: list[m.Message] = []
-    if line.instrument.trades:
+    if it.trades:
         messages += [
             m.TickString(tick_type=LAST_TIMESTAMP, value=str(int(market.last_time_s or now_s))),
             m.TickPrice(tick_type=LAST, price=market.last, size=_shown(line, market.last_size)),
             m.TickGeneric(tick_type=HALTED, value=0.0),
-            m.TickSize(tick_type=VOLUME, size=_shown(line, market.volume)),
-            m.TickPrice(tick_type=HIGH, price=market.high, size=0),
-            m.TickPrice(tick_type=LOW, price=market.low, size=0),
-            m.TickPrice(tick_type=CLOSE, price=market.close, size=0),
-            m.TickPrice(tick_type=OPEN, price=market.open, size=0),
         ]
-    messages += [
-        m.TickPrice(tick_type=BID, price=market.bid, size=market.bid_size, attrib_mask=1),
-        m.TickPrice(tick_type=ASK, price=market.ask, size=market.ask_size, attrib_mask=1),
-    ]
-    if not line.instrument.trades:
+        if it.sized:
+            messages.append(m.TickSize(tick_type=VOLUME, size=_shown(line, market.volume)))
+        messages += _day_prices(market)
+        messages.append(m.TickPrice(tick_type=OPEN, price=market.open, size=0))
+    if it.quotes:
         messages += [
-            m.TickPrice(tick_type=HIGH, price=market.high, size=0),
-            m.TickPrice(tick_type=LOW, price=market.low, size=0),
-            m.TickPrice(tick_type=CLOSE, price=market.close, size=0),
+            m.TickPrice(tick_type=BID, price=market.bid, size=_quoted(line, market.bid_size), attrib_mask=1),
+            m.TickPrice(tick_type=ASK, price=market.ask, size=_quoted(line, market.ask_size), attrib_mask=1),
         ]
-    return _as_delayed(messages) if line.delayed else messages
+    if not it.trades:
+        messages += _day_prices(market)
+    messages += _computed(line, market, now_s, {BID: it.quotes, ASK: it.quotes, LAST: it.trades})
+    if line.background is not None:
+        version = line.session.server_version
+        messages += first_generic_ticks(line.generic_ticks, line.background, market, now_s, version)
+    return _permitted(line, messages)
 
 
-def first_depth(line: Line, market: InstrumentMarket) -> list[m.Message]:
+def _day_prices(market: View) -> list[m.Message]:
+    return [
+        m.TickPrice(tick_type=HIGH, price=market.high, size=0),
+        m.TickPrice(tick_type=LOW, price=market.low, size=0),
+        m.TickPrice(tick_type=CLOSE, price=market.close, size=0),
+    ]
+
+
+def _computed(line: Line, market: View, now_s: float, moved: dict[int, bool]) -> list[m.Message]:
+    """Greeks of an option and yields of a bond, for those of bid, ask and last that moved."""
+    back, kind = line.background, line.instrument.sec_type
+    prices = {BID: market.bid, ASK: market.ask, LAST: market.last}
+    changed = {tick_type: prices[tick_type] for tick_type, has in moved.items() if has}
+    if back is None or not changed:
+        return []
+    if kind == "BOND":
+        return bond_yields({YIELDS[tick_type]: price for tick_type, price in changed.items()}, back, now_s)
+    if line.instrument.price_model != "option":
+        return []
+    ticks = [
+        tick
+        for tick_type, price in changed.items()
+        for tick in computation(COMPUTATIONS[tick_type], back.computed_from(price, now_s))
+    ]
+    return ticks + computation(MODEL_OPTION, back.model(now_s))
+
+
+def first_depth(line: Line, market: Book) -> list[m.Message]:
     """The whole book, inserted row by row, bids first."""
-    return _depth_rows(line, market, 0, {1: line.rows, 0: line.rows})
-
-
-def _depth_update(line: Line, market: InstrumentMarket, quote: Quote) -> list[m.Message]:
-    """All rows of a side that moved, the best row of one that only has another size."""
-    bids = line.rows if quote.bid_moved else int(quote.bid_resized)
-    asks = line.rows if quote.ask_moved else int(quote.ask_resized)
-    return _depth_rows(line, market, 1, {1: bids, 0: asks})
-
-
-def _depth_rows(line: Line, market: InstrumentMarket, operation: int, counts: dict[int, int]) -> list[m.Message]:
-    """The best `counts[side]` rows of each side as operation 0 (insert) or 1 (update)."""
-    rows: list[m.Message] = []
-    for side, count in counts.items():
-        for position in range(count):
-            price, size = market.level(side, position)
-            if line.smart_depth:
-                rows.append(
-                    m.MarketDepthL2(
-                        position=position,
-                        market_maker="NASDAQ",
-                        operation=operation,
-                        side=side,
-                        price=price,
-                        size=size,
-                        is_smart_depth=True,
-                    )
-                )
-            else:
-                rows.append(m.MarketDepth(position=position, operation=operation, side=side, price=price, size=size))
-    return rows
+    return first_rows(line, market)
 
 
 def event_messages(line: Line, event: Quote | Trade, market: InstrumentMarket) -> list[m.Message]:
     """What `event` means on `line`; often nothing."""
     match line.kind:
         case Kind.MARKET_DATA:
-            ticks = _quote_ticks(event) if isinstance(event, Quote) else list(_trade_ticks(line, event))
-            return _as_delayed(ticks) if line.delayed else ticks
+            ticks = _quote_ticks(line, event, market) if isinstance(event, Quote) else _trade_ticks(line, event, market)
+            return _permitted(line, ticks)
         case Kind.TICK_BY_TICK:
             return list(_tick_by_tick(line, event))
         case Kind.DEPTH:
-            return _depth_update(line, market, event) if isinstance(event, Quote) else []
+            return changed_rows(line, market, event) if isinstance(event, Quote) else []
         case Kind.REAL_TIME_BARS:
             return []
 
@@ -160,35 +189,49 @@ def wants(line: Line, message: m.Message) -> bool:
             return line.kind is Kind.MARKET_DATA
 
 
-def _quote_ticks(quote: Quote) -> list[m.Message]:
+def _quote_ticks(line: Line, quote: Quote, market: View) -> list[m.Message]:
     ticks: list[m.Message] = []
     if quote.bid_moved:
-        ticks.append(m.TickPrice(tick_type=BID, price=quote.bid, size=quote.bid_size, attrib_mask=1))
-    elif quote.bid_resized:
+        ticks.append(m.TickPrice(tick_type=BID, price=quote.bid, size=_quoted(line, quote.bid_size), attrib_mask=1))
+    elif quote.bid_resized and line.instrument.sized:
         ticks.append(m.TickSize(tick_type=BID_SIZE, size=quote.bid_size))
     if quote.ask_moved:
-        ticks.append(m.TickPrice(tick_type=ASK, price=quote.ask, size=quote.ask_size, attrib_mask=1))
-    elif quote.ask_resized:
+        ticks.append(m.TickPrice(tick_type=ASK, price=quote.ask, size=_quoted(line, quote.ask_size), attrib_mask=1))
+    elif quote.ask_resized and line.instrument.sized:
         ticks.append(m.TickSize(tick_type=ASK_SIZE, size=quote.ask_size))
+    ticks += _computed(line, market, quote.time_s, {BID: quote.bid_moved, ASK: quote.ask_moved})
+    if line.background is not None and (quote.bid_moved or quote.ask_moved):
+        version = line.session.server_version
+        ticks += generic_ticks_of_quote(line.generic_ticks, line.background, market, quote.time_s, version)
     return ticks
 
 
-def _trade_ticks(line: Line, trade: Trade) -> Iterable[m.Message]:
+def _trade_ticks(line: Line, trade: Trade, market: View) -> list[m.Message]:
+    ticks: list[m.Message] = []
     second = int(trade.time_s)
     if second != line.last_timestamp_s:
         line.last_timestamp_s = second
-        yield m.TickString(tick_type=LAST_TIMESTAMP, value=str(second))
-    if GENERIC_RT_VOLUME in line.generic_ticks:
-        yield m.TickString(tick_type=RT_VOLUME, value=_rt_volume(trade))
+        ticks.append(m.TickString(tick_type=LAST_TIMESTAMP, value=str(second)))
+    ticks += [
+        m.TickString(tick_type=tick_type, value=_rt_volume(trade))
+        for number, tick_type in _TRADE_STRINGS.items()
+        if number in line.generic_ticks
+    ]
     if trade.price_moved:
-        yield m.TickPrice(tick_type=LAST, price=trade.price, size=_shown(line, trade.size))
-    else:
-        yield m.TickSize(tick_type=LAST_SIZE, size=_shown(line, trade.size))
-    yield m.TickSize(tick_type=VOLUME, size=_shown(line, trade.volume))
+        ticks.append(m.TickPrice(tick_type=LAST, price=trade.price, size=_shown(line, trade.size)))
+    elif line.instrument.sized:
+        ticks.append(m.TickSize(tick_type=LAST_SIZE, size=_shown(line, trade.size)))
+    if line.instrument.sized:
+        ticks.append(m.TickSize(tick_type=VOLUME, size=_shown(line, trade.volume)))
     if trade.new_high:
-        yield m.TickPrice(tick_type=HIGH, price=trade.price, size=0)
+        ticks.append(m.TickPrice(tick_type=HIGH, price=trade.price, size=0))
     if trade.new_low:
-        yield m.TickPrice(tick_type=LOW, price=trade.price, size=0)
+        ticks.append(m.TickPrice(tick_type=LOW, price=trade.price, size=0))
+    ticks += _computed(line, market, trade.time_s, {LAST: trade.price_moved})
+    if line.background is not None and line.generic_ticks:
+        version = line.session.server_version
+        ticks += generic_ticks_of_trade(line.generic_ticks, line.background, market, trade.time_s, version)
+    return ticks
 
 
 def _rt_volume(trade: Trade) -> str:
@@ -206,7 +249,7 @@ def _tick_by_tick(line: Line, event: Quote | Trade) -> Iterable[m.Message]:
             yield m.TickByTickLast(
                 tick_type=tick_type, time=time, price=event.price, size=event.size, exchange=event.exchange
             )
-    elif line.view == "BidAsk":
+    elif line.view == "BidAsk" and (event.bid_moved or event.ask_moved or not line.ignore_size):
         yield m.TickByTickBidAsk(
             time=time,
             bid_price=event.bid,
@@ -218,15 +261,29 @@ def _tick_by_tick(line: Line, event: Quote | Trade) -> Iterable[m.Message]:
         yield m.TickByTickMidPoint(time=time, mid_point=round((event.bid + event.ask) / 2, 8))
 
 
-def _shown(line: Line, size: Decimal) -> Decimal:
+def _quoted(line: Line, size: Decimal) -> Decimal | None:
+    """The size of a quote; an index has prices only, and IB leaves their sizes empty."""
+    return size if line.instrument.sized else None
+
+
+def _shown(line: Line, size: Decimal) -> Decimal | None:
     """Level-1 last sizes and volumes are whole before 222. Source: ibapi MIN_SERVER_VER_FRACTIONAL_LAST_SIZE."""
+    if not line.instrument.sized:
+        return None
     if line.session.server_version >= 222:
         return size
     return size.to_integral_value(rounding="ROUND_FLOOR")
 
 
-def _as_delayed(ticks: list[m.Message]) -> list[m.Message]:
-    """The delayed twins; a tick type that has none is left out."""
+def _permitted(line: Line, ticks: list[m.Message]) -> list[m.Message]:
+    """What of the ticks the line gets: all, those that need no permission, or their delayed twins.
+
+    A tick type that has no twin is left out of delayed data.
+    """
+    if line.reduced:
+        return [tick for tick in ticks if getattr(tick, "tick_type", None) in INDEPENDENT_TICKS]
+    if not line.delayed:
+        return ticks
     return [
         msgspec.structs.replace(tick, tick_type=DELAYED[tick.tick_type])
         for tick in ticks

@@ -14,6 +14,7 @@ from ibkr_actor.sim.clock import Entry
 from ibkr_actor.sim.instruments import Instrument
 
 if TYPE_CHECKING:
+    from ibkr_actor.sim.background import Background
     from ibkr_actor.sim.session import Session
 
 
@@ -28,7 +29,12 @@ class Kind(enum.Enum):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Line:
-    """One subscription. `view` is the tick-by-tick type or the bars' what_to_show."""
+    """One subscription. `view` is the tick-by-tick type or the bars' what_to_show.
+
+    `exchange` is where it was asked for; `owners` are those whose rows a book names.
+    `reduced` lines get only the ticks that need no permission. `regular_only`
+    lines of bars rest outside regular hours. `background` is there for market data and for what is computed.
+    """
 
     session: Session
     req_id: int
@@ -39,6 +45,12 @@ class Line:
     market_data_type: int = 1
     rows: int = 0
     smart_depth: bool = False
+    exchange: str = ""
+    owners: tuple[str, ...] = ()
+    reduced: bool = False
+    ignore_size: bool = False
+    regular_only: bool = False
+    background: Background | None = None
     last_timestamp_s: int = 0
     timer: Entry | None = None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ibkr_actor.sim.instruments import ContractSpec, Instrument
+from ibkr_actor.sim.instruments import ContractSpec
 from ibkr_actor.sim.request_base import Request
 
 # Said after startApi with error id -1. Source: the farms named on real connections.
@@ -25,12 +25,6 @@ ORDER_MESSAGES = frozenset({3, 4, 21, 58})
 # Requests a gateway takes without an answer: log level, and the ends of things this account has none of.
 SILENT_MESSAGES = frozenset({12, 13, 14, 63, 64, 75, 77, 93, 95})
 
-# Generic ticks a stock takes. Source: the list in the gateway's own error 321, deephaven-ib#47; 787 are odd lots (225).
-_STOCK_GENERIC_TICKS = frozenset(
-    {100, 101, 105, 106, 165, 220, 221, 225, 232, 233, 236, 258, 293, 294, 295, 318, 375, 411, 456, 460}
-    | {576, 577, 578, 586, 587, 588, 595, 614, 619, 623, 787}
-)
-
 
 def validation(cause: str) -> str:
     """The text around the cause of an error 321."""
@@ -41,23 +35,6 @@ def ambiguous(spec: ContractSpec) -> str:
     """The second text of error 200, when several contracts fit."""
     what = spec.symbol or spec.local_symbol or str(spec.con_id)
     return f"The contract description specified for {what} is ambiguous;\nyou must specify the multiplier or currency."
-
-
-def bad_generic_ticks(instrument: Instrument, generic: list[str]) -> str | None:
-    """The complaint about a generic tick list, or None. `mdoff` and news (`292:PROVIDER`) are always taken."""
-    wrong = [part for part in generic if not _legal(instrument, part)]
-    if not wrong:
-        return None
-    legal = ",".join(str(each) for each in sorted(_STOCK_GENERIC_TICKS))
-    return f"Incorrect generic tick list of {','.join(generic)}.  Legal ones for ({instrument.sec_type}) are: {legal}"
-
-
-def _legal(instrument: Instrument, part: str) -> bool:
-    if part == "mdoff" or part.partition(":")[0] == "292":
-        return True
-    if not (part.isascii() and part.isdigit()):
-        return False
-    return instrument.sec_type != "STK" or int(part) in _STOCK_GENERIC_TICKS
 
 
 _HMDS = "Historical Market Data Service error message:"

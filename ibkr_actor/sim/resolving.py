@@ -31,7 +31,7 @@ class Resolver:
         """
         if self.duplicate(session, req_id) or not self.plausible(session, req_id, spec, needs_exchange=needs_exchange):
             return None
-        found = self._world.catalogue.match(spec)
+        found = self._world.catalogue.match(spec, 2)
         if len(found) != 1:
             text = ambiguous(spec) if found else NO_SECURITY_DEFINITION
             self._world.error(session, req_id, 200, text)

@@ -12,10 +12,13 @@ from ibkr_actor.sim import requests as r
 from ibkr_actor.sim.account_desk import AccountDesk
 from ibkr_actor.sim.contract_desk import ContractDesk
 from ibkr_actor.sim.desk import Desk, Handlers
+from ibkr_actor.sim.news_desk import NewsDesk
+from ibkr_actor.sim.permissions import Permissions
 from ibkr_actor.sim.reference_desk import ReferenceDesk
 from ibkr_actor.sim.refusals import CLIENT_ID_IN_USE, FARM_NOTICES, Refusals
 from ibkr_actor.sim.resolving import Resolver
 from ibkr_actor.sim.rules import Rule
+from ibkr_actor.sim.scanner_desk import ScannerDesk
 from ibkr_actor.sim.session import Session
 from ibkr_actor.sim.stage import Stage
 from ibkr_actor.sim.subscription_desk import SubscriptionDesk
@@ -31,10 +34,13 @@ class Service:
         self._world = world
         self.refusals = Refusals()
         resolver = Resolver(world, self.refusals)
-        self._subscriptions = SubscriptionDesk(world, stage, resolver)
+        self.permissions = Permissions(world.settings.permissions)
+        news = NewsDesk(world)
         self._accounts = AccountDesk(world)
         self._desks: tuple[Desk, ...] = (
-            self._subscriptions,
+            SubscriptionDesk(world, stage, resolver, self.permissions, news),
+            news,
+            ScannerDesk(world),
             ContractDesk(world, resolver),
             ReferenceDesk(world, resolver),
         )

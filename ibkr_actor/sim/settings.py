@@ -51,6 +51,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     `replay_speed` 0 sends all rows at once. `host_zone` is the free text behind the time of the handshake.
     `language` is that of errors and notices. `scenarios` are played from the start: shipped ones by name, or files.
     `managed_accounts_proto_from` may be 207 or 213: clients disagree and no recording decides.
+    `permissions` are what the account may see, as `permissions.Permissions` reads them; None is everything.
     `pace_silently` makes every session behave as if it had asked for +PACEAPI.
     """
 
@@ -81,6 +82,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     real_time_bars_per_600_s: int = 60
     depth_lines: int = 3
     clients_max: int = 32
+    permissions: dict[str, str] | None = None
 
     language: str = "en"
     scenarios: tuple[str, ...] = ()

@@ -1,0 +1,120 @@
+"""Owns the answers to questions about news, and the headlines on lines that asked for them with generic tick 292.
+
+Must not invent news; `news` does.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from ibkr_actor.sim import messages as m
+from ibkr_actor.sim import news
+from ibkr_actor.sim import news_wire as n
+from ibkr_actor.sim import requests as r
+from ibkr_actor.sim.desk import Desk, Handlers
+from ibkr_actor.sim.lines import Line
+from ibkr_actor.sim.refusals import validation
+from ibkr_actor.sim.session import Session
+from ibkr_actor.sim.world import World
+
+# The most headlines of one request. Source: IBKR's page on historical news.
+_MOST = 300
+_TIME = "%Y-%m-%d %H:%M:%S.0"
+
+
+class NewsDesk(Desk):
+    """Serves the providers of `news`; bulletins are taken and never come."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def handlers(self) -> Handlers:
+        return {
+            n.ReqNewsBulletins: lambda session, request: None,
+            13: lambda session, request: None,
+            n.ReqNewsArticle: self._article,
+            85: self._providers,
+            n.ReqHistoricalNews: self._historical,
+        }
+
+    def follow(self, line: Line, providers: tuple[str, ...]) -> None:
+        """Send the headlines of the providers (none: all) on an open line as they come, until it closes."""
+        codes = [code for code, _ in news.PROVIDERS if not providers or code in providers]
+        for code in codes:
+            self._schedule(line, code, self._world.clock.now_s())
+
+    def _schedule(self, line: Line, provider: str, after_s: float) -> None:
+        coming = news.next_headline(line.instrument, provider, after_s, self._world.settings.seed)
+
+        def tell(_: float) -> None:
+            if self._world.lines.get(line.session, line.req_id) is not line:
+                return
+            message = m.TickNews(
+                time=coming.time_s * 1000,
+                provider_code=provider,
+                article_id=coming.article_id,
+                headline=coming.text,
+                extra_data="",
+            )
+            self._world.deliver(line, message)
+            self._schedule(line, provider, coming.time_s + 1)
+
+        self._world.schedule.at(coming.time_s, tell)
+
+    def _providers(self, session: Session, _: r.Plain) -> None:
+        session.send(n.NewsProviders(providers=news.PROVIDERS))
+
+    def _article(self, session: Session, request: n.ReqNewsArticle) -> None:
+        text = news.article(request.provider_code, request.article_id)
+        if text is None:
+            cause = "Failed to request news article:No data available"
+            self._world.error(session, request.req_id, 10172, cause)
+            return
+        session.send(n.NewsArticle(req_id=request.req_id, article_type=0, text=text))
+
+    def _historical(self, session: Session, request: n.ReqHistoricalNews) -> None:
+        codes = [code for code in request.provider_codes.replace(",", "+").split("+") if code]
+        known = [code for code in codes if code in dict(news.PROVIDERS)]
+        times = _moment(request.start_date_time, 0.0), _moment(request.end_date_time, self._world.clock.now_s())
+        cause = None
+        if not codes or len(known) != len(codes):
+            cause = "Invalid news provider"
+        elif times[0] is None or times[1] is None:
+            cause = "Invalid date/time"
+        if cause is not None:
+            self._world.error(session, request.req_id, 321, validation(cause))
+            return
+        try:
+            instrument = self._world.catalogue.instrument(request.con_id)
+        except KeyError:
+            self._world.error(session, request.req_id, 321, validation("Invalid contract id"))
+            return
+        wanted = max(1, min(request.total_results, _MOST))
+        # IB takes the start for exclusive and the end for inclusive.
+        start_s, end_s = (times[0] or 0.0) + 1, (times[1] or 0.0) + 1
+        seed = self._world.settings.seed
+        found = [each for code in known for each in news.headlines(instrument, code, start_s, end_s, seed, wanted + 1)]
+        found.sort(key=lambda each: each.time_s, reverse=True)
+        for each in found[:wanted]:
+            stamp = datetime.datetime.fromtimestamp(each.time_s, datetime.UTC).strftime(_TIME)
+            message = n.HistoricalNews(
+                req_id=request.req_id,
+                time=stamp,
+                provider_code=each.provider,
+                article_id=each.article_id,
+                headline=each.text,
+            )
+            session.send(message, instrument=instrument.key)
+        session.send(n.HistoricalNewsEnd(req_id=request.req_id, has_more=len(found) > wanted))
+
+
+def _moment(text: str, default: float) -> float | None:
+    """Seconds since 1970 of `yyyy-MM-dd HH:mm:ss.0` or `yyyyMMdd HH:mm:ss` in UTC; None for neither."""
+    if not text.strip():
+        return default
+    for form in ("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%Y%m%d %H:%M:%S", "%Y%m%d-%H:%M:%S"):
+        try:
+            return datetime.datetime.strptime(text.strip(), form).replace(tzinfo=datetime.UTC).timestamp()
+        except ValueError:
+            continue
+    return None
