@@ -40,6 +40,17 @@ class PacingConfig(Struct, frozen=True):
 
     `lines` gives the message rate, lines/2 a second. The margins stretch each window, since IB counts on receipt.
     `rate_pause_s` is how long everything waits after error 100. Source: IBKR, "Pacing Limitations".
+
+    `small_bars_*` is the window that history of 30-second bars and less, real-time bars, head timestamps and
+    historical ticks share; `open_max` how many history requests may be unanswered at a time. Of bars of a minute and
+    more, for which IB names no hard limit, `big_bars_open_max` may be unanswered and `big_bars_per_s` leave a second.
+    Source: IBKR, "Historical Data Limitations".
+
+    After IB's pacing error what shares its limit waits `cooldown_s`, twice as long each time, `cooldown_max_s` at most.
+    While those of a lower number wait, each other priority still gets one turn in `lower_priority_every`. A withdrawn
+    request that IB cannot cancel counts as open for `abandon_s`; `answer_s` is how long an answer is taken to last
+    until answers were seen. What was sent is written at most every `write_every_s`, and at once when more than `unsaved_max`
+    of the small-bar requests would be lost with the process.
     """
 
     lines: int = LINES_DEFAULT
@@ -47,6 +58,18 @@ class PacingConfig(Struct, frozen=True):
     window_margin_s: float = 0.5
     queue_max: int = 5000
     rate_pause_s: float = 5.0
+    small_bars_count: int = 60
+    small_bars_window_s: float = 600.0
+    open_max: int = 50
+    big_bars_open_max: int = 40
+    big_bars_per_s: int = 30
+    lower_priority_every: int = 20
+    cooldown_s: float = 600.0
+    cooldown_max_s: float = 3600.0
+    abandon_s: float = 60.0
+    answer_s: float = 2.0
+    write_every_s: float = 1.0
+    unsaved_max: int = 3
 
 
 class ContractsConfig(Struct, frozen=True):

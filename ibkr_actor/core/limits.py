@@ -1,18 +1,31 @@
-"""Owns IB's request limits as rows of data, and the rolling window that counts against one.
+"""Owns IB's request limits as rows of data: what each counts, over which window, in which scope.
 
-Holds no queue: what waits for a window is `core.pacing`'s.
+Counts nothing itself (`core.rolling_window`, `core.open_requests`) and holds no queue.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
 
 from ibkr_actor.core.config import PacingConfig
-from ibkr_actor.core.requests import AnyRequest, ReqRealTimeBars, ReqTickByTick
+from ibkr_actor.core.requests import (
+    AnyRequest,
+    ReqHeadTimestamp,
+    ReqHistogram,
+    ReqHistoricalData,
+    ReqHistoricalTicks,
+    ReqRealTimeBars,
+    ReqTickByTick,
+)
+from ibkr_actor.schema.instruments import Contract
+
+# Text, so that what was sent can be written down and read back after a restart.
+ScopeKey = str | int
+# What IB calls small: bars of 30 seconds or less. Source: IBKR, "Historical Data Limitations".
+SMALL_BARS: Final = frozenset({"1 secs", "5 secs", "10 secs", "15 secs", "30 secs"})
 
 
 def weigh_one(request: AnyRequest) -> int:
@@ -24,8 +37,9 @@ class Limit(Struct, frozen=True):
     """At most `count` in any `window_s`, for all requests with one `scope` key.
 
     `scope` gives the key of a request, None when the limit does not concern it; a limit without `scope` is the whole
-    connection's and concerns every message, cancels too. IB counts on receipt, which trails sending by up to
-    `margin_s` more for one request than for another: the window is that much longer here.
+    connection's and concerns every message, cancels too. `shared` says that there is only one key: who waits for it
+    waits in one line. IB counts on receipt, which trails sending by up to `margin_s` more for one request than for
+    another: the window is that much longer here. `cools` says that IB's pacing error holds everything under the limit.
     """
 
     name: str
@@ -33,8 +47,10 @@ class Limit(Struct, frozen=True):
     count: int
     margin_s: float
     source: str
-    scope: Callable[[AnyRequest], Hashable | None] | None = None
+    scope: Callable[[AnyRequest], ScopeKey | None] | None = None
     weight: Callable[[AnyRequest], int] = weigh_one
+    shared: bool = False
+    cools: bool = False
 
     @property
     def span_s(self) -> float:
@@ -42,73 +58,146 @@ class Limit(Struct, frozen=True):
         return self.window_s + self.margin_s
 
 
-class Window:
-    """What was sent under one limit and scope within its span. A rolling window, not a bucket: IB counts that way."""
+class OpenLimit(Struct, frozen=True):
+    """At most `count` of the requests it `concerns` may be open: sent, and neither answered, refused nor cancelled."""
 
-    __slots__ = ("_sent", "limit", "used")
-
-    def __init__(self, limit: Limit) -> None:
-        self.limit = limit
-        self._sent: deque[tuple[float, int]] = deque()
-        self.used = 0
-
-    def free_at(self, now_s: float, weight: int) -> float:
-        """The earliest time at which `weight` more fit; `now_s` when they fit now."""
-        self.prune(now_s)
-        excess = self.used + min(weight, self.limit.count) - self.limit.count
-        if excess <= 0:
-            return now_s
-        for at_s, sent_weight in self._sent:
-            excess -= sent_weight
-            if excess <= 0:
-                return at_s + self.limit.span_s
-        # More than the whole window asks to wait: it starts afresh after the last entry, and again after that.
-        turns = 1 + -(-excess // self.limit.count)
-        return (self._sent[-1][0] if self._sent else now_s) + turns * self.limit.span_s
-
-    def add(self, now_s: float, weight: int) -> None:
-        """Counts a request that is sent now."""
-        self._sent.append((now_s, weight))
-        self.used += weight
-
-    def prune(self, now_s: float) -> None:
-        """Forgets what counts no more."""
-        span_s = self.limit.span_s
-        while self._sent and self._sent[0][0] + span_s <= now_s:
-            self.used -= self._sent.popleft()[1]
+    name: str
+    count: int
+    source: str
+    concerns: Callable[[AnyRequest], bool]
 
 
-def same_instrument(request: AnyRequest) -> Hashable | None:
+def is_small(request: AnyRequest) -> bool:
+    """Whether IB paces the request as history of small bars.
+
+    Head timestamps always are. Historical ticks are finer than any bar, and IB's page on them refers to the pacing of
+    small bars without saying how they count: the cautious reading.
+    """
+    match request:
+        case ReqHistoricalData(bar_size=bar_size):
+            return bar_size in SMALL_BARS
+        case ReqHeadTimestamp() | ReqHistoricalTicks():
+            return True
+    return False
+
+
+def is_big(request: AnyRequest) -> bool:
+    """Whether the request is history that IB only slows down softly: bars of a minute and more, histograms."""
+    return isinstance(request, ReqHistogram) or (isinstance(request, ReqHistoricalData) and not is_small(request))
+
+
+def is_history(request: AnyRequest) -> bool:
+    """Whether the request counts against the open historical requests; keep-up-to-date ones stay open."""
+    return is_small(request) or is_big(request)
+
+
+def tick_by_tick_instrument(request: AnyRequest) -> ScopeKey | None:
     """Tick-by-tick requests are counted per contract, whatever their type."""
     return request.contract.con_id if isinstance(request, ReqTickByTick) else None
 
 
-def real_time_bars(request: AnyRequest) -> Hashable | None:
-    """New real-time bars share one window."""
-    return "bars" if isinstance(request, ReqRealTimeBars) else None
+def small_bars(request: AnyRequest) -> ScopeKey | None:
+    """New real-time bars and small-bar history share one window."""
+    return "all" if isinstance(request, ReqRealTimeBars) or is_small(request) else None
+
+
+def big_bars(request: AnyRequest) -> ScopeKey | None:
+    """Everything that IB only slows down softly."""
+    return "all" if is_big(request) else None
+
+
+def same_contract(request: AnyRequest) -> ScopeKey | None:
+    """Small-bar history by contract, exchange and what IB calls tick type."""
+    match request:
+        case ReqHistoricalData() | ReqHistoricalTicks() | ReqHeadTimestamp() if is_small(request):
+            return f"{_contract_key(request.contract)}:{request.what_to_show}"
+    return None
+
+
+def identical(request: AnyRequest) -> ScopeKey | None:
+    """Small-bar history by everything it asks for."""
+    match request:
+        case ReqHistoricalData(contract=c, end=end, duration=duration, bar_size=size, what_to_show=what, use_rth=rth):
+            return f"bars:{_contract_key(c)}:{what}:{size}:{duration}:{end}:{rth:d}" if is_small(request) else None
+        case ReqHistoricalTicks(contract=c, start=start, end=end, count=count, what_to_show=what, use_rth=rth):
+            return f"ticks:{_contract_key(c)}:{what}:{count}:{start}:{end}:{rth:d}:{request.ignore_size:d}"
+        case ReqHeadTimestamp(contract=c, what_to_show=what, use_rth=rth):
+            return f"head:{_contract_key(c)}:{what}:{rth:d}"
+    return None
+
+
+def _contract_key(contract: Contract) -> str:
+    """The con_id names a contract; without one, what does."""
+    if contract.con_id:
+        return f"{contract.con_id}@{contract.exchange}"
+    named = (contract.sec_type, contract.symbol, contract.currency, contract.local_symbol, contract.trading_class)
+    expiry = (contract.last_trade_date, contract.multiplier, contract.strike, contract.right)
+    return f"{'.'.join(str(part) for part in named + expiry)}@{contract.exchange}"
+
+
+def bid_ask_twice(request: AnyRequest) -> int:
+    """History of BID_ASK counts twice: IB answers it out of two series. Source: "Historical Data Limitations"."""
+    match request:
+        case ReqHistoricalData(what_to_show="BID_ASK") | ReqHistoricalTicks(what_to_show="BID_ASK"):
+            return 2
+        case ReqHeadTimestamp(what_to_show="BID_ASK"):
+            return 2
+    return 1
 
 
 _PACING_PAGE: Final = "IBKR, TWS API: Pacing Limitations"
+_HISTORY_PAGE: Final = "IBKR, TWS API: Historical Data Limitations (legacy historical_limitations.html)"
+_SMALL_BARS_PAGE: Final = "IBKR, TWS API: Pacing Violations for Small Bars (30 secs or less)"
 
 
 def limits_of(config: PacingConfig) -> tuple[Limit, ...]:
-    """Every limit that concerns what this version asks. A limit of another request is one more row."""
+    """Every limit on how often something is asked."""
+    margin_s = config.window_margin_s
     return (
         Limit("messages", 1.0, max(1, config.lines // 2), config.message_margin_s, _PACING_PAGE),
         Limit(
             "tick_by_tick_instrument",
             15.0,
             1,
-            config.window_margin_s,
+            margin_s,
             "IBKR, TWS API: Request Tick-by-Tick Data",
-            same_instrument,
+            tick_by_tick_instrument,
         ),
         Limit(
-            "real_time_bars",
-            600.0,
-            60,
-            config.window_margin_s,
-            "IBKR, TWS API: Real Time Bars (legacy page)",
-            real_time_bars,
+            "small_bars",
+            config.small_bars_window_s,
+            config.small_bars_count,
+            margin_s,
+            f"{_SMALL_BARS_PAGE}; Real Time Bars (legacy realtime_bars.html) for the shared window",
+            small_bars,
+            bid_ask_twice,
+            shared=True,
+            cools=True,
+        ),
+        # "Six or more" within two seconds is the violation.
+        Limit("same_contract", 2.0, 5, margin_s, _SMALL_BARS_PAGE, same_contract, bid_ask_twice),
+        Limit("identical", 15.0, 1, margin_s, _SMALL_BARS_PAGE, identical),
+        Limit(
+            "big_bars",
+            1.0,
+            config.big_bars_per_s,
+            config.message_margin_s,
+            f"{_HISTORY_PAGE}, footnote: the hard limit is lifted, a soft one remains; the number is ours",
+            big_bars,
+            shared=True,
+            cools=True,
+        ),
+    )
+
+
+def open_limits_of(config: PacingConfig) -> tuple[OpenLimit, ...]:
+    """Every limit on how much may be unanswered."""
+    return (
+        OpenLimit("open_history", config.open_max, _HISTORY_PAGE, is_history),
+        OpenLimit(
+            "open_big_bars",
+            config.big_bars_open_max,
+            f"{_HISTORY_PAGE}: a much smaller number is more efficient; the number is ours",
+            is_big,
         ),
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ibkr_actor.core.config import PacingConfig
 from ibkr_actor.core.effects import Effect, Send, Tell
-from ibkr_actor.core.limits import Limit, Window, limits_of
+from ibkr_actor.core.limits import Limit, limits_of, open_limits_of
 from ibkr_actor.core.messages import (
     Enqueue,
     RateExceeded,
@@ -36,6 +36,7 @@ from ibkr_actor.core.requests import (
     ReqRealTimeBars,
     ReqTickByTick,
 )
+from ibkr_actor.core.rolling_window import Window
 from ibkr_actor.schema.instruments import InstrumentQuery
 from tests.core.kit import at, ns, one, only, ref, said, stock, told
 
@@ -86,7 +87,14 @@ def test_the_rows_are_ibs_limits() -> None:
     assert rows == {
         "messages": (1.0, 50, 0.1),
         "tick_by_tick_instrument": (15.0, 1, 0.5),
-        "real_time_bars": (600.0, 60, 0.5),
+        "small_bars": (600.0, 60, 0.5),
+        "same_contract": (2.0, 5, 0.5),
+        "identical": (15.0, 1, 0.5),
+        "big_bars": (1.0, 30, 0.1),
+    }
+    assert {limit.name: limit.count for limit in open_limits_of(PacingConfig())} == {
+        "open_history": 50,
+        "open_big_bars": 40,
     }
     assert all(limit.source for limit in limits_of(PacingConfig()))
     assert limits_of(PacingConfig(lines=1))[0].count == 1
@@ -130,7 +138,6 @@ def test_the_same_instrument_is_asked_tick_by_tick_once_in_15_seconds_whatever_t
     assert ask(pacing, by_tick(1, con_id=7), 0.0)
     assert not ask(pacing, ReqTickByTick(22, stock("X", 7), "BidAsk"), 0.1)
     assert ask(pacing, by_tick(3, con_id=8), 0.2)
-    assert pacing.next_wakeup_s() == 15.5
     assert [s for s, _ in drain(pacing, 100.0)] == [15.5]
 
 
@@ -215,7 +222,7 @@ def test_room_that_the_first_in_line_cannot_use_goes_to_the_next() -> None:
         return lambda r: "key" if isinstance(r, ReqTickByTick) and r.contract.con_id in con_ids else None
 
     pacing = PacingCore(
-        PacingConfig(), (Limit("a", 20.0, 1, 0.0, "test", of(1, 2)), Limit("b", 15.0, 1, 0.0, "test", of(1, 3)))
+        PacingConfig(), (Limit("a", 20.0, 1, 0.0, "test", of(1, 2)), Limit("b", 15.0, 1, 0.0, "test", of(1, 3))), ()
     )
     pacing.handle(SessionUp(1, 200), at(0))
     assert ask(pacing, by_tick(1, con_id=2), 0.0)
@@ -289,7 +296,7 @@ def test_windows_of_instruments_no_longer_asked_are_forgotten() -> None:
     pacing = up(PacingConfig(lines=100_000))
     for n in range(5000):
         ask(pacing, by_tick(n, con_id=n), float(n))
-    assert len(pacing._windows) < 600
+    assert len(pacing._room.narrow) < 600
 
 
 def test_error_100_holds_everything_for_a_while() -> None:
@@ -375,6 +382,7 @@ LIMITS = (
         "test",
         lambda r: "all" if isinstance(r, ReqTickByTick) else None,
         lambda r: 2 if isinstance(r, ReqTickByTick) and r.contract.con_id == 1 else 1,
+        shared=True,
     ),
 )
 Step = tuple[float, int, str, int]
