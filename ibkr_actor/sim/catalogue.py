@@ -276,6 +276,8 @@ def _spec_of_key(key: str) -> ContractSpec | None:
     """What the key of a derivative says; the symbol and the strike may hold points."""
     parts = key.split(".")
     for place, part in enumerate(parts):
+        if place and part == "CONTFUT" and len(parts) == place + 3:
+            return ContractSpec(symbol=".".join(parts[:place]), sec_type=part, exchange=parts[-2], currency=parts[-1])
         if place and part in _DERIVATIVES and len(parts) > place + 4:
             terms = parts[place + 3 :]
             try:

@@ -66,7 +66,7 @@ def bond_data_fields(message: ContractData, server_version: int) -> list[str]:
         raise ValueError(f"{it.key} is no bond")
     maturity = bond.maturity if server_version >= _BOND_HOURS else f"{bond.maturity} 00:00:00 {it.time_zone_id}"
     fields = ["6"] if old else []
-    fields += [str(message.req_id), it.symbol, it.sec_type, it.cusip, repr(bond.coupon), maturity, bond.issue_date]
+    fields += [str(message.req_id), it.symbol, it.sec_type, it.cusip, f"{bond.coupon:g}", maturity, bond.issue_date]
     fields += [bond.ratings, bond.bond_type, bond.coupon_type, _flag(bond.convertible), _flag(bond.callable)]
     fields += [_flag(bond.puttable), bond.description, message.exchange, it.currency, it.market_name, it.trading_class]
     fields += [_con_id(it), it.min_tick, *(["1"] if old else []), it.order_types, it.valid_exchanges]
@@ -203,7 +203,7 @@ def _contract(it: Instrument, exchange: str | None) -> Any:
         secType=it.sec_type,
         lastTradeDateOrContractMonth=_last_trade(it) or None,
         lastTradeDate=it.expiry or None,
-        strike=it.strike or None,
+        strike=it.strike,
         right=it.right or None,
         multiplier=float(it.multiplier) if it.multiplier else None,
         exchange=exchange,

@@ -95,7 +95,6 @@ def test_the_req_id_of_requests_that_are_not_served_is_found(version: int) -> No
     assert _read(version, "reqHeadTimeStamp", 45, contract, "TRADES", 1, 1) == r.Plain(message_id=87, req_id=45)
     assert _read(version, "cancelHistoricalData", 46) == r.Plain(message_id=25, req_id=46)
     assert _read(version, "cancelOrder", 47, OrderCancel()) == r.Plain(message_id=4, req_id=47)
-    assert _read(version, "reqSecDefOptParams", 48, "AAPL", "", "STK", 265598) == r.Plain(message_id=78, req_id=48)
 
 
 @pytest.mark.parametrize("version", [178, 205, 226])
