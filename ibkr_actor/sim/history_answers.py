@@ -30,7 +30,6 @@ from ibkr_actor.sim.world import World
 _T = TypeVar("_T")
 # Source: ibapi MIN_SERVER_VER_FRACTIONAL_SIZE_SUPPORT; older clients read whole sizes.
 _FRACTIONS_FROM = 163
-_CALENDARS_MAX = 512
 _PERIOD = re.compile(r"(\d{1,5}) *(second|minute|hour|day|week|month|year)s?")
 _PERIOD_UNITS = {
     "second": ("S", 1),
@@ -70,24 +69,17 @@ class BarRequest(h.ReqHistoricalData, frozen=True, kw_only=True):
 
 
 class Answers:
-    """Makes answers from tapes and calendars. `tape_of` gives the tape of an instrument."""
+    """Makes answers from the world's tapes and calendars."""
 
-    def __init__(self, world: World, tape_of: Callable[[Instrument], Tape]) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._tape_of = tape_of
-        self._calendars: dict[int, Calendar] = {}
 
     def tape(self, instrument: Instrument) -> Tape:
-        return self._tape_of(instrument)
+        """Raises: KeyError when the instrument's underlying or a leg is unknown."""
+        return self._world.tape(instrument)
 
     def calendar(self, instrument: Instrument) -> Calendar:
-        found = self._calendars.get(instrument.con_id)
-        if found is None:
-            if len(self._calendars) >= _CALENDARS_MAX:
-                self._calendars.clear()
-            found = Calendar(instrument, self._world.settings.market_hours)
-            self._calendars[instrument.con_id] = found
-        return found
+        return self._world.calendar(instrument)
 
     def source(self, instrument: Instrument, view: str) -> Source:
         return Source(instrument, self.tape(instrument), self.calendar(instrument), view)

@@ -28,7 +28,6 @@ from ibkr_actor.sim.request_base import Cancel, Request
 from ibkr_actor.sim.resolving import Resolver
 from ibkr_actor.sim.rules import Rule
 from ibkr_actor.sim.session import Session
-from ibkr_actor.sim.tape import Tape
 from ibkr_actor.sim.world import World
 
 logger = logging.getLogger(__name__)
@@ -45,13 +44,11 @@ class HistoryDesk(Desk):
     The limits are of the account: all clients share them.
     """
 
-    def __init__(
-        self, world: World, resolver: Resolver, permissions: Permissions, tape_of: Callable[[Instrument], Tape]
-    ) -> None:
+    def __init__(self, world: World, resolver: Resolver, permissions: Permissions) -> None:
         self._world = world
         self._resolver = resolver
         self._permissions = permissions
-        self._answers = Answers(world, tape_of)
+        self._answers = Answers(world)
         self._queries = Queries()
         self._small_bars = rules.SmallBars(world.real_time_bars_window)
 
