@@ -79,7 +79,7 @@ class Grid:
         return self.calendar.trade_dates(max(first, self.first), min(last, self.last)) if first <= self.last else []
 
     def cuts(self, session: Session, seconds: int) -> list[int]:
-        """The borders of bars in a session, its start and end included: full hours and so on of the exchange's clock."""
+        """The borders of bars in a session, start and end included: full hours and so on of the exchange's clock."""
         start_s, end_s, _ = session
         if seconds < 3_600:
             return [start_s, *range((start_s // seconds + 1) * seconds, end_s, seconds), end_s]

@@ -91,7 +91,7 @@ class Runner:
             self.bid_size, self.ask_size = tape.lots(bid), tape.lots(ask)
 
     def _enter(self, start_s: int) -> None:
-        """Go on with the leaf at `start_s`, or the first one of the next segment; its day begins with its first event."""
+        """Go on with the leaf at `start_s`, or the first of the next segment; a day begins with its first event."""
         if self._segment is None or start_s >= self._segment.end_s:
             self._segment = self.tape.segment_from(start_s)
         if self._segment is None:

@@ -10,24 +10,27 @@ from collections.abc import Callable
 
 from ibkr_actor.sim import feed
 from ibkr_actor.sim import messages as m
+from ibkr_actor.sim.bars import BarSize
 from ibkr_actor.sim.clock import Entry
 from ibkr_actor.sim.instruments import Instrument
 from ibkr_actor.sim.lines import Kind, Line
 from ibkr_actor.sim.market import BAR_S, InstrumentMarket
 from ibkr_actor.sim.replay import Cursor, Recording, load_recording
+from ibkr_actor.sim.tape import Tape
 from ibkr_actor.sim.world import World
 
 # A market that fell this far behind (a busy or stalled process) goes on from now instead of catching up.
 _CATCH_UP_S = 1.0
+_FIVE_SECONDS = BarSize.parse("5 secs")
 
 
 class Stage:
-    """con_id -> market, made when first needed; con_id -> its next event, while it has lines."""
+    """con_id -> market, and con_id -> its next event, while it has lines and up to five seconds longer."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._markets: dict[int, InstrumentMarket] = {}
-        self._running: dict[int, Entry] = {}
+        self._next: dict[int, Entry] = {}
         self._bars: Entry | None = None
         self._recording: Recording | None = None
         self.replayed: Instrument | None = None
@@ -35,11 +38,19 @@ class Stage:
             self._recording = load_recording(world.settings.replay_file)
             self.replayed = world.catalogue.find_or_add(world.settings.replay_instrument)
 
+    def tape(self, instrument: Instrument) -> Tape:
+        """Everything that ever happens to an instrument."""
+        return self._world.tape(instrument)
+
+    def is_open(self, instrument: Instrument) -> bool:
+        """Whether it trades now."""
+        return self._world.calendar(instrument).at(self._world.clock.now_s()) is not None
+
     def market(self, instrument: Instrument) -> InstrumentMarket:
-        """The instrument's market, made at its start price when it is new."""
+        """The instrument's market as it is now: the one that lines follow, or one for this look only."""
         found = self._markets.get(instrument.con_id)
         if found is None:
-            found = self._markets[instrument.con_id] = InstrumentMarket(instrument, self._world.settings.seed)
+            found = InstrumentMarket(self._world.tape(instrument), self._world.clock.now_s())
         return found
 
     def open(self, line: Line) -> None:
@@ -81,52 +92,60 @@ class Stage:
             self._world.deliver(line, message)
 
     def _run_market(self, instrument: Instrument) -> None:
-        rate = self._world.settings.ticks_per_s
-        if rate == 0 or instrument.con_id in self._running:
+        if self._world.settings.ticks_per_s == 0 or instrument.con_id in self._markets:
             return
-        self.market(instrument).finish_bars()
-        now_s = self._world.clock.now_s()
-        phase = (instrument.con_id % 97) / 97 / rate
-        self._running[instrument.con_id] = self._world.schedule.at(now_s + phase, self._stepper(instrument))
+        market = self._markets[instrument.con_id] = self.market(instrument)
+        self._schedule_step(market)
         if self._bars is None:
-            self._schedule_bars(now_s)
+            self._schedule_bars(self._world.clock.now_s())
 
-    def _stepper(self, instrument: Instrument) -> Callable[[float], None]:
-        market = self.market(instrument)
-        interval_s = 1.0 / self._world.settings.ticks_per_s
+    def _schedule_step(self, market: InstrumentMarket) -> None:
+        """An instrument that has expired keeps its last values."""
+        if market.next_s is not None:
+            entry = self._world.schedule.at(market.next_s, lambda _: self._step(market))
+            self._next[market.instrument.con_id] = entry
 
-        def step(due_s: float) -> None:
-            lines = self._world.lines.of_instrument(instrument)
-            if not lines:
-                del self._running[instrument.con_id]
-                return
-            event = market.step(due_s)
-            for line in lines:
-                self._deliver_all(line, feed.event_messages(line, event, market))
-            next_s = due_s + interval_s
-            now_s = self._world.clock.now_s()
-            if next_s < now_s - _CATCH_UP_S * max(self._world.clock.speed, 1.0):
-                next_s = now_s
-            self._running[instrument.con_id] = self._world.schedule.at(next_s, step)
+    def _forget(self, market: InstrumentMarket) -> None:
+        entry = self._next.pop(market.instrument.con_id, None)
+        if entry is not None:
+            entry.cancel()
+        del self._markets[market.instrument.con_id]
 
-        return step
+    def _step(self, market: InstrumentMarket) -> None:
+        lines = self._world.lines.of_instrument(market.instrument)
+        if not lines:
+            self._forget(market)
+            return
+        event = market.step()
+        for line in lines:
+            self._deliver_all(line, feed.event_messages(line, event, market))
+        now_s = self._world.clock.now_s()
+        behind_s = _CATCH_UP_S * max(self._world.clock.speed, 1.0)
+        if market.next_s is not None and market.next_s < now_s - behind_s:
+            market.seek(now_s)
+        self._schedule_step(market)
 
     def _schedule_bars(self, now_s: float) -> None:
         boundary_s = (math.floor(now_s / BAR_S) + 1) * BAR_S
         self._bars = self._world.schedule.at(boundary_s, self._finish_bars)
 
     def _finish_bars(self, boundary_s: float) -> None:
-        """Send the bars that end at `boundary_s`; each carries the time it began."""
+        """Send the bars that end at `boundary_s`; each carries the time it began. A closed market has none."""
         start_s = int(boundary_s) - BAR_S
-        for con_id in list(self._running):
-            market = self._markets[con_id]
-            bars = market.finish_bars()
-            for line in self._world.lines.of_instrument(market.instrument):
+        for market in list(self._markets.values()):
+            lines = self._world.lines.of_instrument(market.instrument)
+            if not lines:
+                self._forget(market)
+            for line in lines:
                 if line.kind is Kind.REAL_TIME_BARS:
-                    self._world.deliver(line, feed.bar_message(bars[line.view], line.view, start_s))
+                    self._send_bar(line, market.tape, start_s)
         self._bars = None
-        if self._running:
+        if self._markets:
             self._schedule_bars(max(boundary_s, self._world.clock.now_s() - BAR_S))
+
+    def _send_bar(self, line: Line, tape: Tape, start_s: int) -> None:
+        for bar in tape.bars(start_s, start_s + 1, _FIVE_SECONDS, line.view, line.regular_only):
+            self._world.deliver(line, feed.bar_message(bar, line.view, start_s))
 
     def _replay(self, line: Line) -> None:
         assert self._recording is not None

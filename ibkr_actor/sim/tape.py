@@ -188,13 +188,15 @@ class Tape:
             if falls:
                 top, bottom = bottom, top
             right = left + seconds
-            if units:
+            if units and self._sized:
                 mean = (opens + top + bottom + closes) / 4
                 mean = top if mean > top else bottom if mean < bottom else mean
                 volume, count = size(units[position]), counts[position]
                 yield Bar(left, right, day, opens, top, bottom, closes, volume, mean, count)
             else:
-                yield Bar(left, right, day, opens, top, bottom, closes, _NOTHING, closes, 0)
+                yield Bar(
+                    left, right, day, opens, top, bottom, closes, _NOTHING, closes, counts[position] if counts else 0
+                )
             left = right
 
     def _bar(self, left: int, right: int, day: datetime.date, spans: Iterable[tuple[int, int]], show: str) -> Bar:
@@ -206,8 +208,8 @@ class Tape:
             return self._bid_ask(left, right, day, part)
         prices = self.quoting.prices(show, day)
         opens, high, low, closes = self._priced(part.whole, prices)
-        if not part.counts:
-            return Bar(left, right, day, opens, high, low, closes, _NOTHING, closes, 0)
+        if not part.counts or not self._sized:
+            return Bar(left, right, day, opens, high, low, closes, _NOTHING, closes, sum(part.counts))
         total = sum(part.units)
         wap = min(high, max(low, part.value(prices) / total))
         return Bar(left, right, day, opens, high, low, closes, self.size(total), wap, sum(part.counts))
@@ -250,7 +252,7 @@ class Tape:
         if len(maps) == 2:
             return self._bid_ask(left, left + 1, day, Part([cell], [], []))
         opens, high, low, closes = self._priced(cell, maps[0])
-        wap = min(high, max(low, (opens + high + low + closes) / 4)) if units else closes
+        wap = min(high, max(low, (opens + high + low + closes) / 4)) if units and self._sized else closes
         return Bar(left, left + 1, day, opens, high, low, closes, self.size(sum(units)), wap, len(units))
 
     # Days, weeks and months
