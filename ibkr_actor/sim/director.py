@@ -62,7 +62,10 @@ class Director:
         self._scene.world.changed()
 
     def play(self, script: Script) -> None:
-        """Begin a script. Raises: ScriptError for an instrument that is not known."""
+        """Begin a script; clients that are there already count as connecting now.
+
+        Raises: ScriptError for an instrument that is not known.
+        """
         self._check_instruments(script)
         waits = script.begins == "first_client" and not self._scene.world.sessions
         chains: list[_Chain] = []
@@ -77,13 +80,15 @@ class Director:
             self._waiting += chains
         else:
             self._start(chains)
+            for session in list(self._scene.world.sessions.values()):
+                self._event("connected", session, None, _always, among=chains)
 
     # What clients do
 
     def connected(self, session: Session) -> None:
         waiting, self._waiting = self._waiting, []
         self._start(waiting)
-        self._event("connected", session, None, lambda _: True)
+        self._event("connected", session, None, _always)
 
     def requested(self, session: Session, request: Request) -> None:
         def concerns(con_id: int) -> bool:
@@ -128,8 +133,16 @@ class Director:
         else:
             self._scene.world.control.at(due_s, do)
 
-    def _event(self, event: str, session: Session, message_id: int | None, concerns: Callable[[int], bool]) -> None:
-        for chain in list(self._chains):
+    def _event(
+        self,
+        event: str,
+        session: Session,
+        message_id: int | None,
+        concerns: Callable[[int], bool],
+        *,
+        among: list[_Chain] | None = None,
+    ) -> None:
+        for chain in list(self._chains if among is None else among):
             when = chain.head.when
             if when is None or not chain.started or when.event != event or chain.left <= 0:
                 continue
@@ -178,6 +191,10 @@ class Director:
                 except KeyError:
                     cause = f"step {number} ({step.action.called()}): instrument: there is no {name!r}"
                     raise ScriptError(f"{script.name}: {cause}") from None
+
+
+def _always(_: int) -> bool:
+    return True
 
 
 def with_seconds(arguments: dict[str, object]) -> dict[str, object]:
