@@ -131,11 +131,13 @@ class _Show:
         """Send what is due, then sleep until the next frame is or a request comes."""
         world = self._world
         while True:
+            await world.gate.wait()
+            if not await self._session.wait_for_room():
+                return
+            # From here to the outbox nothing else can come between, so that the journal's order is the wire's.
             data, over = self._take_due(world.clock.now_s())
             if data:
-                await world.gate.wait()
-                if not await self._session.send_bulk(data):
-                    return
+                await self._session.send_bulk(data)
                 await checkpoint()
             if over:
                 self._session.close_after_flush()

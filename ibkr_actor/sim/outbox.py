@@ -98,14 +98,16 @@ class Outbox:
         self._wake.set()
         return True
 
-    async def put_when_room(self, data: bytes) -> bool:
-        """Queue bytes once little is queued. False when the client is gone."""
+    async def wait_for_room(self) -> bool:
+        """Return once little is queued. False when the client is gone."""
         while self._queued_bytes > _HIGH_WATER_BYTES and not self._closed:
             self._room = anyio.Event()
             await self._room.wait()
-        if self._closed:
-            return False
-        return self.put(data)
+        return not self._closed
+
+    async def put_when_room(self, data: bytes) -> bool:
+        """Queue bytes once little is queued. False when the client is gone."""
+        return await self.wait_for_room() and self.put(data)
 
     def cut_after(self, count: int) -> None:
         """Let `run` end once `count` more bytes are written, in the middle of a frame if it falls there."""

@@ -155,6 +155,10 @@ class Session:
         """Queue prepared frames once there is room. False when the client is gone."""
         return await self._outbox.put_when_room(data)
 
+    async def wait_for_room(self) -> bool:
+        """Return once little waits for the client, so that `send_bulk` queues at once. False when it is gone."""
+        return await self._outbox.wait_for_room()
+
     def close(self, *, reset: bool = False) -> None:
         """End the connection at once, dropping what is queued; `reset` sends RST instead of FIN."""
         self._reset = reset
