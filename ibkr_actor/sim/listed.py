@@ -208,7 +208,8 @@ def _test_stock(number: int) -> Instrument:
         primary_exchange="NASDAQ", local_symbol=symbol, trading_class="SIM", market_name="SIM",
         long_name=f"SIMULATED STOCK {number:03d}", min_tick=("0.01", "0.0001", "0.05", "0.5")[number % 4],
         start_price=10.0 + number, valid_exchanges="SMART,NASDAQ", stock_type="COMMON",
-        isin=f"XS{number:010d}", fractional=number % 5 == 1, market_rule_ids=("26", "240", "109", "110")[number % 4],
+        isin=f"XS{number:010d}", fractional=number % 5 == 1, size_increment="0.0001" if number % 5 == 1 else "1",
+        min_size="0.0001" if number % 5 == 1 else "1", market_rule_ids=("26", "240", "109", "110")[number % 4],
     )  # fmt: skip
 
 
