@@ -19,9 +19,11 @@ from ibkr_actor.sim.calendar import Calendar, Segment
 from ibkr_actor.sim.instruments import Instrument
 from ibkr_actor.sim.tape import Tape
 
-# Bars of one piece: about ten milliseconds of work.
-_PIECE_BARS = 400
 _DAY_S = 86_400
+# How far one piece goes: about ten milliseconds of work. Bars below 5 s are made of single ticks.
+_PIECE_BARS = 400
+_PIECE_FINE_BARS = 100
+_PIECE_S = {"day": 50 * _DAY_S, "week": 130 * _DAY_S, "month": 200 * _DAY_S}
 _DAYS = BarSize.parse("1 day")
 _TRADE_DAYS_A_YEAR = 252
 _VOLATILITY_DAYS = 30
@@ -64,6 +66,9 @@ class Source:
         self._show = what_to_show
         self._view = _VIEWS.get(what_to_show, "TRADES" if "TRADES" in tape.shows else "MIDPOINT")
         self._map = self._mapping()
+        self._dates: list[datetime.date] = []
+        self._closes: list[float] = []
+        self._closes_end_s = 0.0
 
     @property
     def exists(self) -> bool:
@@ -77,7 +82,8 @@ class Source:
 
     def pieces(self, stretch: Stretch) -> Iterator[list[Bar]]:
         """The bars in order; a piece may be empty, so that a long wait for the next bar is no long turn either."""
-        step_s = stretch.size.seconds * _PIECE_BARS if stretch.size.intraday else 300 * _DAY_S
+        fine = stretch.size.seconds < 5
+        step_s = _PIECE_S.get(stretch.size.unit, stretch.size.seconds * (_PIECE_FINE_BARS if fine else _PIECE_BARS))
         cursor_s = max(stretch.start_s, self._tape.head_s)
         end_s = min(stretch.end_s, self._tape.end_s, stretch.now_s)
         while cursor_s < end_s:
@@ -119,16 +125,23 @@ class Source:
 
     def _with_volatility(self, bars: list[Bar]) -> list[Bar]:
         """From that of the trade date before to that of the bar's own; inside a day it is that of the day before."""
-        first_s, last_s = bars[0].start_s - 3 * _VOLATILITY_DAYS * _DAY_S, bars[-1].end_s
-        days = self._tape.bars(first_s, last_s, _DAYS, self._view)
-        dates = [day.trade_date for day in days]
-        closes = [day.close for day in days]
+        self._learn_closes(bars[0].start_s, bars[-1].end_s)
+        dates, closes = self._dates, self._closes
         found = []
         for bar in bars:
-            before = volatility(closes[: bisect.bisect_left(dates, bar.trade_date)])
+            position = bisect.bisect_left(dates, bar.trade_date)
+            before = volatility(closes[max(position - _VOLATILITY_DAYS - 1, 0) : position])
             now = before if bar.end_s - bar.start_s < _DAY_S // 4 else _up_to(closes, dates, bar.trade_date)
             found.append(_prices(bar, before, max(before, now), min(before, now), now))
         return found
+
+    def _learn_closes(self, first_s: float, last_s: float) -> None:
+        """The closes from thirty trade dates before `first_s` to `last_s`; pieces come in order and share them."""
+        start_s = max(first_s - 2 * _VOLATILITY_DAYS * _DAY_S, self._closes_end_s)
+        days = self._tape.bars(start_s, last_s, _DAYS, self._view) if last_s > start_s else []
+        self._dates += [day.trade_date for day in days]
+        self._closes += [day.close for day in days]
+        self._closes_end_s = max(last_s, self._closes_end_s)
 
     def _with_yield(self, bar: Bar) -> Bar:
         """The lowest price is the highest yield."""
@@ -151,7 +164,8 @@ def volatility(closes: list[float]) -> float:
 
 
 def _up_to(closes: list[float], dates: list[datetime.date], date: datetime.date) -> float:
-    return volatility(closes[: bisect.bisect_right(dates, date)])
+    position = bisect.bisect_right(dates, date)
+    return volatility(closes[max(position - _VOLATILITY_DAYS - 1, 0) : position])
 
 
 def bond_yield(coupon: float, years: float, price: float) -> float:

@@ -10,13 +10,10 @@ from typing import NamedTuple
 
 from ibkr_actor.sim import history_messages as h
 from ibkr_actor.sim.bars import Quote, Trade
-from ibkr_actor.sim.calendar import Calendar
+from ibkr_actor.sim.calendar import Calendar, Segment
 from ibkr_actor.sim.tape import Tape
 
 _PIECE_S = 60
-_DAY_S = 86_400
-# Ticks are kept for so long; a market that stays closed longer has none to give.
-_FAR_S = 30 * _DAY_S
 
 Tick = h.HistoricalTick | h.HistoricalTickBidAsk | h.HistoricalTickLast
 
@@ -53,10 +50,13 @@ class Picker:
         cursor_s = max(start_s, self._tape.head_s)
         end_s = min(self._now_s, self._tape.end_s)
         while cursor_s < end_s and len(self.ticks) < self._ask.number:
-            upper_s = min((cursor_s // _PIECE_S + 1) * _PIECE_S, end_s)
+            segment = self._calendar.after(cursor_s)
+            while self._passed_over(segment):
+                segment = self._calendar.after(segment.end_s)
+            cursor_s = max(cursor_s, segment.start_s)
+            upper_s = min((cursor_s // _PIECE_S + 1) * _PIECE_S, segment.end_s, end_s)
             self.ticks += self._between(cursor_s, upper_s)
-            closed = self._calendar.at(upper_s) is None
-            cursor_s = max(upper_s, self._calendar.after(upper_s).start_s) if closed else upper_s
+            cursor_s = upper_s
             yield
         if len(self.ticks) > self._ask.number:
             last_s = self.ticks[self._ask.number - 1].time
@@ -64,16 +64,21 @@ class Picker:
 
     def _backward(self) -> Iterator[None]:
         cursor_s = min(self._ask.end_s or 0.0, self._now_s, self._tape.end_s)
-        lowest_s = max(cursor_s - _FAR_S, self._tape.head_s)
-        while cursor_s > lowest_s and len(self.ticks) < self._ask.number:
-            lower_s = max((-(-cursor_s // _PIECE_S) - 1) * _PIECE_S, lowest_s)
+        while cursor_s > self._tape.head_s and len(self.ticks) < self._ask.number:
+            segment = self._calendar.before(cursor_s)
+            while self._passed_over(segment):
+                segment = self._calendar.before(segment.start_s)
+            cursor_s = min(cursor_s, segment.end_s)
+            lower_s = max((-(-cursor_s // _PIECE_S) - 1) * _PIECE_S, segment.start_s, self._tape.head_s)
             self.ticks = self._between(lower_s, cursor_s) + self.ticks
-            before = self._calendar.before(lower_s)
-            cursor_s = min(lower_s, before.end_s)
+            cursor_s = lower_s
             yield
         if len(self.ticks) > self._ask.number:
             first_s = self.ticks[-self._ask.number].time
             self.ticks = [tick for tick in self.ticks if tick.time >= first_s]
+
+    def _passed_over(self, segment: Segment) -> bool:
+        return self._ask.regular_only and not segment.regular
 
     def _between(self, start_s: float, end_s: float) -> list[Tick]:
         found = self._tape.ticks(start_s, end_s, self._ask.regular_only)
