@@ -12,6 +12,7 @@ from ibkr_actor.sim import requests as r
 from ibkr_actor.sim.account_desk import AccountDesk
 from ibkr_actor.sim.contract_desk import ContractDesk
 from ibkr_actor.sim.desk import Desk, Handlers
+from ibkr_actor.sim.history_desk import HistoryDesk
 from ibkr_actor.sim.news_desk import NewsDesk
 from ibkr_actor.sim.permissions import Permissions
 from ibkr_actor.sim.reference_desk import ReferenceDesk
@@ -43,6 +44,7 @@ class Service:
             ScannerDesk(world),
             ContractDesk(world, resolver),
             ReferenceDesk(world, resolver),
+            HistoryDesk(world, resolver, self.permissions),
         )
         self._handlers: Handlers = {}
         for desk in self._desks:
