@@ -56,9 +56,12 @@ class AccountMask:
         return payload
 
 
-def is_special(payload: bytes, server_version: int) -> bool:
-    """Whether a frame must be looked into even when no known account stands in it."""
-    return _message(payload, server_version)[0] in (MANAGED_ACCOUNTS, ERROR_MESSAGE)
+def special_beginnings(server_version: int) -> tuple[bytes, ...]:
+    """How the frames begin that must be looked into even when no known account stands in them."""
+    numbers = (MANAGED_ACCOUNTS, ERROR_MESSAGE)
+    if server_version < BINARY_ID_VERSION:
+        return tuple(f"{number}\0".encode() for number in numbers)
+    return tuple(each.to_bytes(4, "big") for number in numbers for each in (number, number + PROTOBUF_OFFSET))
 
 
 def _message(payload: bytes, server_version: int) -> tuple[int, bool]:

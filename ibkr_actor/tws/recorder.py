@@ -16,9 +16,19 @@ import msgspec
 
 from ibkr_actor import __version__
 from ibkr_actor.tws.inbox import FRAME_OVERHEAD_BYTES
-from ibkr_actor.tws.masking import AccountMask, is_special
+from ibkr_actor.tws.masking import AccountMask, special_beginnings
 from ibkr_actor.tws.recording_file import RecorderConfig, RecordingFile, prepare_directory
-from ibkr_actor.tws.recording_format import Dropped, End, FrameIn, FrameOut, Garbage, Header, bytes_of, text_of
+from ibkr_actor.tws.recording_format import (
+    PAYLOAD_ENCODING,
+    Dropped,
+    End,
+    FrameIn,
+    FrameOut,
+    Garbage,
+    Header,
+    bytes_of,
+    text_of,
+)
 
 # After the disk refused a write: how long frames are dropped before a new part is tried.
 RETRY_S: Final = 30.0
@@ -56,12 +66,21 @@ _Job = _Frames | _Opened | _Note
 class _Way:
     """One direction of one connection. `put` is counted by the thread at the socket, `done` by the recorder's."""
 
-    __slots__ = ("done", "dropped_bytes", "dropped_frames", "put")
+    __slots__ = ("direction", "done", "dropped_bytes", "dropped_frames", "put")
 
-    def __init__(self) -> None:
+    def __init__(self, direction: str) -> None:
+        self.direction = direction
         self.put = self.done = 0
         # Since the last frame that was taken.
         self.dropped_frames = self.dropped_bytes = 0
+
+    def take_dropped(self) -> list[Dropped]:
+        """A note of what was dropped, at most one, once."""
+        if not self.dropped_frames:
+            return []
+        frames, size = self.dropped_frames, self.dropped_bytes
+        self.dropped_frames = self.dropped_bytes = 0
+        return [Dropped(ns=time.time_ns(), direction=self.direction, frames=frames, bytes=size)]
 
 
 class Tap:
@@ -74,8 +93,8 @@ class Tap:
         self.conn = conn
         self._jobs = jobs
         self._limit_bytes = limit_bytes
-        self.incoming = _Way()
-        self.outgoing = _Way()
+        self.incoming = _Way("in")
+        self.outgoing = _Way("out")
 
     def received(self, ns: int, frames: list[bytes], wire_bytes: int) -> None:
         """Frames of one recv, without their lengths. The list is kept and must not be changed any more."""
@@ -95,9 +114,13 @@ class Tap:
 
     def ended(self, reason: str, *, by_gateway: bool) -> None:
         """The connection is over; what is said after it is not recorded."""
-        for way, direction in ((self.incoming, "in"), (self.outgoing, "out")):
-            self._note_dropped(way, direction)
+        for line in self.take_dropped():
+            self._jobs.put(_Note(self, line))
         self._jobs.put(_Note(self, End(ns=time.time_ns(), reason=reason, by_gateway=by_gateway)))
+
+    def take_dropped(self) -> list[Dropped]:
+        """What was dropped since it was noted last, in both directions."""
+        return [*self.incoming.take_dropped(), *self.outgoing.take_dropped()]
 
     def _put(self, way: _Way, job: _Frames) -> None:
         # One batch always fits into an empty queue, however large it is.
@@ -105,16 +128,10 @@ class Tap:
             way.dropped_frames += len(job.frames)
             way.dropped_bytes += job.size
             return
-        if way.dropped_frames:
-            self._note_dropped(way, "in" if job.incoming else "out")
+        for line in way.take_dropped():
+            self._jobs.put(_Note(self, line))
         way.put += job.size
         self._jobs.put(job)
-
-    def _note_dropped(self, way: _Way, direction: str) -> None:
-        if way.dropped_frames:
-            line = Dropped(ns=time.time_ns(), direction=direction, frames=way.dropped_frames, bytes=way.dropped_bytes)
-            way.dropped_frames = way.dropped_bytes = 0
-            self._jobs.put(_Note(self, line))
 
 
 class _Recording:
@@ -126,6 +143,7 @@ class _Recording:
     def __init__(self, file: RecordingFile, server_version: int) -> None:
         self.file = file
         self.server_version = server_version
+        self.special_beginnings = special_beginnings(server_version)
         self.failures = 0
         # Frames not written since the disk refused, when to try again, and frames that a refusal now would take along.
         self._missing = 0
@@ -236,6 +254,9 @@ class Recorder:
                         recording.flush()
         finally:
             for tap in list(self._recordings):
+                # Not ended, so nobody has noted what was dropped last.
+                for line in tap.take_dropped():
+                    self._write_note(_Note(tap, line))
                 self._close(tap)
 
     def _perform(self, job: _Job) -> None:
@@ -276,17 +297,18 @@ class Recorder:
 
     def _write_frames(self, recording: _Recording, job: _Frames) -> None:
         version, mask, frames = recording.server_version, self._mask, job.frames
-        special = [is_special(frame, version) for frame in frames]
-        if job.incoming and any(special):
+        beginnings = recording.special_beginnings
+        special = any(frame.startswith(beginnings) for frame in frames)
+        if job.incoming and special:
             for frame in frames:
                 mask.learn(frame, version)
-        if any(special) or mask.concerns(b"".join(frames)):
+        if special or mask.concerns(b"".join(frames)):
             frames = [mask.mask(frame, version) for frame in frames]
         self._write_lines(recording, frames, job)
 
     def _write_lines(self, recording: _Recording, frames: list[bytes], job: _Frames) -> None:
-        kind, ns, encode = FrameIn if job.incoming else FrameOut, job.ns, recording.file.encode
-        lines = b"".join([encode(kind(ns=ns, payload=text_of(frame))) for frame in frames])
+        kind, ns = FrameIn if job.incoming else FrameOut, job.ns
+        lines = recording.file.encode(*[kind(ns=ns, payload=frame.decode(PAYLOAD_ENCODING)) for frame in frames])
         if recording.write(lines, len(frames)):
             self._frames += len(frames)
         else:
@@ -299,7 +321,7 @@ class Recorder:
         if isinstance(line, Dropped):
             self._dropped += line.frames
             log.warning(
-                "recorder.dropped conn=%d direction=%s frames=%d bytes=%d: the disk is too slow",
+                "recorder.dropped conn=%d direction=%s frames=%d bytes=%d: the recorder is behind",
                 note.tap.conn, line.direction, line.frames, line.bytes,
             )  # fmt: skip
         if recording is None:

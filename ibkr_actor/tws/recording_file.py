@@ -62,15 +62,16 @@ def make_room(config: RecorderConfig) -> int:
 
     The directory may be shared by several sidecars: a file in use is the newest there is, so it goes last.
     """
-    found: list[tuple[int, int, str]] = []
+    found: list[tuple[int, str, int]] = []
     with os.scandir(config.directory) as entries:
         for entry in entries:
             if entry.name.endswith(SUFFIX) and entry.is_file(follow_symlinks=False):
                 stat = entry.stat()
-                found.append((stat.st_mtime_ns, stat.st_size, entry.path))
+                found.append((stat.st_mtime_ns, entry.path, stat.st_size))
+    # Parts written within one tick of the file system's clock are in order by their names.
     found.sort()
-    total, count, removed = sum(size for _, size, _ in found), len(found), 0
-    for _, size, path in found:
+    total, count, removed = sum(size for _, _, size in found), len(found), 0
+    for _, path, size in found:
         if total + config.file_bytes <= config.max_bytes and count < _FILES_MAX:
             break
         Path(path).unlink(missing_ok=True)
@@ -100,9 +101,9 @@ class RecordingFile:
         self.parts = 0
         self.written_bytes = 0
 
-    def encode(self, line: AnyLine) -> bytes:
-        """A line as it stands in the file."""
-        return self._encoder.encode(line) + b"\n"
+    def encode(self, *lines: AnyLine) -> bytes:
+        """Lines as they stand in the file."""
+        return self._encoder.encode_lines(lines)
 
     def write(self, lines: bytes) -> None:
         """Adds whole lines, in a new part when they may not fit in the present one. Raises: OSError."""

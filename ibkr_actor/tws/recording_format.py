@@ -16,6 +16,7 @@ import msgspec
 
 FORMAT: Final = "ibkr-actor-frames"
 FORMAT_VERSION: Final = 1
+PAYLOAD_ENCODING: Final = "latin-1"  # its characters are U+0000 to U+00FF, one for each byte
 SUFFIX: Final = ".frames.jsonl.gz"
 
 
@@ -82,7 +83,7 @@ AnyLine = Header | FrameIn | FrameOut | Garbage | Dropped | End
 
 def text_of(payload: bytes) -> str:
     """A payload as it stands in a line."""
-    return payload.decode("latin-1")
+    return payload.decode(PAYLOAD_ENCODING)
 
 
 def bytes_of(text: str) -> bytes:
@@ -91,4 +92,4 @@ def bytes_of(text: str) -> bytes:
     Raises:
         ValueError: a character that stands for no byte.
     """
-    return text.encode("latin-1")
+    return text.encode(PAYLOAD_ENCODING)

@@ -156,8 +156,9 @@ def test_a_drop_is_noted_before_the_frame_that_follows_it() -> None:
     assert (note.line.direction, note.line.frames, note.line.bytes) == ("in", 2, 2 * (44 + 48))
 
 
+@pytest.mark.parametrize("ended", [True, False])
 def test_what_a_slow_disk_does_not_take_in_time_is_dropped_counted_and_noted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     Held.entered, Held.released = threading.Event(), threading.Event()
     monkeypatch.setattr(recorder_module, "RecordingFile", Held)
@@ -166,15 +167,17 @@ def test_what_a_slow_disk_does_not_take_in_time_is_dropped_counted_and_noted(
     assert Held.entered.wait(10)
     for number in range(10):
         tap.received(number, [b"5" * 500], 504)
-    tap.ended("over", by_gateway=True)
+    if ended:
+        tap.ended("over", by_gateway=True)
     Held.released.set()
     recorder.stop()
-    *_, dropped, end = lines(files(tmp_path)[0])
+    written = lines(files(tmp_path)[0])
+    dropped = written[-2 if ended else -1]
     assert isinstance(dropped, Dropped)
-    kept = sum(isinstance(line, FrameIn) for line in lines(files(tmp_path)[0])) - 1
+    kept = sum(isinstance(line, FrameIn) for line in written) - 1
     assert (dropped.direction, dropped.frames) == ("in", 10 - kept)
     assert 0 < kept < 10
-    assert isinstance(end, End)
+    assert isinstance(written[-1], End) is ended
     assert recorder.counters()["recorder_dropped_frames"] == 10 - kept
     assert any("recorder.dropped" in record.message for record in caplog.records)
 
