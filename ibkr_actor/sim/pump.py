@@ -45,6 +45,7 @@ class Pump:
         """
         world = self._world
         target_s = world.clock.now_s() + seconds
+        await self._scene.settled()
         while (due_s := self._next_s()) is not None and due_s <= target_s:
             world.clock.set(max(due_s, world.clock.now_s()))
             first = world.control.next_s()

@@ -216,7 +216,7 @@ class Simulator:
 
     # Faults by name
 
-    def act(self, name: str, **arguments: object) -> None:
+    def act(self, name: str, /, **arguments: object) -> None:
         """Do one of the actions of scripts now: `act("zombie", instrument="AAPL", for_s=60)`. Times are seconds.
 
         Raises: ActionError for a name or argument there is not, KeyError for an instrument there is not.

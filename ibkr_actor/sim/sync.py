@@ -100,7 +100,7 @@ class SyncSimulator:
     def refuse_connections(self, refuse: bool) -> None:
         self._portal.call(self.simulator.refuse_connections, refuse)
 
-    def act(self, name: str, **arguments: object) -> None:
+    def act(self, name: str, /, **arguments: object) -> None:
         """Do one of the actions of scripts now. Raises: ActionError, KeyError."""
         self.call(lambda sim: sim.act(name, **arguments))
 
