@@ -49,8 +49,8 @@ class PacingConfig(Struct, frozen=True):
     After IB's pacing error what shares its limit waits `cooldown_s`, twice as long each time, `cooldown_max_s` at most.
     While those of a lower number wait, each other priority still gets one turn in `lower_priority_every`. A withdrawn
     request that IB cannot cancel counts as open for `abandon_s`; `answer_s` is how long an answer is taken to last
-    until answers were seen. What was sent is written at most every `write_every_s`, and at once when more than `unsaved_max`
-    of the small-bar requests would be lost with the process.
+    until answers were seen. What was sent is written at most every `write_every_s`, and at once when more than
+    `unsaved_max` of the small-bar requests would be lost with the process.
     """
 
     lines: int = LINES_DEFAULT
@@ -108,3 +108,32 @@ class SubscriptionsConfig(Struct, frozen=True):
     holders_max: int = 50_000
     waiting_max: int = 10_000
     max_asks: int = 3
+
+
+class HistoryConfig(Struct, frozen=True):
+    """How to ask for the past.
+
+    `windows_ahead` parts of one job are asked for or wait for their turn at a time; `unwritten_max` entries of it may
+    wait for Redis. `bars_max` bounds the bars of one answer. A request that IB does not answer in `answer_timeout_s` is
+    repeated, `tries_max` times in all; words of error 162 that are not known are tried again after `unclear_retry_s`,
+    which is more than the 15 s in which IB takes no identical request. `small_*` only serve to tell when a job will be
+    done. Source: IBKR, "Historical Data Limitations".
+    """
+
+    keys: Keys = Keys()
+    use_rth: bool = False
+    bars_max: int = 20_000
+    windows_ahead: int = 6
+    unwritten_max: int = 400
+    answer_timeout_s: float = 60.0
+    tries_max: int = 3
+    unclear_retry_s: float = 16.0
+    progress_s: float = 2.0
+    jobs_max: int = 2_000
+    lookups_max: int = 1_000
+    lookup_timeout_s: float = 30.0
+    contracts_max: int = 5_000
+    shown_max: int = 100
+    small_count: int = 60
+    small_window_s: float = 600.5
+    big_window_s: float = 0.2

@@ -116,8 +116,8 @@ class PacingCore:
     def next_wakeup_s(self) -> float | None:
         """When the next request may go, or something is to be written or announced."""
         times = (
-            self._held_until_s,
-            self._room.next_s(),
+            # While the connection itself may not send, no other limit is worth a look.
+            self._room.next_s() if self._held_until_s is None else self._held_until_s,
             self._memory.next_s(),
             self._cooldowns.next_s(),
             self._open.next_s(),
