@@ -5,6 +5,7 @@ The Compose file against the public schema and our own settings; the Dockerfile'
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -43,8 +44,20 @@ def instructions() -> list[tuple[str, str]]:
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines if line and line[0] != "#")]
 
 
-def last(word: str) -> str:
-    return [rest for found, rest in instructions() if found == word][-1]
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """Name -> instructions of each stage of the Dockerfile, in order; those of its own `FROM` come first."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for word, rest in instructions():
+        if word == "FROM":
+            origin, _, name = rest.partition(" AS ")
+            found[name] = list(found.get(origin, []))
+        else:
+            found[name].append((word, rest))
+    return found
+
+
+def last(word: str, stage: str = "sidecar") -> str:
+    return [rest for found, rest in stages()[stage] if found == word][-1]
 
 
 def test_the_compose_file_is_valid_by_the_public_schema(compose: dict[str, Any]) -> None:
@@ -95,6 +108,7 @@ def test_the_containers_run_commands_that_exist(compose: dict[str, Any]) -> None
     services = compose["services"]
     for arguments in (
         json.loads(last("CMD")),
+        json.loads(last("CMD", "simulator")),
         health[1:],
         services["sidecar"]["command"],
         services["simulator"]["command"],
@@ -110,6 +124,29 @@ def test_the_simulator_is_a_profile_and_the_example_uses_it(
     assert simulator["profiles"] == [environment["COMPOSE_PROFILES"]]
     assert environment["IBKR_HOST"] == "simulator"
     assert int(environment["IBKR_PORT"]) == arguments.port
+
+
+def test_the_sidecar_is_the_image_that_a_build_without_a_target_makes() -> None:
+    assert list(stages())[-1] == "sidecar"
+
+
+def test_each_service_is_built_from_its_own_target(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    for name in ("sidecar", "simulator"):
+        assert services[name]["build"]["target"] == name
+        assert name in stages()
+        assert last("ENTRYPOINT", name) == '["ibkr-actor"]'
+    assert services["sidecar"]["image"] != services["simulator"]["image"]
+
+
+def test_the_simulators_health_check_greets_it_where_it_listens(compose: dict[str, Any]) -> None:
+    arguments = parser().parse_args(json.loads(last("CMD", "simulator")))
+    words = json.loads(last("HEALTHCHECK", "simulator").partition("CMD ")[2])
+    assert words == ["python", "-m", "ibkr_actor.sim.health", str(arguments.port)]
+    assert importlib.util.find_spec(words[2]) is not None
+    assert last("EXPOSE", "simulator") == str(arguments.port)
+    assert "healthcheck" not in compose["services"]["simulator"]
+    assert arguments.port == parser().parse_args(compose["services"]["simulator"]["command"]).port
 
 
 def test_the_image_copies_only_what_is_there_and_not_ignored() -> None:
@@ -128,4 +165,4 @@ def test_the_image_copies_only_what_is_there_and_not_ignored() -> None:
 def test_the_image_installs_by_hash_and_runs_as_a_plain_user() -> None:
     installs = [shlex.split(rest) for word, rest in instructions() if word == "RUN" and "pip install" in rest]
     assert all("--require-hashes" in words or "--no-deps" in words for words in installs)
-    assert last("USER") == "10001:10001"
+    assert [last("USER", name) for name in ("sidecar", "simulator")] == ["10001:10001", "10001:10001"]
