@@ -27,7 +27,7 @@ _FIRST_COMBINATION_CON_ID = 940_000_000
 _COMBINATIONS = 60_000_000
 # `AAPL  261218C00230000`. Source: OCC Options Symbology Initiative.
 _OCC = re.compile(r"\S{1,6} *(\d{6})([CP])(\d{8})")
-_DERIVATIVES = frozenset({"FUT", "CONTFUT", "OPT", "FOP", "WAR"})
+_DERIVATIVES = frozenset({"FUT", "CONTFUT", "FUT+CONTFUT", "OPT", "FOP", "WAR"})
 
 
 class OptionParameters(NamedTuple):
@@ -195,9 +195,9 @@ class Catalogue:
             return
         for number, root in enumerate(futures.ROOTS):
             if spec.symbol in ("", root.symbol) and spec.local_symbol.startswith(root.local[: len(spec.local_symbol)]):
-                if spec.sec_type == "CONTFUT":
+                if "CONTFUT" in spec.sec_type:
                     yield futures.continuous(number, today)
-                elif spec.sec_type in ("", "FUT"):
+                if spec.sec_type in ("", "FUT", "FUT+CONTFUT"):
                     yield from futures.listed(number, today, expired=spec.include_expired)
         terms = _option_terms(spec)
         if terms is None:

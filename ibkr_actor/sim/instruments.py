@@ -5,15 +5,32 @@ Must not know which instruments there are, prices over time, sessions or message
 
 from __future__ import annotations
 
-import datetime
-import zoneinfo
-
 import msgspec
 
 # The numbered test stocks SIM000..SIM199.
 TEST_STOCKS = 200
 FIRST_TEST_CON_ID = 900_000_000
 STOCK_ORDER_TYPES = "ACTIVETIM,AD,ADJUST,ALERT,ALLOC,AVGCOST,BASKET,COND,DAY,GTC,GTD,GTT,LIT,LMT,MIT,MKT,MOC,STP"
+# Source: the contract documentation of the TWS API; FUT+CONTFUT asks for both.
+SEC_TYPES = frozenset(
+    {
+        "STK",
+        "OPT",
+        "FUT",
+        "CONTFUT",
+        "FUT+CONTFUT",
+        "FOP",
+        "IND",
+        "CASH",
+        "CFD",
+        "CMDTY",
+        "CRYPTO",
+        "BOND",
+        "FUND",
+        "WAR",
+    }
+    | {"IOPT", "BAG", "NEWS", "EC"}
+)
 # Types whose key goes on with the expiry, and those that have a strike and a right as well.
 WITH_EXPIRY = frozenset({"FUT", "OPT", "FOP", "WAR"})
 WITH_STRIKE = frozenset({"OPT", "FOP", "WAR"})
@@ -214,34 +231,3 @@ def split_key(key: str) -> tuple[str, str, str, str]:
 def is_test_stock(instrument: Instrument) -> bool:
     """Whether it is one of SIM000..SIM199."""
     return FIRST_TEST_CON_ID <= instrument.con_id < FIRST_TEST_CON_ID + TEST_STOCKS
-
-
-def hours_text(instrument: Instrument, session: str, now_s: float, days: int = 6) -> str:
-    """IB's trading hours text for the coming days: `20220107:0930-20220107:1600;20220108:CLOSED;...`."""
-    opens, _, closes = session.partition("-")
-    first = datetime.datetime.fromtimestamp(now_s, _zone(instrument.time_zone_id)).date()
-    parts = []
-    for offset in range(days):
-        day = first + datetime.timedelta(days=offset)
-        stamp = day.strftime("%Y%m%d")
-        if opens > closes:
-            parts.append(_overnight(day, opens, closes))
-        elif day.weekday() >= 5:
-            parts.append(f"{stamp}:CLOSED")
-        else:
-            parts.append(f"{stamp}:{opens}-{stamp}:{closes}")
-    return ";".join(parts)
-
-
-def _overnight(day: datetime.date, opens: str, closes: str) -> str:
-    if day.weekday() >= 5:
-        return f"{day.strftime('%Y%m%d')}:CLOSED"
-    before = day - datetime.timedelta(days=1)
-    return f"{before.strftime('%Y%m%d')}:{opens}-{day.strftime('%Y%m%d')}:{closes}"
-
-
-def _zone(name: str) -> datetime.tzinfo:
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-        return datetime.UTC

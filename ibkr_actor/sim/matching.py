@@ -61,8 +61,9 @@ def _same_names(instrument: Instrument, spec: ContractSpec) -> bool:
     symbols = (instrument.symbol, instrument.cusip, instrument.isin) if instrument.bond else (instrument.symbol,)
     if spec.symbol and spec.symbol not in symbols:
         return False
+    if spec.sec_type and instrument.sec_type not in spec.sec_type.split("+"):
+        return False
     exact = (
-        (spec.sec_type, instrument.sec_type),
         (spec.currency, instrument.currency),
         (" ".join(spec.local_symbol.split()), " ".join(instrument.local_symbol.split())),
         (spec.trading_class, instrument.trading_class),

@@ -5,7 +5,7 @@ Must not know what the instrument is asked for; permissions of market data are t
 
 from __future__ import annotations
 
-from ibkr_actor.sim.instruments import ContractSpec, Instrument
+from ibkr_actor.sim.instruments import SEC_TYPES, ContractSpec, Instrument
 from ibkr_actor.sim.refusals import NO_SECURITY_DEFINITION, Refusals, ambiguous, validation
 from ibkr_actor.sim.rules import Rule
 from ibkr_actor.sim.session import Session
@@ -48,7 +48,7 @@ class Resolver:
 
     def plausible(self, session: Session, req_id: int, spec: ContractSpec, *, needs_exchange: bool = True) -> bool:
         """Whether the description is one a gateway looks up at all; 321 was sent when not."""
-        if not spec.con_id and not spec.sec_type:
+        if (spec.sec_type or not spec.con_id) and spec.sec_type not in SEC_TYPES:
             self._world.error(session, req_id, 321, validation("Please enter a valid security type"))
             return False
         if needs_exchange and not spec.exchange:

@@ -138,6 +138,11 @@ def test_a_continuous_future_shows_its_front_month_and_rolls_before_it_ends() ->
     assert found(con_id=before.con_id) == []
 
 
+def test_a_future_and_its_continuous_one_are_found_together_when_asked_for_so() -> None:
+    both = CATALOGUE.match(ContractSpec(symbol="NQ", sec_type="FUT+CONTFUT", exchange="CME"), 2)
+    assert [each.sec_type for each in both] == ["CONTFUT", "FUT"]
+
+
 def test_an_option_is_found_whole_or_in_part() -> None:
     whole = {"symbol": "AAPL", "sec_type": "OPT", "exchange": "SMART", "strike": 230.0, "right": "C"}
     assert found(**whole, last_trade_date_or_contract_month="20261218") == ["AAPL  261218C00230000"]

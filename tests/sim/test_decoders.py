@@ -13,9 +13,8 @@ from ib_async.decoder import Decoder as AsyncDecoder
 
 from ibkr_actor.sim import messages as m
 from ibkr_actor.sim.catalogue import default_catalogue
-from ibkr_actor.sim.instruments import hours_text
 from ibkr_actor.sim.responses import LAYOUTS, Encoder
-from tests.sim.peers import FIXED_START_S, VERSIONS, Call, decode, plain
+from tests.sim.peers import VERSIONS, Call, decode, plain
 
 UNSET_DECIMAL = Decimal(2**127 - 1)
 UNSET_DOUBLE = 1.7976931348623157e308
@@ -211,7 +210,7 @@ def test_errors_have_the_layout_of_their_version(version: int) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_contract_details_arrive_with_every_field(version: int) -> None:
-    hours = hours_text(_BMW, "0900-1730", FIXED_START_S, days=2)
+    hours = "20231114:0900-20231114:1730;20231115:0900-20231115:1730"
     message = m.ContractData(req_id=7, instrument=_BMW, exchange="IBIS", trading_hours=hours, liquid_hours=_HOURS)
     ((name, req_id, details),) = decode(Encoder(version).encode(message), version)
     assert (name, req_id) == ("contractDetails", 7)
@@ -223,7 +222,7 @@ def test_contract_details_arrive_with_every_field(version: int) -> None:
     assert details.longName == "BAYERISCHE MOTOREN WERKE, München"
     assert (details.orderTypes, details.validExchanges) == (_BMW.order_types, _BMW.valid_exchanges)
     assert details.timeZoneId == "MET"
-    assert details.tradingHours == "20231114:0900-20231114:1730;20231115:0900-20231115:1730"
+    assert details.tradingHours == hours
     assert details.liquidHours == _HOURS
     assert [(each.tag, each.value) for each in details.secIdList] == [("ISIN", "DE0005190003")]
     assert (details.aggGroup, details.stockType, details.marketRuleIds) == (1, "COMMON", "2202,2202,2202,2202,2202")

@@ -9,7 +9,7 @@ import pytest
 
 from ibkr_actor.sim.catalogue import Catalogue, default_catalogue
 from ibkr_actor.sim.clock import Clock, Schedule
-from ibkr_actor.sim.instruments import ContractSpec, Instrument, hours_text, split_key
+from ibkr_actor.sim.instruments import ContractSpec, Instrument, split_key
 from ibkr_actor.sim.market import InstrumentMarket, Quote, Trade
 
 CATALOGUE = default_catalogue()
@@ -80,15 +80,6 @@ def test_a_key_has_four_parts_and_the_symbol_may_hold_points() -> None:
     assert split_key("BRK.B.STK.SMART.USD") == ("BRK.B", "STK", "SMART", "USD")
     with pytest.raises(ValueError, match="AAPL"):
         split_key("AAPL")
-
-
-def test_hours_are_local_days_with_weekends_closed() -> None:
-    friday_evening = 1_700_269_200.0  # 2023-11-18 01:00 UTC, still Friday in New York
-    apple, euro = CATALOGUE.find("AAPL"), CATALOGUE.find("EUR.USD")
-    assert hours_text(apple, "0930-1600", friday_evening, days=4) == (
-        "20231117:0930-20231117:1600;20231118:CLOSED;20231119:CLOSED;20231120:0930-20231120:1600"
-    )
-    assert hours_text(euro, "1715-1700", friday_evening, days=2) == "20231116:1715-20231117:1700;20231118:CLOSED"
 
 
 def test_a_schedule_runs_what_is_due_in_order_and_skips_what_was_cancelled() -> None:

@@ -81,6 +81,7 @@ async def test_hours_in_details_are_those_of_the_calendar() -> None:
         (contract(**(ES | {"currency": "EUR"})), 200),
         (contract(**ES, lastTradeDateOrContractMonth="next month"), 200),
         (contract(symbol="AAPL", exchange="SMART"), 321),
+        (contract(symbol="AAPL", exchange="SMART", secType="SHARE"), 321),
     ],
 )
 async def test_what_cannot_be_found_is_refused(wanted: Contract, code: int) -> None:
