@@ -137,6 +137,11 @@ class Scene:
 
         self.world.spawn(run)
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything `start` was given is not done yet."""
+        return self._working > 0
+
     async def settled(self) -> None:
         """Return once everything `start` was given is done."""
         while self._working:

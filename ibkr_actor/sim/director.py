@@ -51,7 +51,8 @@ class Director:
     @property
     def finished(self) -> bool:
         """Whether every step was done as often as it is to be, and whatever was to last for a while has ended."""
-        return all(chain.done for chain in self._chains) and not any(each.end for each in self._scene.effects)
+        lasting = any(each.end for each in self._scene.effects)
+        return not lasting and not self._scene.busy and all(chain.done for chain in self._chains)
 
     def act(self, action: Action, due_s: float | None = None) -> None:
         """Do one action now. Raises: KeyError for an instrument that is not known."""
