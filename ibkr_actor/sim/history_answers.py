@@ -28,6 +28,8 @@ from ibkr_actor.sim.wire import MAX_FRAME_BYTES
 from ibkr_actor.sim.world import World
 
 _T = TypeVar("_T")
+# Averages of prices have this many digits behind the point at most.
+_DIGITS = 8
 # Source: ibapi MIN_SERVER_VER_FRACTIONAL_SIZE_SUPPORT; older clients read whole sizes.
 _FRACTIONS_FROM = 163
 _PERIOD = re.compile(r"(\d{1,5}) *(second|minute|hour|day|week|month|year)s?")
@@ -118,18 +120,17 @@ class Answers:
         instrument = query.instrument
         zone = self.calendar(instrument).zone
         date = bar_date(bar.start_s, bar.trade_date, request.size, request.date_format, zone, instrument.time_zone_id)
-        traded = request.view in WITH_VOLUME and instrument.sized
-        volume, wap, count = (bar.volume, bar.wap, bar.count) if traded else (Decimal(-1), -1.0, -1)
+        volume, wap, count = _figures(bar, instrument) if request.view in WITH_VOLUME else (Decimal(-1), -1.0, -1)
         if query.session.server_version < _FRACTIONS_FROM:
             volume = volume.to_integral_value()
         return h.HistoricalBar(
             date=date,
-            open=bar.open,
-            high=bar.high,
-            low=bar.low,
-            close=bar.close,
+            open=round(bar.open, _DIGITS),
+            high=round(bar.high, _DIGITS),
+            low=round(bar.low, _DIGITS),
+            close=round(bar.close, _DIGITS),
             volume=volume,
-            wap=round(wap, instrument.decimals + 3),
+            wap=round(wap, _DIGITS),
             count=count,
         )
 
@@ -229,6 +230,11 @@ class Answers:
         }
         make = kinds.get(ask.what_to_show, h.HistoricalTicksLast)
         return make(req_id=query.req_id, ticks=tuple(picker.ticks))
+
+
+def _figures(bar: Bar, instrument: Instrument) -> tuple[Decimal, float, int]:
+    """Volume, wap and count; an index has neither volume nor an average."""
+    return (bar.volume, bar.wap, bar.count) if instrument.sized else (Decimal(0), 0.0, bar.count)
 
 
 async def _in_turns(world: World, pieces: Iterator[_T]) -> AsyncIterator[_T]:

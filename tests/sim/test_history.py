@@ -63,6 +63,10 @@ async def _ticks(peer: Peer, req_id: int, *asked: Any, contract: Contract = AAPL
     return [tick for ticks, _ in found for tick in ticks]
 
 
+async def _updates(peer: Peer, count: int) -> None:
+    await peer.read_until(lambda it: len(it.named("historicalDataUpdate")) == count)
+
+
 def _ohlc(bar: Any) -> tuple[float, float, float, float]:
     return bar.open, bar.high, bar.low, bar.close
 
@@ -249,7 +253,7 @@ async def test_updates_come_every_five_seconds_until_they_are_cancelled() -> Non
         assert int(bars[-1].date) == 1_699_981_320
         for number in range(8):
             await sim.advance(5.0)
-            await peer.read_until(lambda it, number=number: len(it.named("historicalDataUpdate")) == number + 1)
+            await _updates(peer, number + 1)
         updates = [bar for (bar,) in _of(peer, "historicalDataUpdate", 1)]
         dates = [int(bar.date) for bar in updates]
         assert dates == [1_699_981_320] * 6 + [1_699_981_380] * 2
