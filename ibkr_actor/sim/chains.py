@@ -170,7 +170,7 @@ def expiries(number: int, today: datetime.date) -> list[datetime.date]:
 
 @lru_cache(maxsize=256)
 def _expiries(number: int, today: datetime.date) -> tuple[datetime.date, ...]:
-    ends, last = _ENDS[ROOTS[number].kind], datetime.date(*add_months(today.year, today.month, _JANUARY_MONTHS), 1)
+    ends, last = _ENDS[ROOTS[number].kind], datetime.date(*add_months(today.year, today.month, _JANUARY_MONTHS + 1), 1)
     return tuple(day for day in days_between(today, last) if ends(day) and today >= _listed_from(number, day))
 
 

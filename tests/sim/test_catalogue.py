@@ -169,6 +169,12 @@ def test_index_options_have_a_morning_and_an_evening_class() -> None:
     ]
 
 
+def test_long_options_end_in_january_and_are_listed_for_two_years() -> None:
+    days = chains.expiries(0, datetime.date(2023, 11, 14))
+    assert days[-2:] == [datetime.date(2025, 1, 17), datetime.date(2026, 1, 16)]
+    assert datetime.date(2026, 1, 16) not in chains.expiries(0, datetime.date(2023, 10, 31))
+
+
 def test_weeklies_move_to_the_day_before_a_holiday() -> None:
     days = chains.expiries(0, datetime.date(2027, 3, 1))
     # Good Friday is 26 March 2027.

@@ -352,7 +352,6 @@ async def test_an_account_with_nothing_in_it_answers_with_ends(version: int) -> 
         await peer.ask("reqAccountSummary", 5, "All", "NetLiquidation")
         await peer.ask("reqPositionsMulti", 6, "DU1234567", "")
         await peer.ask("reqExecutions", 7, ExecutionFilter())
-        await peer.ask("reqSecDefOptParams", 8, "AAPL", "", "STK", 265598)
         await peer.ask("reqManagedAccts")
         before = len(peer.recorder.calls)
         await peer.settle()
@@ -366,7 +365,6 @@ async def test_an_account_with_nothing_in_it_answers_with_ends(version: int) -> 
             ("accountSummaryEnd", 5),
             ("positionMultiEnd", 6),
             ("execDetailsEnd", 7),
-            ("securityDefinitionOptionParameterEnd", 8),
             ("managedAccounts", "DU1234567"),
         ]
 
