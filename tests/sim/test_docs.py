@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from ibkr_actor.cli.main import parser
-from ibkr_actor.sim import Rule, Simulator, SimulatorSettings, SyncSimulator
+from ibkr_actor.sim import Rule, Simulator, SimulatorSettings, SyncSimulator, chains, futures
+from ibkr_actor.sim.catalogue import default_catalogue
+from ibkr_actor.sim.instruments import is_test_stock
 from ibkr_actor.sim.journal import JournalLine
 from ibkr_actor.sim.settings import BlastSettings
 
@@ -83,3 +85,18 @@ def test_the_commands_of_the_page_are_commands() -> None:
     assert commands
     for command in commands:
         parser().parse_args(command.split())
+
+
+def test_the_page_names_every_instrument() -> None:
+    page = rows("Instruments")
+    catalogue = default_catalogue()
+    for each in catalogue.all():
+        name = {"CASH": each.local_symbol, "BOND": each.cusip}.get(each.sec_type, each.symbol)
+        if not is_test_stock(each):
+            assert name in page[each.sec_type], each.key
+    for root in futures.ROOTS:
+        assert root.symbol in page["FUT"]
+        assert f"`{root.exchange}`" in page["FUT"]
+    for option in chains.ROOTS:
+        assert {option.symbol, option.trading_class} <= set(re.findall(r"\w+", page[option.sec_type]))
+    assert set(page) == {each.sec_type for each in catalogue.all()} | {"FUT", "CONTFUT", "OPT", "FOP", "WAR", "BAG"}
