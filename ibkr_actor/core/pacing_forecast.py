@@ -6,8 +6,7 @@ Changes nothing; the times are estimates where answers must free room first.
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -30,20 +29,29 @@ class Forecast(Struct, frozen=True):
 
 
 class _Line:
-    """What stands before a request under one limit. Weights that do not divide its count leave a rest unused."""
+    """One window as it will fill up: what counts there and what is placed before the next request."""
 
-    def __init__(self, count: int, at: Callable[[int], float]) -> None:
-        self._count = count
-        self._at = at
-        self._weight = 0
+    __slots__ = ("_blocked_until_s", "_limit", "_sent", "_used")
 
-    def add(self, weight: int) -> float:
-        """When one more request of `weight` may go."""
-        rest = self._weight % self._count
-        if rest and rest + weight > self._count:
-            self._weight += self._count - rest
-        self._weight += weight
-        return self._at(self._weight)
+    def __init__(self, window: Window, now_s: float) -> None:
+        window.prune(now_s)
+        self._limit = window.limit
+        self._blocked_until_s = window.blocked_until_s
+        self._sent = list(window.entries())
+        self._used = window.used
+
+    def free_at(self, at_s: float, weight: int) -> float:
+        """When `weight` fit, not before `at_s`. What must be over by then is forgotten: they are placed next."""
+        at_s = max(at_s, self._blocked_until_s)
+        while self._sent and self._used + weight > self._limit.count:
+            sent_s, sent_weight = heapq.heappop(self._sent)
+            self._used -= sent_weight
+            at_s = max(at_s, sent_s + self._limit.span_s)
+        return at_s
+
+    def place(self, at_s: float, weight: int) -> None:
+        heapq.heappush(self._sent, (at_s, weight))
+        self._used += weight
 
 
 def forecast(
@@ -51,43 +59,44 @@ def forecast(
 ) -> list[Forecast]:
     """Every waiting request, the soonest first, if nothing else comes."""
     held = _held(room, opens, now_s)
-    windows = list(whole)
-    lines = [_MessageLine(window, now_s) for window in windows]
+    messages = [_Line(window, now_s) for window in whole]
     for _ in range(cancels):
-        _send_at(lines, max(now_s, paused_until_s))
+        _place(messages, max(now_s, paused_until_s))
     rows: list[Forecast] = []
     for own_s, _, limit, one in sorted(held, key=lambda row: row[:2]):
-        at_s = _send_at(lines, max(own_s, paused_until_s))
+        at_s = _place(messages, max(own_s, paused_until_s))
         rows.append(Forecast(one, limit if at_s <= own_s and own_s > now_s else "messages", at_s))
     return rows
+
+
+def _place(messages: list[_Line], at_s: float) -> float:
+    for line in messages:
+        at_s = line.free_at(at_s, 1)
+    for line in messages:
+        line.place(at_s, 1)
+    return at_s
 
 
 def _held(room: WaitingRoom, opens: OpenRequests, now_s: float) -> list[tuple[float, int, str, Waiting]]:
     """(when its own limits allow, place, the limit that allows last, request)."""
     lines: dict[Lane, _Line] = {}
-
-    def line(lane: Lane, window: Window) -> _Line:
-        found = lines.get(lane)
-        if found is None:
-            found = lines[lane] = _Line(window.limit.count, lambda weight: window.full_turns_at(now_s, weight))
-        return found
-
-    def open_line(name: str) -> _Line:
-        found = lines.get((name, ""))
-        if found is None:
-            found = lines[(name, "")] = _Line(1, lambda count: _opens_at(opens, name, count, now_s))
-        return found
-
+    opening = dict.fromkeys(opens.limits, 0)
     rows: list[tuple[float, int, str, Waiting]] = []
     for place, one in enumerate(in_fair_order(room.waiting.values())):
-        last = (now_s, "")
-        for name, weight in one.shared:
-            last = max(last, (line((name, ""), room.shared[name]).add(weight), name))
-        for lane, weight in one.narrow:
-            last = max(last, (line(lane, room.window_or_empty(lane)).add(weight), lane[0]))
+        at_s, last = now_s, ""
         for name in one.opens:
-            last = max(last, (open_line(name).add(1), name))
-        rows.append((last[0], place, last[1], one))
+            opening[name] += 1
+            free_s = _opens_at(opens, name, opening[name], now_s)
+            at_s, last = (free_s, name) if free_s > at_s else (at_s, last)
+        claims = [((name, ""), weight) for name, weight in one.shared] + list(one.narrow)
+        for lane, weight in claims:
+            if lane not in lines:
+                lines[lane] = _Line(room.shared.get(lane[0]) or room.window_or_empty(lane), now_s)
+            free_s = lines[lane].free_at(at_s, weight)
+            at_s, last = (free_s, lane[0]) if free_s > at_s else (at_s, last)
+        for lane, weight in claims:
+            lines[lane].place(at_s, weight)
+        rows.append((at_s, place, last, one))
     return rows
 
 
@@ -96,30 +105,6 @@ def _opens_at(opens: OpenRequests, name: str, count: int, now_s: float) -> float
     limit = opens.limits[name]
     excess = opens.used(name) + count - limit.count
     return now_s if excess <= 0 else now_s + excess * opens.answer_s(name) / limit.count
-
-
-class _MessageLine:
-    """The last messages of a whole-connection limit, to place further ones after them."""
-
-    def __init__(self, window: Window, now_s: float) -> None:
-        window.prune(now_s)
-        self._span_s = window.limit.span_s
-        self._sent = deque((at_s for at_s, _ in window.entries()), maxlen=window.limit.count)
-
-    def free_at(self, at_s: float) -> float:
-        full = len(self._sent) == self._sent.maxlen
-        return max(at_s, self._sent[0] + self._span_s) if full else at_s
-
-    def add(self, at_s: float) -> None:
-        self._sent.append(at_s)
-
-
-def _send_at(lines: list[_MessageLine], at_s: float) -> float:
-    for line in lines:
-        at_s = max(at_s, line.free_at(at_s))
-    for line in lines:
-        line.add(at_s)
-    return at_s
 
 
 def window_rows(room: WaitingRoom, whole: Iterable[Window], now_s: float) -> dict[str, object]:

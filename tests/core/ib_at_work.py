@@ -12,8 +12,8 @@ from collections import deque
 from msgspec import Struct
 
 from ibkr_actor.core.config import PacingConfig
-from ibkr_actor.core.effects import Effect, Send
-from ibkr_actor.core.messages import Enqueue, RequestEnded, SessionUp, WakeUp, Withdraw
+from ibkr_actor.core.effects import Effect, Send, WritePacing
+from ibkr_actor.core.messages import Enqueue, PacingViolated, RequestEnded, SessionDown, SessionUp, WakeUp, Withdraw
 from ibkr_actor.core.pacing import PacingCore
 from ibkr_actor.core.requests import (
     AnyRequest,
@@ -112,10 +112,13 @@ class IB:
         self.waiting: dict[int, Enqueue] = {}
         self.open: dict[int, AnyRequest] = {}
         self.most_open = 0
+        # What pacing last wrote.
+        self.value = b""
         self.wakeups = 0
         self.now_s = 0.0
         self._events: list[tuple[float, int, Struct]] = []
         self._count = itertools.count()
+        self._counted: dict[tuple[str, object], list[tuple[float, int]]] = {}
 
     def ask(self, s: float, request: AnyRequest, *, priority: int = 1, client: str = "") -> None:
         self.at(s, Enqueue(request, priority=priority, client=client))
@@ -130,6 +133,7 @@ class IB:
             next_s = self._events[0][0] if self._events else float("inf")
             at_s = min(next_s, float("inf") if due_s is None else due_s)
             if at_s > until_s or at_s == float("inf"):
+                self.now_s = max(self.now_s, until_s) if until_s < float("inf") else self.now_s
                 return
             self.now_s = max(self.now_s, at_s)
             if next_s <= at_s:
@@ -139,7 +143,7 @@ class IB:
                 self.tell(WakeUp())
         raise AssertionError("it never rests")
 
-    def tell(self, message: Struct) -> None:
+    def tell(self, message: Struct) -> list[Effect]:
         match message:
             case Enqueue():
                 self.waiting[message.request.req_id] = message
@@ -148,14 +152,24 @@ class IB:
             case RequestEnded(req_id):
                 if not isinstance(self.open.get(req_id), ReqHeadTimestamp):
                     self.open.pop(req_id, None)
-        self.take(self.pacing.handle(message, at(self.now_s)))
+            case PacingViolated(req_id):
+                self.open.pop(req_id, None)
+            case SessionDown():
+                self.open.clear()
+        effects = self.pacing.handle(message, at(self.now_s))
+        self.take(effects)
+        return effects
 
     def take(self, effects: list[Effect]) -> None:
         for effect in effects:
+            if isinstance(effect, WritePacing):
+                self.value = effect.value
             if not isinstance(effect, Send):
                 continue
             request = effect.request
             self.log.append((self.now_s, request))
+            for rule, scope, _, _, _, weight in rules_of(request, self.config):
+                self._counted.setdefault((rule, scope), []).append((self.now_s, weight))
             if isinstance(request, CANCELS):
                 self.open.pop(request.req_id, None)
             elif isinstance(request, HISTORY):
@@ -199,9 +213,4 @@ class IB:
         )
 
     def used(self, rule: str, scope: object, span_s: float) -> int:
-        return sum(
-            weight
-            for s, request in self.log
-            for name, key, _, _, _, weight in rules_of(request, self.config)
-            if (name, key) == (rule, scope) and s + span_s > self.now_s
-        )
+        return sum(weight for s, weight in self._counted.get((rule, scope), ()) if s + span_s > self.now_s)
