@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibkr_actor import __version__
+from ibkr_actor.cli import simulate_arguments
+from ibkr_actor.cli.simulate_arguments import positive_float, positive_int
 from ibkr_actor.errors import ConfigurationError, Fenced
 
 EXIT_NO = 1
@@ -21,7 +23,6 @@ EXIT_FENCED = 3
 EXIT_INTERRUPTED = 130
 # Top-level modules that only the extra `sidecar` brings.
 SIDECAR_MODULES = frozenset({"ibapi", "google", "hiredis", "pydantic", "pydantic_settings", "fakeredis"})
-SERVER_VERSIONS = (157, 165, 173, 178, 193, 200, 201, 205, 206, 208, 212, 213, 222, 226)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,34 +84,12 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = _command(commands, "demo", "everything on this machine: simulated gateway, Redis, sidecar, a live table")
-    demo.add_argument("--seconds", type=_positive_float, default=30.0, help="how long to stream (default 30)")
+    demo.add_argument("--seconds", type=positive_float, default=30.0, help="how long to stream (default 30)")
 
 
 def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     simulate = _command(commands, "simulate", "a simulated gateway that any TWS API client can connect to")
-    simulate.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
-    simulate.add_argument("--port", type=_port, default=4002, help="port to listen on, 0 for any (default 4002)")
-    simulate.add_argument(
-        "--server-version",
-        type=int,
-        default=226,
-        choices=SERVER_VERSIONS,
-        metavar="CAP",
-        help=f"highest server version to answer: {', '.join(map(str, SERVER_VERSIONS))} (default 226)",
-    )
-    simulate.add_argument("--lines", type=_positive_int, default=100, help="market data lines (default 100)")
-    simulate.add_argument(
-        "--rate", type=_positive_float, default=4.0, help="ticks per second and instrument (default 4)"
-    )
-    simulate.add_argument("--seed", type=int, default=1, help="seed of the simulated market (default 1)")
-    simulate.add_argument("--replay", type=Path, metavar="FILE", help="recorded level-1 rows (.jsonl[.gz]) to play")
-    simulate.add_argument("--speed", type=_positive_float, default=1.0, help="how many times real speed to replay at")
-    simulate.add_argument(
-        "--instrument",
-        default="700.STK.SEHK.HKD",
-        help="canonical id of the replayed instrument (default 700.STK.SEHK.HKD)",
-    )
-    simulate.add_argument("--journal", type=Path, metavar="FILE", help="write every frame in and out as JSON lines")
+    simulate_arguments.add_arguments(simulate)
 
 
 def _add_readers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -118,7 +97,7 @@ def _add_readers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     tail.add_argument("kind", metavar="KIND", help="quote, tick, trade, bidask, midpoint, bar.5s, ...")
     tail.add_argument("instrument", metavar="INSTRUMENT", help="AAPL, or a canonical id such as EUR.CASH.IDEALPRO.USD")
     tail.add_argument(
-        "--count", type=_positive_int, help="print this many records, the ones already there included, and stop"
+        "--count", type=positive_int, help="print this many records, the ones already there included, and stop"
     )
     status = _command(commands, "status", "the running sidecar's connection, subscriptions, pacing and Redis")
     health = _command(commands, "health", "exit 0 when the running sidecar has its gateway and Redis, 1 when not")
@@ -139,24 +118,3 @@ def _command(
 
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (IBKR_CONFIG)")
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port")
-    return value

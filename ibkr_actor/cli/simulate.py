@@ -10,36 +10,70 @@ import anyio
 from ibkr_actor.cli.process import log_to_stderr, until_signal
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.instruments import InvalidInstrumentText, parse_instrument
-from ibkr_actor.sim import ReplayError, Simulator, SimulatorSettings, run_simulator
+from ibkr_actor.sim import (
+    ReplayError,
+    ScriptError,
+    Simulator,
+    SimulatorSettings,
+    run_simulator,
+    scenario_titles,
+)
+from ibkr_actor.sim.scenarios import load_scenario
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Serves until Ctrl-C or SIGTERM. Says on standard output where it listens, for scripts that asked for port 0."""
+    if arguments.scenarios:
+        for name, title in scenario_titles().items():
+            print(f"{name:22}{title}")
+        return 0
     log_to_stderr("info")
     try:
-        parse_instrument(arguments.instrument)
-        settings = SimulatorSettings(
-            host=arguments.host,
-            port=arguments.port,
-            server_version=arguments.server_version,
-            lines=arguments.lines,
-            ticks_per_s=arguments.rate,
-            seed=arguments.seed,
-            replay_file=str(arguments.replay) if arguments.replay else None,
-            replay_speed=arguments.speed,
-            replay_instrument=arguments.instrument,
-            journal_file=str(arguments.journal) if arguments.journal else None,
-        )
-        return anyio.run(_serve, settings)
+        return anyio.run(_serve, settings_of(arguments))
     except InvalidInstrumentText as error:
         raise ConfigurationError(f"--instrument: {error}") from None
     except ReplayError as error:
-        raise ConfigurationError(f"--replay: {error}") from None
+        raise ConfigurationError(f"{'--play' if arguments.play else '--replay'}: {error}") from None
+    except ScriptError as error:
+        raise ConfigurationError(f"--scenario, --script: {error}") from None
     except OSError as error:
         if error.filename is not None:  # only the journal is a file that is opened here
             raise ConfigurationError(f"--journal {error.filename}: {error.strerror}") from None
         where = f"{arguments.host}:{arguments.port}"
         raise ConfigurationError(f"cannot listen at {where} (--host, --port): {error.strerror}") from None
+
+
+def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
+    """What the arguments ask for. Raises: ConfigurationError, InvalidInstrumentText."""
+    parse_instrument(arguments.instrument)
+    for option, given in (("--scenario", arguments.scenario), ("--script", arguments.script)):
+        for what in given:
+            try:
+                load_scenario(what)
+            except ScriptError as error:
+                raise ConfigurationError(f"{option}: {error}") from None
+    try:
+        return SimulatorSettings(
+            host=arguments.host,
+            port=arguments.port,
+            server_version=arguments.server_version,
+            lines=arguments.lines,
+            language=arguments.language,
+            ticks_per_s=arguments.rate,
+            seed=arguments.seed,
+            market_hours=arguments.market_hours,
+            clock_speed=arguments.clock_speed,
+            start_time_s=arguments.start_time,
+            scenarios=(*arguments.scenario, *arguments.script),
+            play=str(arguments.play) if arguments.play else None,
+            play_speed=arguments.play_speed,
+            replay_file=str(arguments.replay) if arguments.replay else None,
+            replay_speed=arguments.speed,
+            replay_instrument=arguments.instrument,
+            journal_file=str(arguments.journal) if arguments.journal else None,
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 async def _serve(settings: SimulatorSettings) -> int:

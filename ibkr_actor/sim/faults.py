@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
@@ -17,6 +18,9 @@ from ibkr_actor.sim.instruments import Instrument
 from ibkr_actor.sim.languages import localized
 from ibkr_actor.sim.lines import Kind, Line
 from ibkr_actor.sim.request_base import Cancel, Request
+
+if TYPE_CHECKING:
+    from ibkr_actor.sim.session import Session
 
 # What a gateway does with a client's greeting: answers, says nothing, or hangs up.
 ANSWER, SILENCE, HANG_UP = "answer", "silence", "hang_up"
@@ -83,6 +87,8 @@ class Faults:
         self._greeting_changed = anyio.Event()
         self.held_client_ids: list[int | None] = []  # None holds every id
         self.language = language
+        # The history desk puts here what says 10182 to every query kept up to date, and ends it.
+        self.live_updates_lost: list[Callable[[], object]] = []
         self.empty_sizes: list[int | None] = []  # con_ids; None is every instrument
         self.question_marks: list[int | None] = []
         self.year_less = 0  # how many faults want dates without a year
@@ -165,6 +171,16 @@ class Faults:
     def question_mark_prices(self, instrument: Instrument) -> bool:
         """For the history desk: whether bars of this instrument carry `?` instead of prices, in text layouts."""
         return bool(self.question_marks) and _holds(self.question_marks, instrument)
+
+    def silent_history(self, session: Session, instrument: Instrument) -> bool:
+        """For the history desk, where updates of kept history are no lines: whether they are held back now."""
+        return any(
+            silence.lines is None
+            and (silence.con_id is None or silence.con_id == instrument.con_id)
+            and (silence.client_id is None or silence.client_id == session.client_id)
+            and (silence.sessions is None or session.number in silence.sessions)
+            for silence in self.silences
+        )
 
     @property
     def year_less_dates(self) -> bool:

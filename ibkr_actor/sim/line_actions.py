@@ -112,14 +112,11 @@ class DepthReset(Action, frozen=True, kw_only=True):
 
 
 class LiveUpdatesLost(Action, frozen=True, kw_only=True):
-    """10182 on history that is kept up to date; no update follows."""
-
-    instrument: InstrumentRef | None = None
+    """10182 on all history that is kept up to date; no update follows."""
 
     def do(self, scene: Scene) -> None:
-        for line in scene.lines(self.instrument):
-            if line.kind.name == "HISTORICAL_DATA":
-                _end(scene, line, 10182, "Failed to request live updates (disconnected).")
+        for lost in scene.world.faults.live_updates_lost:
+            lost()
 
 
 class Zombie(Action, frozen=True, kw_only=True):

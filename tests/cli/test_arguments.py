@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ibkr_actor.cli.main import EXIT_CONFIGURATION, main
+from ibkr_actor.cli.main import EXIT_CONFIGURATION, main, parser
+from ibkr_actor.cli.simulate import settings_of
+from ibkr_actor.errors import ConfigurationError
+from ibkr_actor.sim import scenario_titles
 
 
 @pytest.mark.parametrize(
@@ -16,6 +19,18 @@ from ibkr_actor.cli.main import EXIT_CONFIGURATION, main
             "ibkr-actor: cannot listen at 192.0.2.1:0 (--host, --port)",
         ),
         (["simulate", "--port", "0", "--instrument", "x.."], "ibkr-actor: --instrument: instrument 'x..'"),
+        (
+            ["simulate", "--scenario", "nightly-restrat"],
+            "ibkr-actor: --scenario: no scenario is called 'nightly-restrat'; did you mean 'nightly-restart'?",
+        ),
+        (["simulate", "--script", "no.toml"], "ibkr-actor: --script: no.toml: No such file"),
+        (["simulate", "--script", "bad.toml"], "ibkr-actor: --script: bad.toml: step 1 (bust): no key 'instr'"),
+        (
+            ["simulate", "--port", "0", "--script", "odd.toml"],
+            "ibkr-actor: --scenario, --script: odd.toml: step 1",
+        ),
+        (["simulate", "--language", "fr"], "ibkr-actor: language must be one of en, de, zh"),
+        (["simulate", "--play", "nowhere"], "ibkr-actor: --play: "),
         (
             ["tail", "qoute", "AAPL", "--redis-url", "redis://127.0.0.1:1"],
             "ibkr-actor: 'qoute' is no kind; known: quote",
@@ -30,7 +45,49 @@ def test_a_wrong_argument_is_one_line_that_names_it(
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("bad.toml").write_text("[[step]]\ndo = 'bust'\ninstr = 1")
+    Path("odd.toml").write_text("[[step]]\ndo = 'bust'\ninstrument = 'NOSUCH'")
     assert main(arguments) == EXIT_CONFIGURATION
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith(line)
     assert [text for text in said if "Traceback" in text] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (
+            ["--start-time", "yesterday"],
+            "argument --start-time: 'yesterday' is no ISO time such as 2026-01-05T14:30:00Z",
+        ),
+        (["--start-time", "2026-01-05T14:30:00"], "'2026-01-05T14:30:00' says no zone: end it with Z"),
+        (["--clock-speed", "0"], "argument --clock-speed: 0 is not a positive number"),
+        (["--market-hours", "never"], "argument --market-hours: invalid choice: 'never'"),
+    ],
+)
+def test_a_wrong_value_of_the_simulator_is_refused(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", *arguments])
+    assert ended.value.code == EXIT_CONFIGURATION
+    assert complaint in capsys.readouterr().err
+
+
+def test_scenarios_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--scenarios"]) == 0
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert listed == scenario_titles()
+
+
+def test_arguments_reach_the_simulator() -> None:
+    given = (
+        "simulate --scenario bust --scenario zombie --script mine.toml --clock-speed 20 "
+        "--start-time 2026-01-05T09:30:00-05:00 --market-hours exchange --language de --play-speed 0 --play ."
+    )
+    with pytest.raises(ConfigurationError, match=r"--script: mine\.toml"):
+        settings_of(parser().parse_args(given.split()))
+    settings = settings_of(parser().parse_args(given.replace("--script mine.toml ", "").split()))
+    assert (settings.scenarios, settings.clock_speed, settings.language) == (("bust", "zombie"), 20.0, "de")
+    assert (settings.start_time_s, settings.market_hours) == (1_767_623_400.0, "exchange")
+    assert (settings.play, settings.play_speed) == (".", 0.0)
