@@ -5,6 +5,7 @@ Must not open a file or a socket; it only holds and checks values.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -85,7 +86,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     permissions: dict[str, str] | None = None
 
     language: str = "en"
-    scenarios: tuple[str, ...] = ()
+    scenarios: tuple[str | Path, ...] = ()
 
     replay_file: str | None = None
     replay_speed: float = 1.0
