@@ -114,8 +114,9 @@ def test_what_redis_forgot_is_written_again() -> None:
 # ---- restarts
 
 
-def killed(count: int, *, stop: bool, config: PacingConfig | None = None) -> bytes:
-    pacing = up(config)
+def killed(count: int, *, stop: bool) -> bytes:
+    """What a process had written that sent so many small-bar requests at 1.0 and ended there."""
+    pacing = up(PacingConfig(lines=1000))
     value = b""
     for n in range(count):
         value = written(ask(pacing, small(n, con_id=n), 1.0)) or value
@@ -188,12 +189,7 @@ def test_limits_that_are_not_known_any_more_are_passed_over() -> None:
 
 
 def test_a_cooldown_survives_a_restart_and_so_does_how_often_it_was_needed() -> None:
-    pacing = up()
-    pacing.handle(PacingViolated(13), at(1.0))
-    value = written(pacing.handle(Stop(), at(2.0)))
-    assert value is None
-    effects = up().handle(PacingViolated(13), at(1.0))
-    value = written(effects)
+    value = written(up().handle(PacingViolated(13), at(1.0)))
     assert value is not None
     after = up(s=101.0, value=value)
     assert not went(ask(after, small(1), 101.0))
