@@ -63,16 +63,13 @@ def test_what_is_open_is_counted_for_history_only() -> None:
     assert all(rows["open_history"].concerns(request) for request in history)
     assert not any(rows["open_history"].concerns(request) for request in others)
     assert [rows["open_big_bars"].concerns(request) for request in history] == [False, True, False, False, True]
-    assert all(limit.source for limit in [*rows.values(), *ROWS.values()])
+    assert all(limit.source for limit in rows.values())
+    assert all(limit.source for limit in ROWS.values())
 
 
 def test_history_is_either_small_or_big() -> None:
-    for request in [
-        small(1),
-        *(small(1, size=size) for size in ("1 min", "1 hour", "1W", "1M")),
-        head(1),
-        histogram(1),
-    ]:
+    asked: list[AnyRequest] = [small(1, size=size) for size in ("30 secs", "1 min", "1 hour", "1W", "1M")]
+    for request in [*asked, head(1), histogram(1), ticks(1)]:
         assert is_history(request)
         assert is_small(request) != is_big(request)
     assert {"1 secs", "30 secs"} <= SMALL_BARS

@@ -116,7 +116,7 @@ def test_what_redis_forgot_is_written_again() -> None:
 
 def killed(count: int, *, stop: bool) -> bytes:
     """What a process had written that sent so many small-bar requests at 1.0 and ended there."""
-    pacing = up(PacingConfig(lines=1000))
+    pacing = up(PacingConfig(lines=1000, open_max=100))
     value = b""
     for n in range(count):
         value = written(ask(pacing, small(n, con_id=n), 1.0)) or value
