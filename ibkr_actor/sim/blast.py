@@ -101,8 +101,8 @@ class Blast:
         journal = self._world.journal
         if journal.active:
             message_id = LAYOUTS[type(message)].message_id
-            now_s, client = self._world.clock.now_s(), session.client_id or 0
-            journal.outgoing(now_s, client, data, message_id, line.req_id, line.instrument.key)
+            now_s = self._world.clock.now_s()
+            journal.outgoing(now_s, session.peer, data, message_id, line.req_id, line.instrument.key)
         return data
 
     async def _send_at_once(self, session: Session, frames: list[bytes]) -> None:

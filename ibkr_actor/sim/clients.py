@@ -87,7 +87,11 @@ class Clients:
         logger.warning("client_too_slow session=%d client_id=%s", session.number, session.client_id)
 
     async def received(self, session: Session, payload: bytes) -> None:
-        message_id, body, protobuf = split_frame(payload, session.server_version)
+        try:
+            message_id, body, protobuf = split_frame(payload, session.server_version)
+        except FrameError:
+            self._journal_in(session, payload, 0, -1, protobuf=False)
+            raise
         world = self.world
         world.messages_received[message_id] += 1
         try:
@@ -132,8 +136,7 @@ class Clients:
 
     def _journal_in(self, session: Session, payload: bytes, message_id: int, req_id: int, *, protobuf: bool) -> None:
         if self.journal.active:
-            client = -1 if session.client_id is None else session.client_id
-            self.journal.incoming(self.clock.now_s(), client, payload, message_id, req_id, protobuf=protobuf)
+            self.journal.incoming(self.clock.now_s(), session.peer, payload, message_id, req_id, protobuf=protobuf)
 
     async def _admitted(self, session: Session) -> bool:
         """The message rate: reject with error 100 and end at the last strike, or let the message wait its turn."""

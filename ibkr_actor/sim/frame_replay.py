@@ -182,11 +182,11 @@ class _Show:
             if req_id is not None and own_id is not None:
                 payload, own_id = with_answer_req_id(payload, req_id, server_version=version), req_id
             data = frame(payload)
-        if journal.active:
-            client = self._session.client_id
-            noted = data if message_id else b"\0\0\0\0" + data
-            now_s = self._world.clock.now_s()
-            journal.outgoing(now_s, -1 if client is None else client, noted, message_id, own_id, None)
+        now_s = self._world.clock.now_s()
+        if message_id:
+            journal.outgoing(now_s, self._session.peer, data, message_id, own_id, None)
+        else:
+            journal.outgoing_raw(now_s, self._session.peer, data)
         return data
 
 

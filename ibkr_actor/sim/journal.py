@@ -6,16 +6,27 @@ Must not decide what is sent; it only writes down.
 from __future__ import annotations
 
 from collections import Counter
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
 
+class Peer(NamedTuple):
+    """Whose frame it is: the connection's number, and its client id, -1 before startApi."""
+
+    session: int
+    client: int
+
+
 class JournalLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`number` counts the frames of one instrument over all clients, 1, 2, 3, ...; `frame` is the payload in hex."""
+    """`number` counts the frames of one instrument over all clients, 1, 2, 3, ...; `frame` is the payload in hex.
+
+    Lines with message id 0 are the handshake and bytes that are no frame; those have no length that could be left out.
+    """
 
     time: float
     direction: str
+    session: int
     client: int
     message_id: int = 0
     protobuf: bool = False
@@ -23,6 +34,7 @@ class JournalLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     instrument: str | None = None
     number: int | None = None
     bytes: int = 0
+    bent: bool = False
     frame: str | None = None
 
 
@@ -40,14 +52,15 @@ class Journal:
         return self._file is not None
 
     def incoming(
-        self, now_s: float, client: int, payload: bytes, message_id: int, req_id: int | None, *, protobuf: bool
+        self, now_s: float, peer: Peer, payload: bytes, message_id: int, req_id: int | None, *, protobuf: bool
     ) -> None:
-        """A frame from a client; the handshake has message id 0."""
+        """A frame from a client; the handshake and bytes that are no frame have message id 0."""
         self._write(
             JournalLine(
                 time=now_s,
                 direction="in",
-                client=client,
+                session=peer.session,
+                client=peer.client,
                 message_id=message_id,
                 protobuf=protobuf,
                 req_id=req_id,
@@ -57,9 +70,20 @@ class Journal:
         )
 
     def outgoing(
-        self, now_s: float, client: int, frame: bytes, message_id: int, req_id: int | None, instrument: str | None
+        self,
+        now_s: float,
+        peer: Peer,
+        frame: bytes,
+        message_id: int,
+        req_id: int | None,
+        instrument: str | None,
+        *,
+        bent: bool = False,
     ) -> None:
-        """A frame to a client, with its length prefix; raw bytes and the handshake have message id 0."""
+        """A frame to a client, with its length prefix; the handshake has message id 0.
+
+        `bent` when a fault made other bytes of it; what was written instead comes with `outgoing_raw`.
+        """
         number = None
         if instrument is not None:
             self._numbers[instrument] += 1
@@ -68,14 +92,32 @@ class Journal:
             JournalLine(
                 time=now_s,
                 direction="out",
-                client=client,
+                session=peer.session,
+                client=peer.client,
                 message_id=message_id,
-                protobuf=len(frame) > 7 and frame[4:6] == b"\0\0" and int.from_bytes(frame[4:8], "big") > 200,
+                protobuf=message_id > 0
+                and len(frame) > 7
+                and frame[4:6] == b"\0\0"
+                and int.from_bytes(frame[4:8], "big") > 200,
                 req_id=req_id,
                 instrument=instrument,
                 number=number,
                 bytes=len(frame) - 4,
+                bent=bent,
                 frame=frame[4:].hex() if self._with_payload else None,
+            )
+        )
+
+    def outgoing_raw(self, now_s: float, peer: Peer, data: bytes) -> None:
+        """Bytes to a client as they are, with whatever length they claim."""
+        self._write(
+            JournalLine(
+                time=now_s,
+                direction="out",
+                session=peer.session,
+                client=peer.client,
+                bytes=len(data),
+                frame=data.hex() if self._with_payload else None,
             )
         )
 

@@ -87,9 +87,14 @@ class Outbox:
         self._closed = False
         self._cut_after_bytes: int | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._closed or self._finished
+
     def put(self, data: bytes) -> bool:
         """Queue bytes. False, and nothing queued, when the limit would be passed."""
-        if self._closed or self._finished:
+        if self.is_over:
             return True
         if self._queued_bytes + len(data) > self._limit_bytes:
             return False

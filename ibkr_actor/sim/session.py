@@ -22,7 +22,7 @@ from ibkr_actor.sim.clock import Clock
 from ibkr_actor.sim.faults import HANG_UP, SILENCE
 from ibkr_actor.sim.frame_faults import FrameFaults
 from ibkr_actor.sim.frame_recording import FrameRecording
-from ibkr_actor.sim.journal import Journal
+from ibkr_actor.sim.journal import Journal, Peer
 from ibkr_actor.sim.messages import Message
 from ibkr_actor.sim.outbox import Gate, Outbox
 from ibkr_actor.sim.responses import LAYOUTS, Encoder
@@ -103,6 +103,11 @@ class Session:
         self._reset = False
 
     @property
+    def peer(self) -> Peer:
+        """Who this is in the journal."""
+        return Peer(self.number, -1 if self.client_id is None else self.client_id)
+
+    @property
     def paced(self) -> bool:
         """Whether the client asked for pacing instead of rejection."""
         return "PACEAPI" in self.connect_options or self._host.settings.pace_silently
@@ -120,6 +125,8 @@ class Session:
             pass
         except* (HandshakeError, FrameError) as refused:
             logger.warning("client_refused session=%d cause=%s", self.number, refused.exceptions[0])
+            if unread := self._buffer.peek()[:_EARLY_BYTES_MAX]:
+                self._host.journal.incoming(self._host.clock.now_s(), self.peer, unread, 0, None, protobuf=False)
         finally:
             self._outbox.close()
             self._host.closed(self)
@@ -128,23 +135,25 @@ class Session:
 
     def send(self, message: Message, *, instrument: str | None = None) -> None:
         """Queue one message in the form of this client's version."""
-        data = self._encoder.encode(message)
+        if self._outbox.is_over or self._scope.cancel_called:
+            return
+        data = written = self._encoder.encode(message)
+        if self.frame_faults.active:
+            written, cut_at = self.frame_faults.bend(data)
+            if cut_at is not None:
+                self._outbox.cut_within_next(cut_at)
         journal = self._host.journal
         if journal.active:
-            message_id = LAYOUTS[type(message)].message_id
-            journal.outgoing(self._host.clock.now_s(), self._client(), data, message_id, message.req_id, instrument)
-        if not self.frame_faults.active:
-            self._put(data)
-            return
-        data, cut_at = self.frame_faults.bend(data)
-        if cut_at is not None:
-            self._outbox.cut_within_next(cut_at)
-        self._put(data)
+            now_s, message_id, bent = self._host.clock.now_s(), LAYOUTS[type(message)].message_id, written != data
+            journal.outgoing(now_s, self.peer, data, message_id, message.req_id, instrument, bent=bent)
+            if bent and written:
+                journal.outgoing_raw(now_s, self.peer, written)
+        self._put(written)
 
     def send_raw(self, data: bytes) -> None:
         """Queue bytes as they are, whole frame or not."""
         if self._host.journal.active:
-            self._host.journal.outgoing(self._host.clock.now_s(), self._client(), b"\0\0\0\0" + data, 0, None, None)
+            self._host.journal.outgoing_raw(self._host.clock.now_s(), self.peer, data)
         self._put(data)
 
     def encode(self, message: Message) -> bytes:
@@ -183,9 +192,6 @@ class Session:
             self._host.too_slow(self)
             self.close()
 
-    def _client(self) -> int:
-        return -1 if self.client_id is None else self.client_id
-
     async def _serve(self) -> None:
         try:
             with anyio.fail_after(self._host.settings.handshake_timeout_s):
@@ -200,15 +206,14 @@ class Session:
 
     async def _greeting(self) -> bytes:
         """The payload of the client's first frame."""
-        while (prefix := self._buffer.take(len(_PREFIX))) is None:
-            if not _PREFIX.startswith(self._buffer.peek()):
+        while not (seen := self._buffer.peek()).startswith(_PREFIX):
+            if not _PREFIX.startswith(seen):
                 raise HandshakeError("no API prefix")
             self._buffer.feed(await self._stream.receive())
-        if prefix != _PREFIX:
-            raise HandshakeError("no API prefix")
+        self._buffer.take(len(_PREFIX))
         while (payload := self._buffer.next_frame()) is None:
             self._buffer.feed(await self._stream.receive())
-        self._host.journal.incoming(self._host.clock.now_s(), -1, payload, 0, None, protobuf=False)
+        self._host.journal.incoming(self._host.clock.now_s(), self.peer, payload, 0, None, protobuf=False)
         return payload
 
     async def _reply(self, payload: bytes) -> None:
@@ -230,7 +235,7 @@ class Session:
         )
         said = None if recording is None else recording.greeting_reply
         reply = frame(said or handshake_reply(self.server_version, self._host.clock.now_s(), self._host.settings))
-        self._host.journal.outgoing(self._host.clock.now_s(), -1, reply, 0, None, None)
+        self._host.journal.outgoing(self._host.clock.now_s(), self.peer, reply, 0, None, None)
         await self._host.gate.wait()
         await self._stream.send(reply)
         logger.info("client_connected session=%d server_version=%d", self.number, self.server_version)
