@@ -8,11 +8,44 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta
 from typing import Final
 
+from msgspec import Struct
+
 from ibkr_actor.core.resolutions import Resolution
 from ibkr_actor.core.sessions import NS, Sessions
 
 _HOUR_S: Final = 3_600
 _DAY: Final = timedelta(days=1)
+
+
+class Stretch(Struct, frozen=True):
+    """A stretch of trading in which the clock stays as it is: here the grid is plain arithmetic.
+
+    A bar costs a tenth of what `bar_end` and `is_aligned` take, and an answer has 20,000 of them.
+    """
+
+    start_ns: int
+    end_ns: int
+    offset_ns: int
+    trade_date: date | None
+
+    def end_of(self, start_ns: int, size_ns: int) -> int:
+        """As `bar_end`: every size divides the day."""
+        return min(self.end_ns, start_ns + size_ns - (start_ns + self.offset_ns) % size_ns)
+
+    def aligned(self, start_ns: int, size_ns: int) -> bool:
+        """As `is_aligned`."""
+        return (start_ns + self.offset_ns) % size_ns == 0 or start_ns == self.start_ns
+
+
+def stretch_at(ns: int, sessions: Sessions) -> Stretch | None:
+    """The stretch in which `ns` is; None in closed time and where the clock is changed within it."""
+    segment = sessions.segment_at(ns)
+    if segment is None:
+        return None
+    offsets = [datetime.fromtimestamp(at // NS, sessions.zone).utcoffset() for at in segment]
+    if offsets[0] is None or offsets[0] != offsets[1]:
+        return None
+    return Stretch(*segment, int(offsets[0].total_seconds()) * NS, sessions.date_at(ns))
 
 
 def cell_end(ns: int, resolution: Resolution, sessions: Sessions) -> int:

@@ -92,7 +92,7 @@ def plan(
 
 
 class _Reach(Struct, frozen=True):
-    """How far one request gets: trade dates up to `last` (index), bars until `to_ns`."""
+    """How far one request gets."""
 
     to_ns: int
     duration: Duration
@@ -165,18 +165,19 @@ class Planner:
         """Where the next bar begins at or after `ns`."""
         if self.resolution.intraday:
             return first_start(ns, self.resolution, self.sessions)
-        segment = self.sessions.open_from(ns)
-        return None if segment is None else segment[0]
+        index = self.sessions.first_from(ns)
+        if index < len(self.sessions) and self.sessions[index].start_ns < ns:
+            index += 1
+        return self.sessions[index].start_ns if index < len(self.sessions) else None
 
     def _farthest(self, from_ns: int, to_ns: int) -> _Reach | None:
         """The request that gets farthest towards `to_ns`; of equals, the one that brings least beside it."""
-        for forced in (False, True):
-            reaches = [
-                each for unit in self._order(from_ns, to_ns) if (each := self._reach(unit, from_ns, to_ns, forced))
-            ]
-            if reaches:
-                return max(reaches, key=lambda each: each.to_ns)
-        return None
+        fitting = [self._reach(unit, from_ns, to_ns, forced=False) for unit in self._order(from_ns, to_ns)]
+        found = max((each for each in fitting if each is not None), key=lambda each: each.to_ns, default=None)
+        if found is not None:
+            return found
+        forced = (self._reach(unit, from_ns, to_ns, forced=True) for unit in _FINEST_FIRST)
+        return next((each for each in forced if each is not None), None)
 
     def _order(self, from_ns: int, to_ns: int) -> tuple[Unit, ...]:
         """Seconds fit best inside a trade date, days when all of it is wanted."""

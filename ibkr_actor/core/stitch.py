@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ibkr_actor.core.bar_grid import bar_end, is_aligned, period_bounds
+from ibkr_actor.core.bar_grid import Stretch, bar_end, is_aligned, period_bounds, stretch_at
 from ibkr_actor.core.events import HistoricalBar
 from ibkr_actor.core.plan import Planner, Window
 from ibkr_actor.core.sessions import NS
@@ -45,6 +45,7 @@ class _Placed(Struct, frozen=True, gc=False):
     end_ns: int
     trade_date: date | None
     bar: HistoricalBar
+    aligned: bool = True
 
 
 class Stitch:
@@ -63,6 +64,9 @@ class Stitch:
         # What is asked now, and what is to be asked after it, the earliest first.
         self._asked = window
         self._pending: list[Window] = []
+        # The stretch of trading and the trade date of the last bar: the next is mostly in the same.
+        self._stretch: Stretch | None = None
+        self._dated: tuple[date | None, str | None] = (None, None)
         self._outside = self._unaligned = self._unreadable = self._doubled = 0
 
     def take(self, bars: Sequence[HistoricalBar]) -> Window | None:
@@ -113,27 +117,26 @@ class Stitch:
     def _keep(self, placed: _Placed, following_ns: int, asked: Window) -> None:
         start_ns = placed.start_ns
         end_ns = placed.end_ns
-        resolution, sessions = self._planner.resolution, self._planner.sessions
-        if resolution.seconds > _HOUR_S and following_ns > start_ns:
+        if self._planner.resolution.seconds > _HOUR_S and following_ns > start_ns:
             # On a day on which the clock is changed IB's grid may be another than ours.
             end_ns = min(end_ns, following_ns)
         if start_ns < asked.from_ns or end_ns > asked.to_ns:
             self._outside += 1
-        elif resolution.intraday and sessions.exact and not is_aligned(start_ns, resolution, sessions):
+        elif self._planner.sessions.exact and not placed.aligned:
             self._unaligned += 1
         elif start_ns in self._rows:
             self._doubled += 1
         else:
             bar, day = placed.bar, placed.trade_date
-            text = None if day is None else day.strftime("%Y%m%d")
+            if day != self._dated[0]:
+                self._dated = day, None if day is None else day.strftime("%Y%m%d")
+            text = self._dated[1]
             prices = (bar.open, bar.high, bar.low, bar.close)
             self._rows[start_ns] = (start_ns, end_ns, *prices, bar.volume, bar.wap, bar.count, text)
 
     def _place(self, bar: HistoricalBar) -> _Placed | None:
-        place: Callable[[HistoricalBar], _Placed | None]
-        place = self._place_intraday if self._planner.resolution.intraday else self._place_daily
         try:
-            found = place(bar)
+            found = self._place_intraday(bar) if self._planner.resolution.intraday else self._place_daily(bar)
         except (ValueError, OverflowError, OSError):
             found = None
         self._unreadable += found is None
@@ -143,9 +146,16 @@ class Stitch:
         if not bar.date.isdecimal() or len(bar.date) < _EPOCH_DIGITS_MIN:
             return None
         start_ns = int(bar.date) * NS
-        sessions = self._planner.sessions
-        end_ns = bar_end(start_ns, self._planner.resolution, sessions)
-        return _Placed(start_ns, end_ns, sessions.date_at(start_ns), bar)
+        resolution, sessions = self._planner.resolution, self._planner.sessions
+        stretch = self._stretch
+        if stretch is None or not stretch.start_ns <= start_ns < stretch.end_ns:
+            stretch = self._stretch = stretch_at(start_ns, sessions)
+        if stretch is not None:
+            size_ns = resolution.seconds * NS
+            aligned = stretch.aligned(start_ns, size_ns)
+            return _Placed(start_ns, stretch.end_of(start_ns, size_ns), stretch.trade_date, bar, aligned)
+        aligned = is_aligned(start_ns, resolution, sessions)
+        return _Placed(start_ns, bar_end(start_ns, resolution, sessions), sessions.date_at(start_ns), bar, aligned)
 
     def _place_daily(self, bar: HistoricalBar) -> _Placed:
         """By trade date; that of a week or month is the last one in it so far (stoqey/ibkr#149)."""
