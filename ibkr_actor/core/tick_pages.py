@@ -88,8 +88,9 @@ def turn(seam: Seam, ticks: Sequence[HistoricalTick], to_ns: int, sessions: Sess
 def skip(
     seam: Seam, to_ns: int, sessions: Sessions, reason: str, message: str = "", ib_code: int | None = None
 ) -> Turned:
-    """IB refused the page at `seam`: all that is left is a hole."""
-    return Turned((), (Hole(seam.next_s * NS, to_ns, reason, message, ib_code),), None)
+    """IB refused the page at `seam`: all trading that is left is a hole."""
+    hole = Hole(seam.next_s * NS, to_ns, reason, message, ib_code)
+    return Turned((), (hole,) if sessions.any_in(hole.from_ns, hole.to_ns) else (), None)
 
 
 def row_of(what_to_show: str, tick: HistoricalTick) -> TickRow:

@@ -148,9 +148,14 @@ def test_a_date_without_ticks_is_a_hole() -> None:
 
 
 def test_a_refused_page_is_a_hole_to_the_end() -> None:
-    assert skip(Seam(OPEN), (OPEN + 9) * NS, "no_permission", "no", 10187) == Turned(
-        (), (Hole(OPEN * NS, (OPEN + 9) * NS, "no_permission", "no", 10187),), None
+    assert skip(Seam(OPEN), (OPEN + 9) * NS, SESSIONS, "no_permission", "no", 10187) == Turned(
+        (), (Hole(OPEN * NS, (OPEN + 9) * NS, SESSIONS, "no_permission", "no", 10187),), None
     )
+
+
+def test_a_page_refused_when_there_is_no_more_trading_is_none() -> None:
+    closed = Seam(DAYS[0].end_s + 60)
+    assert skip(closed, (DAYS[0].end_s + 90) * NS, SESSIONS, "no_permission") == Turned((), (), None)
 
 
 def test_rows_have_the_fields_of_their_kind() -> None:
