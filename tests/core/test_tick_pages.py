@@ -149,7 +149,7 @@ def test_a_date_without_ticks_is_a_hole() -> None:
 
 def test_a_refused_page_is_a_hole_to_the_end() -> None:
     assert skip(Seam(OPEN), (OPEN + 9) * NS, SESSIONS, "no_permission", "no", 10187) == Turned(
-        (), (Hole(OPEN * NS, (OPEN + 9) * NS, SESSIONS, "no_permission", "no", 10187),), None
+        (), (Hole(OPEN * NS, (OPEN + 9) * NS, "no_permission", "no", 10187),), None
     )
 
 
