@@ -49,8 +49,8 @@ class PacingConfig(Struct, frozen=True):
     After IB's pacing error what shares its limit waits `cooldown_s`, twice as long each time, `cooldown_max_s` at most.
     While those of a lower number wait, each other priority still gets one turn in `lower_priority_every`. A withdrawn
     request that IB cannot cancel counts as open for `abandon_s`; `answer_s` is how long an answer is taken to last
-    until answers were seen. What was sent is written at most every `write_every_s`, and at once when more than
-    `unsaved_max` of the small-bar requests would be lost with the process.
+    until answers were seen. What was sent is written before it leaves, as long as more than `unsaved_max`
+    requests would be lost with the process, else every `write_every_s`.
     """
 
     lines: int = LINES_DEFAULT
@@ -69,7 +69,7 @@ class PacingConfig(Struct, frozen=True):
     abandon_s: float = 60.0
     answer_s: float = 2.0
     write_every_s: float = 1.0
-    unsaved_max: int = 3
+    unsaved_max: int = 0
 
 
 class ContractsConfig(Struct, frozen=True):

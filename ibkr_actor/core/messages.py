@@ -136,6 +136,18 @@ class PacingViolated(Struct, frozen=True):
     req_id: int
 
 
+class ForecastQuery(Struct, frozen=True):
+    """Ask pacing when requests of the history actor may go; answered by `Forecasted`. For a progress, not a loop."""
+
+    req_ids: tuple[int, ...]
+
+
+class Forecasted(Struct, frozen=True):
+    """In how many seconds each of the requests that still wait may go, as things stand: req_id -> seconds."""
+
+    eta_s: dict[int, float]
+
+
 class ClearCooldowns(Struct, frozen=True):
     """End the waiting that followed a pacing violation, in one scope as the status names it, or in all."""
 

@@ -21,6 +21,8 @@ from ibkr_actor.core.limits import Limit, OpenLimit, limits_of, open_limits_of
 from ibkr_actor.core.messages import (
     ClearCooldowns,
     Enqueue,
+    Forecasted,
+    ForecastQuery,
     PacingViolated,
     RateExceeded,
     RedisForgot,
@@ -96,6 +98,7 @@ class PacingCore:
             Start: self._nothing,
             Stop: self._stop,
             StatusQuery: self._status_query,
+            ForecastQuery: self._forecast_query,
         }
 
     def handle(self, message: Struct, now: Instant) -> list[Effect]:
@@ -298,6 +301,12 @@ class PacingCore:
         found = (row.at_s for row in self.forecast(now_s) if row.waiting.request.req_id == req_id)
         at_s = next(found, None)
         return None if at_s is None else max(0.0, at_s - now_s)
+
+    def _forecast_query(self, message: ForecastQuery, now: Instant) -> list[Effect]:
+        wanted = set(message.req_ids) & self._room.waiting.keys()
+        rows = self.forecast(now.s) if wanted else []
+        etas_s = {row.waiting.request.req_id: max(0.0, row.at_s - now.s) for row in rows}
+        return [Tell("history", Forecasted({req_id: etas_s[req_id] for req_id in sorted(wanted)}))]
 
     def _drain_s(self, now_s: float) -> float:
         count = len(self._room.waiting) + self._open.cancels

@@ -54,9 +54,10 @@ class Snapshot(Struct, frozen=True):
 class PacingMemory:
     """Knows when it is time to write, and what.
 
-    Written is at once when the last time is `write_every_s` ago, else when that is over: a process that is killed loses
-    what left in between. Of the shared limits, where that would cost ten minutes, `unsaved_max` may be lost and no
-    more: beyond it is written before sending. Whoever restores counts that much as sent.
+    With `unsaved_max` 0 everything that counts for seconds or longer is written before it is sent: a job that is killed
+    asks the same again at once, and must find that it just did. That is seldom, since the limits themselves allow 60 in
+    ten minutes. With more, so much may leave unwritten until `write_every_s` has passed since the last writing; whoever
+    restores after a kill counts that much as sent under the shared limits, and cannot know the contracts.
     """
 
     def __init__(self, config: PacingConfig, room: WaitingRoom, cooldowns: Cooldowns) -> None:
@@ -64,7 +65,7 @@ class PacingMemory:
         self._room = room
         self._cooldowns = cooldowns
         self._dirty = False
-        # Weight sent under shared limits since the last writing.
+        # Weight sent since the last writing, of what counts for long.
         self._unsaved = 0
         self._written_s = float("-inf")
         # Whether the last writing said that more may follow: a clean end takes it back.
@@ -74,8 +75,9 @@ class PacingMemory:
         """The request is sent now."""
         shared = [weight for name, weight in one.shared if _kept(self._room.shared[name])]
         narrow = [lane for lane, _ in one.narrow if _kept(self._room.narrow[lane])]
-        self._unsaved += max(shared, default=0)
-        self._dirty = self._dirty or bool(shared or narrow)
+        if shared or narrow:
+            self._unsaved += max(shared, default=1)
+            self._dirty = True
 
     def changed(self) -> None:
         """Something else than a request has to be written at once."""

@@ -11,6 +11,8 @@ from ibkr_actor.core.config import PacingConfig
 from ibkr_actor.core.effects import Effect
 from ibkr_actor.core.messages import (
     ClearCooldowns,
+    Forecasted,
+    ForecastQuery,
     PacingViolated,
     RequestEnded,
     SessionDown,
@@ -20,7 +22,7 @@ from ibkr_actor.core.messages import (
 )
 from ibkr_actor.core.requests import AnyRequest, CancelHeadTimestamp, CancelHistoricalData
 from tests.core.ib_at_work import IB, bars, big, head, histogram, level1, small, ticks
-from tests.core.kit import answer, at, ns, ref, said
+from tests.core.kit import answer, at, ns, ref, said, told
 
 SLOW = 10_000.0
 
@@ -332,6 +334,14 @@ def test_the_time_is_foretold_under_a_cooldown_and_a_contracts_limit() -> None:
     assert ib.pacing.eta_s(3, 1.0) == 599.5
     ib.run()
     assert foretold == {n: s for s, n in ib.left}
+
+
+def test_the_history_actor_may_ask_when_its_requests_go() -> None:
+    ib = IB(PacingConfig(small_bars_count=1))
+    for n in range(3):
+        ib.ask(0.0, small(n, con_id=n))
+    ib.run(0.0)
+    assert told(ib.tell(ForecastQuery((3, 13, 23, 999))), Forecasted) == [Forecasted({13: 600.5, 23: 1201.0})]
 
 
 def test_the_time_behind_open_requests_is_estimated_from_answers_seen() -> None:
