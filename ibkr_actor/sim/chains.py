@@ -35,9 +35,6 @@ _STRIKES = 1 << 10
 _DAYS = 1 << 14
 _ORDER_TYPES = "ACTIVETIM,AD,ADJUST,ALERT,ALGO,ALLOC,AVGCOST,BASKET,COND,DAY,GTC,GTD,GTT,LIT,LMT,MIT,MKT,STP,STPLMT"
 _US_EXCHANGES = "SMART,AMEX,CBOE,PHLX,PSE,ISE,BOX,BATS,NASDAQOM,CBOE2,NASDAQBX,MIAX,GEMINI,EDGX,MERCURY,PEARL"
-# Strikes reach from the first to the last of these multiples of the start price; one ending soon has only the inner
-# ones. Outside the inner range of one ending late every second strike is left out.
-_REACH, _INNER = (0.5, 1.6), (0.8, 1.2)
 # How far ahead each kind of expiry is listed.
 _DAILY_DAYS, _WEEKLY_DAYS, _MONTHS, _JANUARY_MONTHS = 14, 56, 12, 26
 
@@ -188,13 +185,22 @@ def _listed_from(number: int, day: datetime.date) -> datetime.date:
 
 @lru_cache(maxsize=512)
 def strike_numbers(number: int, day: datetime.date) -> tuple[int, ...]:
-    """The strikes of an expiry in units of the root."""
+    """The strikes of an expiry in units of the root, around the price the underlying starts at.
+
+    They reach as far as the underlying can move. What is listed for weeks only has every strike of the inner range;
+    what is listed for longer has every second one outside it, too.
+    """
     root = ROOTS[number]
-    inner = range(round(_INNER[0] * root.start_price / root.unit), round(_INNER[1] * root.start_price / root.unit) + 1)
+    width = min(0.7, max(0.25, 1.4 * root.volatility))
+    inner = _range(root, 1.0 - width, 1.0 + width)
     if (day - _listed_from(number, day)).days <= _WEEKLY_DAYS:
         return tuple(inner)
-    outer = range(round(_REACH[0] * root.start_price / root.unit), round(_REACH[1] * root.start_price / root.unit) + 1)
+    outer = _range(root, max(0.2, 1.0 - 1.5 * width), 1.0 + 1.8 * width)
     return tuple(each for each in outer if each % 2 == 0 or each in inner)
+
+
+def _range(root: OptionRoot, low: float, high: float) -> range:
+    return range(round(low * root.start_price / root.unit), round(high * root.start_price / root.unit) + 1)
 
 
 def strikes(number: int, day: datetime.date) -> list[float]:

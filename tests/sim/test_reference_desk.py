@@ -47,7 +47,7 @@ async def test_details_of_every_type_are_answered_and_ended(version: int) -> Non
         (contract(**ES, lastTradeDateOrContractMonth="202612"), 1),
         (contract(**(ES | {"secType": "CONTFUT"})), 1),
         (CALL, 1),
-        (contract(symbol="AAPL", secType="OPT", exchange="SMART", lastTradeDateOrContractMonth="20261218"), 140),
+        (contract(symbol="AAPL", secType="OPT", exchange="SMART", lastTradeDateOrContractMonth="20261218"), 172),
         (contract(symbol="BTC", secType="CRYPTO", exchange="PAXOS", currency="USD"), 1),
         (contract(secIdType="ISIN", secId="US0378331005", secType="STK"), 1),
     ]
