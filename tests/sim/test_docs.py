@@ -11,15 +11,27 @@ from pathlib import Path
 import pytest
 
 from ibkr_actor.cli.main import parser
-from ibkr_actor.sim import Rule, Simulator, SimulatorSettings, SyncSimulator, chains, futures
+from ibkr_actor.sim import (
+    Rule,
+    Simulator,
+    SimulatorSettings,
+    SyncSimulator,
+    chains,
+    futures,
+    parse_script,
+    scenario_titles,
+)
+from ibkr_actor.sim.actions import ACTIONS, keys_of
 from ibkr_actor.sim.catalogue import default_catalogue
 from ibkr_actor.sim.instruments import is_test_stock
 from ibkr_actor.sim.journal import JournalLine
+from ibkr_actor.sim.script import When
 from ibkr_actor.sim.settings import BlastSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "SIMULATOR.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SCRIPTS = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 PROGRAMS = [example for example in EXAMPLES if "def test_" not in example]
 TESTS = [example for example in EXAMPLES if "def test_" in example]
 pytest_plugins = ["pytester"]
@@ -100,3 +112,23 @@ def test_the_page_names_every_instrument() -> None:
     for option in chains.ROOTS:
         assert {option.symbol, option.trading_class} <= set(re.findall(r"\w+", page[option.sec_type]))
     assert set(page) == {each.sec_type for each in catalogue.all()} | {"FUT", "CONTFUT", "OPT", "FOP", "WAR", "BAG"}
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_a_script_of_the_page_can_be_played(text: str) -> None:
+    assert parse_script(text).steps
+
+
+def test_the_page_names_every_action_with_its_keys() -> None:
+    cells = rows("Actions")
+    assert list(cells) == list(ACTIONS)
+    for name, cell in cells.items():
+        assert re.findall(r"`([^`]+)`", cell) == keys_of(ACTIONS[name]), name
+
+
+def test_the_page_names_every_scenario() -> None:
+    assert {name: cell.strip() for name, cell in rows("Scenarios").items()} == scenario_titles()
+
+
+def test_the_page_names_every_key_of_a_script() -> None:
+    assert set(rows("Scripts")) == {"title", "from", "at", "every", "times", "when", "after", *When.__struct_fields__}
