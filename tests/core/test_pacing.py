@@ -232,6 +232,23 @@ def test_room_that_the_first_in_line_cannot_use_goes_to_the_next() -> None:
     assert [(s, request.req_id // 10) for s, request in drain(pacing, 90.0)] == [(15.0, 5), (20.0, 4), (40.0, 3)]
 
 
+def test_a_heavy_request_is_not_passed_by_light_ones_for_ever() -> None:
+    def weight(request: AnyRequest) -> int:
+        return 2 if isinstance(request, ReqTickByTick) and request.contract.con_id == 1 else 1
+
+    def by_type(request: AnyRequest) -> str | None:
+        return "all" if isinstance(request, ReqTickByTick) else None
+
+    for shared in (False, True):
+        pacing = PacingCore(PacingConfig(), (Limit("n", 10.0, 2, 0.0, "test", by_type, weight, shared=shared),), ())
+        pacing.handle(SessionUp(1, 200), at(0))
+        assert ask(pacing, by_tick(1, con_id=2), 0.0)
+        assert not ask(pacing, by_tick(2, con_id=1), 1.0, client="heavy")
+        for n in range(3, 20):
+            assert by_tick(2, con_id=1) not in ask(pacing, by_tick(n, con_id=2), n / 10.0, client=f"c{n}")
+        assert sent(pacing.handle(WakeUp(), at(10.0))) == [by_tick(2, con_id=1)]
+
+
 # ---- cancels
 
 
