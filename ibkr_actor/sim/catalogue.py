@@ -110,9 +110,6 @@ class Catalogue:
         named = [each for each in known if wanted in each.long_name.upper() and not each.symbol.startswith(wanted)]
         return tuple((starts + named)[:at_most])
 
-    def has_options(self, instrument: Instrument) -> bool:
-        return any(root.under_con_id == instrument.con_id for root in chains.ROOTS)
-
     def option_parameters(self, under_con_id: int, exchange: str = "") -> list[OptionParameters]:
         """The outline of the chains on an underlying, by trading class and exchange; `exchange` narrows FOPs."""
         rows = []
