@@ -119,16 +119,21 @@ class Answers:
     def wire_bar(self, query: Query, request: BarRequest, bar: Bar) -> h.HistoricalBar:
         instrument = query.instrument
         zone = self.calendar(instrument).zone
-        date = bar_date(bar.start_s, bar.trade_date, request.size, request.date_format, zone, instrument.time_zone_id)
+        faults = self._world.faults
+        date_format = 3 if faults.year_less_dates else request.date_format
+        date = bar_date(bar.start_s, bar.trade_date, request.size, date_format, zone, instrument.time_zone_id)
         volume, wap, count = _figures(bar, instrument) if request.view in WITH_VOLUME else (Decimal(-1), -1.0, -1)
         if query.session.server_version < _FRACTIONS_FROM:
             volume = volume.to_integral_value()
+        prices = (bar.open, bar.high, bar.low, bar.close)
+        unknown = faults.question_mark_prices(instrument)
+        opening, high, low, close = ("?" if unknown else round(price, _DIGITS) for price in prices)
         return h.HistoricalBar(
             date=date,
-            open=round(bar.open, _DIGITS),
-            high=round(bar.high, _DIGITS),
-            low=round(bar.low, _DIGITS),
-            close=round(bar.close, _DIGITS),
+            open=opening,
+            high=high,
+            low=low,
+            close=close,
             volume=volume,
             wap=round(wap, _DIGITS),
             count=count,

@@ -51,6 +51,7 @@ class HistoryDesk(Desk):
         self._answers = Answers(world)
         self._queries = Queries()
         self._small_bars = rules.SmallBars(world.real_time_bars_window)
+        world.faults.live_updates_lost.append(self.end_updates)
 
     @property
     def open_queries(self) -> int:
@@ -334,7 +335,8 @@ class HistoryDesk(Desk):
     def _keep(self, query: Query, request: BarRequest) -> None:
         def tell(now_s: int) -> None:
             message = self._answers.update(query, request, now_s)
-            if message is not None:
+            held_back = self._world.faults.silent_history(query.session, query.instrument)
+            if message is not None and not held_back:
                 query.session.send(message, instrument=query.instrument.key)
 
         query.ticker = Ticker(self._world, tell)

@@ -5,6 +5,7 @@ Must not test when scripts do them.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -571,6 +572,60 @@ async def test_prices_come_without_sizes(version: int) -> None:
         said = {call[0]: call[2] for call in peer.recorder.named("tickSize") if call[1] == 0}
         assert said.get(1) != 100
         assert said[2] == 100
+
+
+async def history(peer: Peer, req_id: int, keep: bool = False) -> None:
+    contract = stock("AAPL")
+    await peer.ask("reqHistoricalData", req_id, contract, "", "1800 S", "5 mins", "TRADES", 0, 1, keep, [])
+    await peer.read_until(lambda it: any(call[0] == req_id for call in it.named("historicalDataEnd")))
+
+
+@pytest.mark.parametrize("version", [178, 226])
+async def test_historical_bars_come_with_question_marks_or_without_a_year(version: int) -> None:
+    async with Simulator(still(version)) as sim:
+        stream, reply = await greet(sim)
+        async with stream:
+            peer = Peer(stream, int(reply.split(b"\0")[0]))
+            peer.requests.clientId = 1
+            await peer.ask("startApi")
+            await history(peer, 1)
+            await sim.advance(20.0)
+            sim.act("year_less_dates", for_s=10)
+            await history(peer, 2)
+            await sim.advance(20.0)
+            bars = {
+                req_id: [bar for it, bar in peer.recorder.named("historicalData") if it == req_id] for req_id in (1, 2)
+            }
+            assert [bar.date[4:] for bar in bars[1]] == [bar.date for bar in bars[2]]
+            assert [bar.close for bar in bars[1]] == [bar.close for bar in bars[2]]
+            sim.act("question_mark_prices", instrument="AAPL")
+            before = len(peer.payloads)
+            await peer.ask("reqHistoricalData", 3, stock("AAPL"), "", "1800 S", "5 mins", "TRADES", 0, 1, False, [])
+            # The official client cannot read such a price; what it was sent says so.
+            with pytest.raises(ValueError, match=r"\?") if version < 208 else nullcontext():
+                await peer.read_until(lambda it: any(call[0] == 3 for call in it.named("historicalDataEnd")))
+            assert peer.payloads[before].count(b"\0?\0?\0?\0?\0") == (len(bars[1]) if version < 208 else 0)
+
+
+async def test_live_updates_of_history_are_lost_or_fall_silent() -> None:
+    async with Simulator(still()) as sim, connected(sim) as peer:
+        await history(peer, 1, keep=True)
+        await sim.advance(10.0)
+        await peer.settle()
+        heard = len(peer.recorder.named("historicalDataUpdate"))
+        assert heard
+        sim.act("zombie", cure="none", for_s=10)
+        await sim.advance(9.0)
+        await peer.settle()
+        assert len(peer.recorder.named("historicalDataUpdate")) == heard
+        await sim.advance(10.0)
+        await peer.settle()
+        again = len(peer.recorder.named("historicalDataUpdate"))
+        assert again > heard
+        sim.act("live_updates_lost")
+        await sim.advance(20.0)
+        assert (await errors(peer))[-1] == (1, 10182)
+        assert len(peer.recorder.named("historicalDataUpdate")) == again
 
 
 # Clients as programs use them
