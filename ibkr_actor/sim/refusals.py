@@ -37,27 +37,14 @@ def ambiguous(spec: ContractSpec) -> str:
     return f"The contract description specified for {what} is ambiguous;\nyou must specify the multiplier or currency."
 
 
-_HMDS = "Historical Market Data Service error message:"
 _UNSERVED: dict[int, tuple[int, str]] = {
     15: (321, validation(READ_ONLY)),
     18: (321, validation("FA data operations ignored for non FA customers.")),
     19: (321, validation("FA data operations ignored for non FA customers.")),
-    20: (162, f"{_HMDS}HMDS query returned no data"),
-    22: (162, f"{_HMDS}Scanner subscription is not available"),
-    23: (365, "No scanner subscription found for ticker id"),
-    25: (366, "No historical data query found for ticker id"),
-    84: (10172, "Failed to request news article:No data available"),
-    86: (321, validation("Invalid news provider")),
-    87: (162, f"{_HMDS}No head time stamp"),
-    88: (162, f"{_HMDS}No data of type histogram is available"),
-    89: (366, "No historical data query found for ticker id"),
-    90: (366, "No historical data query found for ticker id"),
-    96: (10187, "Failed to request historical ticks:No market data permissions"),
     100: (10276, "News feed is not allowed"),
     101: (10279, "Failed to cancel request for WSH metadata"),
     102: (10276, "News feed is not allowed"),
     103: (10281, "Failed to cancel request for WSH event data"),
-    107: (366, "No historical data query found for ticker id"),
 }
 
 

@@ -149,6 +149,15 @@ CASES: list[tuple[m.Message, list[Call]]] = [
         m.DeltaNeutralValidation(req_id=7, con_id=265598, delta=0.5, price=227.5),
         [("deltaNeutralValidation", 7, {"conId": 265598, "delta": 0.5, "price": 227.5})],
     ),
+    (
+        m.RerouteMarketData(req_id=7, con_id=265598, exchange="SMART"),
+        [("rerouteMktDataReq", 7, 265598, "SMART")],
+    ),
+    (
+        m.RerouteMarketDepth(req_id=7, con_id=265598, exchange="NASDAQ"),
+        [("rerouteMktDepthReq", 7, 265598, "NASDAQ")],
+    ),
+    (m.UserInfo(req_id=7, white_branding_id="a"), [("userInfo", 7, "a")]),
     (m.ContractDataEnd(req_id=7), [("contractDetailsEnd", 7)]),
     (m.NextValidId(order_id=12), [("nextValidId", 12)]),
     (m.ManagedAccounts(accounts=("DU1", "DU2")), [("managedAccounts", "DU1,DU2")]),
