@@ -28,8 +28,8 @@ class Part(NamedTuple):
 class Combination(Path):
     """The sum of the legs at the borders of every cell.
 
-    The range of a cell of four hours is that of its half hours and somewhat more; where the legs' sum leaves it in
-    between, the combination stops at its edge.
+    The range of a cell of four hours is that of its half hours and somewhat more. Where the legs' sum leaves the range
+    of a cell in between, the combination stops at its edge, a tick or so from the sum.
     """
 
     def __init__(self, name: str, parts: Sequence[Part], tick: float, calendar: Calendar, *, dense: bool) -> None:

@@ -66,7 +66,8 @@ class Runner:
         """The next event, and what holds after it; only while `next_s` is not None."""
         assert self.next_s is not None
         assert self._segment is not None
-        if self._segment.trade_date != self.trade_date:
+        if self._position == 0:
+            # The vwap is then the same, wherever the walk began.
             self._begin_day(self._segment.trade_date, self._leaf.start_s)
         slot = self._leaf.slots[self._position]
         event = self._trade(slot, self.next_s) if slot.trade else self._quote(slot, self.next_s)
@@ -103,14 +104,16 @@ class Runner:
         self.next_s = start_s + self._leaf.slots[0].after_s
 
     def _begin_day(self, day: datetime.date, start_s: int) -> None:
-        quoting = self.tape.quoting
+        """Take the figures of a trade date as they are at the start of a leaf."""
+        if day != self.trade_date:
+            quoting = self.tape.quoting
+            self._lasts, self._bids, self._asks = (quoting.prices(view, day) for view in ("TRADES", "BID", "ASK"))
+            self.close = self.tape.close_before(day)
         self.trade_date = day
-        self._lasts, self._bids, self._asks = (quoting.prices(view, day) for view in ("TRADES", "BID", "ASK"))
         figures = self.tape.figures(day, start_s)
         self.open, self.high, self.low = figures.open, figures.high, figures.low
         self._units, self._value = figures.units, figures.value
         self.volume = self.tape.size(figures.units)
-        self.close = self.tape.close_before(day)
 
     def _quote(self, slot: Slot, time_s: float) -> Quote:
         tape, leaf, position = self.tape, self._leaf, self._quotes

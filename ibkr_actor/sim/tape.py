@@ -83,6 +83,8 @@ class Tape:
             + (("BID", "ASK", "MIDPOINT", "BID_ASK") if instrument.quotes else ())
         )
         self._head_s: int | None = None
+        # The figures of the last half hour asked for, up to its start: the next ask is most often of the same.
+        self._half: tuple[tuple[datetime.date, int], Figures | None] | None = None
         self._end_s: float | None = None if self._has_end else math.inf
 
     @property
@@ -348,13 +350,31 @@ class Tape:
 
     def figures(self, day: datetime.date, upto_s: int) -> Figures:
         """A trade date up to a multiple of 5 s; at its very beginning the price it begins at."""
-        sessions = self.grid.of_date(day, regular_only=False)
-        spans = [(each.start_s, min(each.end_s, upto_s)) for each in sessions if each.start_s < upto_s]
-        prices = self.quoting.prices("TRADES", day)
-        if not spans:
+        half_s = upto_s - upto_s % 1_800
+        if self._half is None or self._half[0] != (day, half_s):
+            self._half = ((day, half_s), self._between(day, 0, half_s))
+        parts = [each for each in (self._half[1], self._between(day, half_s, upto_s)) if each is not None]
+        if not parts:
+            sessions = self.grid.of_date(day, regular_only=False)
             first_s = sessions[0].start_s if sessions else upto_s
-            price = prices[self.path.cell(LEAF_S, first_s).open]
+            price = self.quoting.price(self.path.cell(LEAF_S, first_s).open, day)
             return Figures(price, price, price, 0, 0.0, 0)
+        return Figures(
+            parts[0].open,
+            max(each.high for each in parts),
+            min(each.low for each in parts),
+            sum(each.units for each in parts),
+            sum(each.value for each in parts),
+            sum(each.trades for each in parts),
+        )
+
+    def _between(self, day: datetime.date, start_s: int, end_s: int) -> Figures | None:
+        sessions = self.grid.of_date(day, regular_only=False)
+        spans = [(max(start_s, each.start_s), min(each.end_s, end_s)) for each in sessions]
+        spans = [span for span in spans if span[0] < span[1]]
+        if not spans:
+            return None
+        prices = self.quoting.prices("TRADES", day)
         part = self._cells.cover(spans, with_units=True)
         opens, high, low, _ = self._priced(part.whole, prices)
         total = sum(part.units) if self.instrument.trades else 0

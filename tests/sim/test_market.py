@@ -11,16 +11,26 @@ from ibkr_actor.sim.catalogue import Catalogue, default_catalogue
 from ibkr_actor.sim.clock import Clock, Schedule
 from ibkr_actor.sim.instruments import ContractSpec, Instrument, split_key
 from ibkr_actor.sim.market import InstrumentMarket, Quote, Trade
+from ibkr_actor.sim.tapes import Tapes
 
 CATALOGUE = default_catalogue()
 
 
+NOON_S = 1_717_430_400.0
+
+
+def market(name: str = "AAPL", seed: int = 1, time_s: float = NOON_S) -> InstrumentMarket:
+    made = Tapes(CATALOGUE, seed=seed, ticks_per_s=4.0, market_hours="always")
+    return InstrumentMarket(made.tape(CATALOGUE.find(name)), time_s)
+
+
 @pytest.mark.parametrize("name", ["AAPL", "EUR.USD", "USD.JPY", "SPY", "700", "SIM000", "SIM001", "SIM003"])
 def test_prices_stay_on_the_tick_grid_and_quotes_never_cross(name: str) -> None:
-    market = InstrumentMarket(CATALOGUE.find(name), seed=1)
-    tick = float(market.instrument.min_tick)
-    for step in range(2000):
-        event = market.step(float(step))
+    here = market(name)
+    tick = float(here.instrument.min_tick)
+    for _ in range(1000):
+        event = here.step()
+        assert here.low <= here.last <= here.high
         if isinstance(event, Quote):
             assert 0 < event.bid < event.ask
             assert event.bid_size > 0
@@ -28,29 +38,46 @@ def test_prices_stay_on_the_tick_grid_and_quotes_never_cross(name: str) -> None:
             assert any((event.bid_moved, event.ask_moved, event.bid_resized, event.ask_resized))
             assert abs(event.bid / tick - round(event.bid / tick)) < 1e-6
         else:
-            assert market.low <= event.price <= market.high
-            assert event.price in (market.bid, market.ask)
+            assert here.bid <= event.price <= here.ask
             assert event.size > 0
 
 
 def test_volume_grows_by_what_is_traded() -> None:
-    market = InstrumentMarket(CATALOGUE.find("AAPL"), seed=1)
-    volume = market.volume
-    for step in range(500):
-        event = market.step(float(step))
+    here = market()
+    volume = here.volume
+    for _ in range(500):
+        event = here.step()
         if isinstance(event, Trade):
             volume += event.size
-            assert event.volume == volume
-    assert market.bars["TRADES"].count > 0
+            assert event.volume == here.volume == volume
 
 
-def test_a_market_is_decided_by_its_seed_alone() -> None:
-    def events(seed: int) -> list[Quote | Trade]:
-        market = InstrumentMarket(CATALOGUE.find("AAPL"), seed)
-        return [market.step(float(step)) for step in range(200)]
+def test_a_market_is_decided_by_its_seed_and_time_alone() -> None:
+    def events(seed: int, time_s: float = NOON_S) -> list[Quote | Trade]:
+        here = market(seed=seed, time_s=time_s)
+        return [here.step() for _ in range(200)]
 
     assert events(1) == events(1)
     assert events(1) != events(2)
+    assert events(1, NOON_S + 10.0)[:100] == events(1)[40:140]
+
+
+def test_a_market_that_fell_behind_goes_on_from_where_it_is_put() -> None:
+    behind, fresh = market(), market(time_s=NOON_S + 3_600.5)
+    behind.step()
+    behind.seek(NOON_S + 3_600.5)
+    assert behind.next_s is not None
+    assert behind.next_s >= NOON_S + 3_600.5
+    assert [behind.step() for _ in range(50)] == [fresh.step() for _ in range(50)]
+
+
+def test_the_rows_of_a_book_lead_away_from_the_best_quote() -> None:
+    here = market()
+    bids, asks = ([here.level(side, position) for position in range(5)] for side in (1, 0))
+    assert (bids[0], asks[0]) == ((here.bid, here.bid_size), (here.ask, here.ask_size))
+    assert [price for price, _ in bids] == sorted({price for price, _ in bids}, reverse=True)
+    assert [price for price, _ in asks] == sorted({price for price, _ in asks})
+    assert all(size > 0 for _, size in bids + asks)
 
 
 def test_contracts_match_by_what_is_given() -> None:
