@@ -264,3 +264,47 @@ def test_the_peak_is_the_busiest_second() -> None:
 def test_limits_follow_from_the_lines() -> None:
     assert (message_rate(100), message_rate(200)) == (50, 100)
     assert (tick_by_tick_lines(100), tick_by_tick_lines(400), tick_by_tick_lines(1)) == (5, 20, 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "seconds", "code"),
+    [
+        (Rule.MESSAGE_RATE, "reqCurrentTime", 1.0, 100),
+        (Rule.TICK_BY_TICK_INTERVAL, "reqTickByTickData", 15.0, 10190),
+        (Rule.REAL_TIME_BARS_RATE, "reqRealTimeBars", 600.0, 420),
+    ],
+)
+async def test_the_window_of_a_rule_is_of_the_simulated_clock(rule: Rule, name: str, seconds: float, code: int) -> None:
+    settings = SimulatorSettings(
+        clock_speed=0.0, start_time_s=FIXED_START_S, ticks_per_s=0.0, lines=4, real_time_bars_per_600_s=1, strikes=99
+    )
+    arguments: dict[str, tuple[Any, ...]] = {
+        "reqCurrentTime": (),
+        "reqTickByTickData": (stock("AAPL"), "BidAsk", 0, False),
+        "reqRealTimeBars": (stock("AAPL"), 5, "TRADES", False, []),
+    }
+    cancels = {"reqTickByTickData": "cancelTickByTickData", "reqRealTimeBars": "cancelRealTimeBars"}
+    async with Simulator(settings) as sim, connected(sim) as peer:
+
+        async def ask(req_id: int) -> None:
+            await peer.ask(name, *((req_id, *arguments[name]) if arguments[name] else ()))
+            if name in cancels and sim.violations[rule] == 0:
+                await sim.wait_for(lambda: sim.line_count() == 1)
+                await sim.advance(1.0)
+                await peer.ask(cancels[name], req_id)
+                await sim.wait_for(lambda: sim.line_count() == 0)
+
+        limit = 2 if rule is Rule.MESSAGE_RATE else 1
+        for number in range(limit):
+            await ask(number)
+        began = sim.world.clock.now_s()
+        spent = began - FIXED_START_S
+        await sim.wait_for(lambda: sum(sim.messages_received.values()) >= limit + 1)
+        await sim.advance(seconds - spent - 0.001)
+        await peer.ask(name, *((50, *arguments[name]) if arguments[name] else ()))
+        await sim.wait_for(lambda: sim.violations[rule] == 1)
+        assert sim.errors_sent[code] == 1
+        await sim.advance(seconds)
+        await peer.ask(name, *((51, *arguments[name]) if arguments[name] else ()))
+        await peer.settle()
+        assert sim.violations == {rule: 1}
