@@ -77,6 +77,22 @@ def test_bars_arrive_as_they_were_sent(
 
 
 @settings(max_examples=60, deadline=None)
+@given(
+    version=st.sampled_from(ALL_VERSIONS),
+    first=st.lists(BARS, min_size=1, max_size=3),
+    second=st.lists(BARS, min_size=1, max_size=3),
+)
+def test_bars_made_in_pieces_are_the_frame_of_all_at_once(
+    version: int, first: list[h.HistoricalBar], second: list[h.HistoricalBar]
+) -> None:
+    pieces = tuple(history_wire.encode_bars(bars, version) for bars in (first, second))
+    count = len(first) + len(second)
+    in_pieces = h.EncodedHistoricalData(req_id=7, count=count, pieces=pieces, start="a", end="b")
+    at_once = h.HistoricalData(req_id=7, bars=(*first, *second), start="a", end="b")
+    assert Encoder(version).encode(in_pieces) == Encoder(version).encode(at_once)
+
+
+@settings(max_examples=60, deadline=None)
 @given(version=st.sampled_from(ALL_VERSIONS), req_id=IDS, bar=BARS, text=NAMES)
 def test_the_end_the_update_and_the_head_arrive_as_they_were_sent(
     version: int, req_id: int, bar: h.HistoricalBar, text: str
