@@ -34,7 +34,3 @@ class Backgrounds:
                 self._by_con_id.popitem(last=False)
         self._by_con_id.move_to_end(instrument.con_id)
         return found
-
-    def is_open(self, instrument: Instrument) -> bool:
-        """Whether the market of the instrument trades now."""
-        return self._world.calendar(instrument).at(self._world.clock.now_s()) is not None

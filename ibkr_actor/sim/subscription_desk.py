@@ -126,7 +126,7 @@ class SubscriptionDesk(Desk):
 
     def _flowing(self, instrument: Instrument, market_data_type: int) -> int:
         """Frozen data flows only while the market is closed; IB names the type that flows, not the one asked for."""
-        if market_data_type in (2, 4) and self._backgrounds.is_open(instrument):
+        if market_data_type in (2, 4) and self._stage.is_open(instrument):
             return market_data_type - 1
         return market_data_type
 

@@ -5,6 +5,7 @@ Must not depend on real time; the clock stands and is moved.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ async def test_a_grant_decides_the_code_and_what_flows(
         await _level_1(peer, 2, stock("AAPL"))
         await peer.settle()
         assert peer.errors() == [(req_id, code) for req_id, code in ((1, live), (2, delayed)) if code is not None]
-        types = dict(peer.recorder.named("marketDataType"))
+        types: dict[int, int] = dict(peer.recorder.named("marketDataType"))
         assert types.get(1) == (1 if live is None else None)
         flows = {"any": 3, "live": 1, "delayed": 3, "api": 3}
         assert types.get(2) == flows.get(grant)
@@ -257,3 +258,29 @@ async def test_a_scan_ranks_comes_again_and_ends_with_162(version: int) -> None:
         await peer.ask("cancelScannerSubscription", 1)
         await peer.settle()
         assert peer.errors() == [(1, 162), (1, 365)]
+
+
+async def test_frozen_data_flows_while_the_market_is_closed() -> None:
+    saturday_s = FIXED_START_S + 4 * 86_400
+    for start_s, types in ((saturday_s, {1: 2, 2: 4}), (FIXED_START_S, {1: 1, 2: 3})):
+        async with Simulator(_still(market_hours="exchange", start_time_s=start_s)) as sim, connected(sim) as peer:
+            await peer.ask("reqMarketDataType", 2)
+            await _level_1(peer, 1, stock("AAPL"))
+            await peer.ask("reqMarketDataType", 4)
+            await _level_1(peer, 2, stock("AAPL"))
+            await peer.settle()
+            assert dict(peer.recorder.named("marketDataType")) == types
+            assert {1, 2, 4} <= _types(peer, 1)
+            assert {66, 67, 68} <= _types(peer, 2)
+
+
+async def test_changes_of_size_alone_can_be_left_out_tick_by_tick() -> None:
+    ten_in_new_york_s = 1_699_974_000.0
+    async with Simulator(_still(start_time_s=ten_in_new_york_s)) as sim, connected(sim) as peer:
+        await peer.ask("reqTickByTickData", 1, stock("AAPL"), "BidAsk", 0, True)
+        await peer.settle()
+        await sim.advance(300.0)
+        await peer.settle()
+        quotes = [call[2:4] for call in peer.recorder.named("tickByTickBidAsk")]
+        assert len(quotes) > 5
+        assert all(before != after for before, after in itertools.pairwise(quotes))
