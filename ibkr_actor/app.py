@@ -27,9 +27,11 @@ from ibkr_actor.bus.embedded import EmbeddedRedis
 from ibkr_actor.core.contracts import ContractsCore
 from ibkr_actor.core.effects import ActorName, Core
 from ibkr_actor.core.events import Event, Heard
+from ibkr_actor.core.history import HistoryCore
 from ibkr_actor.core.messages import (
     CommandReceived,
     CommandsReadable,
+    JobWritten,
     RedisForgot,
     RestoreContracts,
     RestoreHolders,
@@ -47,7 +49,7 @@ from ibkr_actor.tws.inbox import FrameBatch, Inbox
 from ibkr_actor.tws.recorder import Recorder
 from ibkr_actor.tws.versions import check_ibapi
 
-ACTORS: Final[tuple[ActorName, ...]] = ("session", "contracts", "subscriptions", "pacing")
+ACTORS: Final[tuple[ActorName, ...]] = ("session", "contracts", "subscriptions", "history", "pacing")
 
 FromBus = (
     CommandReceived | CommandsReadable | RedisForgot | RestoreContracts | RestoreHolders | RestorePacing | RestoreJobs
@@ -56,10 +58,10 @@ FROM_BUS: Final[dict[type[FromBus], tuple[ActorName, ...]]] = {
     CommandReceived: ("contracts",),
     RestoreContracts: ("contracts",),
     RestoreHolders: ("subscriptions",),
-    RestorePacing: (),
-    RestoreJobs: (),
+    RestorePacing: ("pacing",),
+    RestoreJobs: ("history",),
     CommandsReadable: ("subscriptions",),
-    RedisForgot: ("contracts", "subscriptions"),
+    RedisForgot: ("contracts", "subscriptions", "history", "pacing"),
 }
 
 # How often the session is told that data comes.
@@ -100,8 +102,10 @@ class Sidecar:
             "session": self.session,
             "contracts": ContractsCore(configs.contracts(settings)),
             "subscriptions": SubscriptionsCore(configs.subscriptions(settings)),
+            "history": HistoryCore(configs.history(settings)),
             "pacing": PacingCore(configs.pacing(settings)),
         }
+        self.bus.on_job_written = lambda job, number: self.mailboxes["history"].tell(JobWritten(job, number))
         self._session_over = anyio.Event()
         self._published = False  # true once there is an epoch to publish under
 
@@ -160,6 +164,7 @@ class Sidecar:
         log.info("stopping: giving back lines, closing the connection, writing what is pending")
         with anyio.move_on_after(self.settings.drain_s):
             self.mailboxes["contracts"].tell(Stop())
+            self.mailboxes["history"].tell(Stop())
             self.mailboxes["subscriptions"].tell(Stop())
             await self._session_over.wait()
             if await self.bus.drain(self.settings.drain_s):

@@ -16,7 +16,7 @@ from ibkr_actor.bus.config import (
     RingConfig,
 )
 from ibkr_actor.bus.embedded import EmbeddedConfig
-from ibkr_actor.core.config import ContractsConfig, PacingConfig, SessionConfig, SubscriptionsConfig
+from ibkr_actor.core.config import ContractsConfig, HistoryConfig, PacingConfig, SessionConfig, SubscriptionsConfig
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.settings import Settings
 from ibkr_actor.tws.gateway import GatewayConfig
@@ -39,7 +39,11 @@ def session(settings: Settings) -> SessionConfig:
 
 
 def pacing(settings: Settings) -> PacingConfig:
-    return PacingConfig(lines=settings.lines, queue_max=settings.pacing_queue_max)
+    return PacingConfig(
+        lines=settings.lines,
+        queue_max=settings.pacing_queue_max,
+        small_bars_window_s=settings.hist_pacing_window_sec,
+    )
 
 
 def contracts(settings: Settings) -> ContractsConfig:
@@ -61,6 +65,15 @@ def subscriptions(settings: Settings) -> SubscriptionsConfig:
         use_rth=settings.use_rth,
         snapshot_mode=settings.snapshot_mode,
         holders_max=settings.subscriptions_max,
+    )
+
+
+def history(settings: Settings) -> HistoryConfig:
+    return HistoryConfig(
+        keys=Keys(settings.prefix, settings.gateway_name),
+        use_rth=settings.use_rth,
+        bars_max=settings.hist_max_bars_per_request,
+        small_window_s=settings.hist_pacing_window_sec + 0.5,
     )
 
 

@@ -107,7 +107,9 @@ class Settings(BaseSettings):
 
     # -- history and options: settings of the replaced system, validated now, in effect with the parts they govern
     hist_pacing_window_sec: int = Field(600, ge=1, description="window of IB's limit on small-bar history requests")
-    hist_max_bars_per_request: int = Field(2_000, ge=1, description="most bars asked for in one history request")
+    hist_max_bars_per_request: int = Field(
+        20_000, ge=1, le=100_000, description="most bars asked for in one history request"
+    )
     options_semaphore_size: int = Field(5, ge=1, description="option requests under way at a time")
     options_base_delay: float = Field(0.1, ge=0, description="seconds between option requests")
     options_max_contracts: int = Field(50, ge=1, description="most contracts of one option chain")

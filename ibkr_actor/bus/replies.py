@@ -61,6 +61,7 @@ class Outbox:
         self._job_ttl_s = config.retention.history_ttl_s
         self._keys = Keys(config.prefix, config.gateway)
         self._now_ns = now_ns
+        self._epoch = epoch
         self._calls = Calls(self._keys, epoch, config.replies, config.commands.group)
         self.health = health or Health("outbox")
         self.on_settled: Callable[[str, str], None] = lambda key, entry_id: None
@@ -104,6 +105,8 @@ class Outbox:
     def write_job(self, job: str, entries: Sequence[DataRecord], number: int, state: bytes | None) -> None:
         """Entries of a history job up to `number`, and how far it is; None ends it."""
         field = "d" if self._job_encoding == "msgpack" else "j"
+        for entry in entries:
+            entry.epoch = self._epoch
         payloads = [encode_record(entry, self._job_encoding) for entry in entries]
         words = self._calls.job(job, payloads, state, field=field, ttl_s=self._job_ttl_s)
         self._put(None, _Write(words, job=(job, number)))

@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_simulate(commands)
     _add_readers(commands)
+    _add_history(commands)
     return root
 
 
@@ -106,6 +107,29 @@ def _add_readers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         command.add_argument("--redis-url", help="Redis to read; without one the embedded server's (IBKR_REDIS_URL)")
     for command in (tail, status):
         command.add_argument("--json", action="store_true", help="JSON instead of text")
+
+
+def _add_history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    history = _command(commands, "history", "bars or ticks of an interval, to a file or to standard output")
+    history.add_argument(
+        "instruments", nargs="+", metavar="INSTRUMENT", help="AAPL, or a canonical id; several at once"
+    )
+    history.add_argument("--start", required=True, help="ISO 8601; a date means from the beginning of that trade date")
+    history.add_argument("--end", help="ISO 8601; a date means up to the end of that trade date (default: now)")
+    history.add_argument("--bar", default="1d", help="1s 5s 10s 15s 30s 1m 2m 3m 5m 10m ... 8h 1d 1w 1M (default 1d)")
+    history.add_argument("--ticks", action="store_true", help="ticks instead of bars")
+    history.add_argument("--what", metavar="SHOW", help="TRADES, MIDPOINT, BID, ASK, BID_ASK, ... (default: by type)")
+    history.add_argument(
+        "--rth", action=argparse.BooleanOptionalAction, help="regular trading hours only, or all hours"
+    )
+    history.add_argument(
+        "--out", type=Path, metavar="FILE", help=".csv, .json or .parquet (default: CSV to the output)"
+    )
+    history.add_argument("--backfill", action="store_true", help="give way to what others ask for interactively")
+    history.add_argument("--timeout", type=positive_float, default=30.0, help="seconds until a sidecar must answer")
+    history.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_config(history)
+    history.add_argument("--redis-url", help="Redis to read; without one the embedded server's (IBKR_REDIS_URL)")
 
 
 def _command(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 from msgspec import Struct, field, structs
 
 from ibkr_actor.core.config import ContractsConfig
@@ -16,7 +15,6 @@ from ibkr_actor.core.contract_match import asked_for, choose, wire_query
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import (
     Announce,
-    Answer,
     CommandRef,
     Effect,
     HolderWrite,
@@ -45,16 +43,15 @@ from ibkr_actor.core.messages import (
     WakeUp,
     Withdraw,
 )
+from ibkr_actor.core.passing import NAMING, passed_on, settled
 from ibkr_actor.core.replies import expired, ib_text, rejected, rejection_of
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import ReqContractDetails
 from ibkr_actor.schema.commands import (
     AnyCommand,
     Rejection,
-    Reply,
     Resolve,
     StatusCommand,
-    Subscribe,
     Unsubscribe,
 )
 from ibkr_actor.schema.instruments import (
@@ -143,8 +140,8 @@ class ContractsCore:
             return [expired(ref)]
         if isinstance(command, StatusCommand):
             return [Tell("subscriptions", StatusQuery(ref, {"contracts": self.status()}))]
-        if not isinstance(command, Subscribe | Resolve | Unsubscribe) or command.instrument is None:
-            return [Tell("subscriptions", ResolvedCommand(ref, command, None))]
+        if not isinstance(command, NAMING) or command.instrument is None:
+            return [passed_on(ref, command, None)]
         try:
             query = asked_for(command.instrument)
         except InvalidInstrumentText as error:
@@ -153,16 +150,14 @@ class ContractsCore:
             return [Tell("subscriptions", ResolvedCommand(ref, command, self._guess(query, now)))]
         return self._resolve(ref, command, query, now)
 
-    def _resolve(
-        self, ref: CommandRef, command: Subscribe | Resolve, query: InstrumentQuery, now: Instant
-    ) -> list[Effect]:
+    def _resolve(self, ref: CommandRef, command: AnyCommand, query: InstrumentQuery, now: Instant) -> list[Effect]:
         if query.sec_type == "BAG":
             return [rejected(ref, Rejection("unsupported", "combinations are not served by this version"))]
         if not (isinstance(command, Resolve) and command.refresh):
             # What was true a day ago is a better answer than none while IB cannot be asked.
             contract = self._cache.find(query, now.ns, stale_too=self._conn is None)
             if contract is not None:
-                return [_settled(ref, command, contract)]
+                return [settled(ref, command, contract)]
             unknown = self._cache.find_unknown(query, now.ns)
             if unknown is not None:
                 return [rejected(ref, Rejection("invalid_instrument", unknown.message, ib_code=unknown.ib_code))]
@@ -240,8 +235,8 @@ class ContractsCore:
         choice = choose(asked.query, asked.matches, self._cache.owns_its_id)
         if choice.contract is not None:
             contract, effects = self._cache.put(asked.query, choice.contract, now.ns)
-            settled = [_settled(waiter.ref, waiter.command, contract) for waiter in self._close(asked)]
-            return effects + settled
+            passed = [settled(waiter.ref, waiter.command, contract) for waiter in self._close(asked)]
+            return effects + passed
         if choice.candidates:
             return self._reject(asked, self._ambiguous(asked, choice.candidates))
         text = "IB knows no such contract"
@@ -380,10 +375,3 @@ class ContractsCore:
             "asked": self._asks_total,
             "late_answers": self._late_total,
         }
-
-
-def _settled(ref: CommandRef, command: AnyCommand, contract: Contract) -> Effect:
-    if isinstance(command, Resolve):
-        result = msgspec.to_builtins(contract)
-        return Answer(ref, Reply(id=ref.id, op=ref.op, status="result", result=result))
-    return Tell("subscriptions", ResolvedCommand(ref, command, contract))

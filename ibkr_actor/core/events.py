@@ -283,9 +283,9 @@ class HistoricalBar(Struct, frozen=True, array_like=True, gc=False):
     high: float | None
     low: float | None
     close: float | None
-    volume: str | None
-    wap: str | None
-    count: int | None
+    volume: str | None = None
+    wap: str | None = None
+    count: int | None = None
 
 
 class HistoricalBars(HistoryEvent, frozen=True):

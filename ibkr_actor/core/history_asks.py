@@ -45,9 +45,9 @@ class Ask(Struct):
 class Asks:
     """What is asked, by what it asks for and by req_id. `timeout_s` is how long IB may take once it was sent."""
 
-    def __init__(self, *, timeout_s: float) -> None:
+    def __init__(self, req_ids: ReqIds, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._req_ids = ReqIds("history")
+        self._req_ids = req_ids
         self._conn: int | None = None
         # what is asked for -> the ask; set by `add`, cleared by `close` and when nobody waits any more.
         self._by_key: dict[AnyRequest, Ask] = {}
@@ -57,7 +57,6 @@ class Asks:
         # what is asked for -> when it may be asked again.
         self._retries = Deadlines[AnyRequest]()
         self.sent = 0
-        self.late = 0
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -86,10 +85,7 @@ class Asks:
 
     def of(self, req_id: int) -> Ask | None:
         """The ask an event belongs to; None for one that is over."""
-        ask = self._by_req_id.get(req_id)
-        if ask is None:
-            self.late += 1
-        return ask
+        return self._by_req_id.get(req_id)
 
     def was_sent(self, req_id: int, now: Instant) -> None:
         """Pacing let it go: IB's time runs."""
@@ -121,6 +117,11 @@ class Asks:
             self._retries.set(ask.key, now.s + after_s)
             return effects
         return [*effects, *self._send(ask)]
+
+    def unsent(self, ask: Ask) -> None:
+        """It never left, since the connection is gone: asked for again on the next."""
+        if ask.asked:
+            self._forget(ask)
 
     def leave(self, job: str) -> list[Effect]:
         """A job wants nothing more; what nobody else waits for is taken back."""

@@ -42,7 +42,7 @@ from ibkr_actor.core.messages import (
 )
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import ReqCurrentTime, ReqMarketDataType
-from ibkr_actor.core.session_table import OPEN, TABLE, UP, Input, Link, State
+from ibkr_actor.core.session_table import ASKING, OPEN, TABLE, UP, Input, Link, State
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.records import System
 
@@ -164,7 +164,7 @@ class SessionCore:
         if self._config.market_data_type != 1:
             request = ReqMarketDataType(self._req_ids.next(), self._config.market_data_type)
             effects.append(Tell("pacing", Enqueue(request, priority=0, conn=link.conn)))
-        effects += [Tell("contracts", up), Tell("subscriptions", up)]
+        effects += [Tell(name, up) for name in ASKING]
         effects.append(self._say(now, "ready", f"The gateway is ready for client {link.client_id}."))
         if link.upstream_lost:
             effects.append(Tell("subscriptions", UpstreamDown(now.ns, 1100)))
@@ -194,7 +194,7 @@ class SessionCore:
         effects: list[Effect] = []
         if was_up:
             down = SessionDown(link.conn, at_ns, "disconnect", sentence)
-            effects += [Tell("pacing", down), Tell("contracts", down), Tell("subscriptions", down)]
+            effects += [Tell("pacing", down), *(Tell(name, down) for name in ASKING)]
         if exhausted:
             why = f"gives up after {self._attempts} tries" if config.reconnect_enabled else "reconnecting is off"
             effects.append(self._say(now, "failed", f"{sentence} The session {why}; start it anew to go on.", code))
@@ -225,7 +225,7 @@ class SessionCore:
         effects: list[Effect] = []
         if was_up:
             down = SessionDown(self._link.conn, now.ns, "disconnect", "The sidecar stops.")
-            effects += [Tell("pacing", down), Tell("contracts", down), Tell("subscriptions", down)]
+            effects += [Tell("pacing", down), *(Tell(name, down) for name in ASKING)]
         effects += [Disconnect(self._link.conn), self._say(now, "stopping", "Closing the connection to the gateway.")]
         return effects
 

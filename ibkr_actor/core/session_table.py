@@ -10,6 +10,11 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from ibkr_actor.core.effects import ActorName
+
+# Actors that ask IB and must know when they may.
+ASKING: Final[tuple[ActorName, ...]] = ("contracts", "subscriptions", "history")
+
 
 class State(Enum):
     """Where the connection stands. `degraded` is usable, but TWS itself has lost IB."""

@@ -324,7 +324,7 @@ class SubscriptionsCore:
         return None if at_s is None else round(max(0.0, at_s - now.s), 1)
 
     def _status_query(self, message: StatusQuery, now: Instant) -> list[Effect]:
-        return [Tell("pacing", StatusQuery(message.ref, {**message.parts, "subscriptions": self.status()}))]
+        return [Tell("history", StatusQuery(message.ref, {**message.parts, "subscriptions": self.status()}))]
 
     def status(self) -> dict[str, object]:
         """This core's part of the status."""

@@ -171,26 +171,17 @@ class ClearCooldown(
 
 
 HistoryCommand = History | HistoryTicks | HeadTimestamp | Schedule | Histogram | Cancel | Pause | Resume | ClearCooldown
-AnyCommand = Subscribe | Unsubscribe | Renew | Resolve | List | StatusCommand
+AnyCommand = Subscribe | Unsubscribe | Renew | Resolve | List | StatusCommand | HistoryCommand
 # Operations of the contract that this version answers with `unsupported`.
 LATER_OPS: Final = frozenset(
     {
         "search",
         "snapshot",
-        "history",
-        "history_ticks",
-        "head_timestamp",
-        "schedule",
-        "histogram",
         "chain",
         "calc_iv",
         "calc_price",
         "news",
         "scanner",
-        "cancel",
-        "clear_cooldown",
-        "pause",
-        "resume",
         "reload",
     }
 )

@@ -26,6 +26,9 @@ HISTORICAL_DATA_END: Final = 196
 _BAR_FIELDS: Final = 8
 _TICK_FIELDS: Final = 4
 
+# Source: IB's answers for MIDPOINT, BID and ASK.
+NO_VOLUME: Final = "-1"
+
 TextHandler = Callable[[list[bytes], int], HistoryEvent]
 
 
@@ -52,7 +55,7 @@ def bars(server_version: int) -> TextHandler:
         volume, wap = left.size(), left.size()
         if not synthetic:
             left.skip()
-        return HistoricalBar(date, *prices, volume, wap, left.count())
+        return _bar(date, prices, volume, wap, left.count())
 
     def decode(fields: list[bytes], ns: int) -> HistoryEvent:
         left = Fields(fields)
@@ -66,6 +69,16 @@ def bars(server_version: int) -> TextHandler:
         return HistoricalBars(req_id, ns, found, not end_follows)
 
     return decode
+
+
+Prices = tuple[float | None, float | None, float | None, float | None]
+
+
+def _bar(date: str, prices: Prices, volume: str | None, wap: str | None, trades: int | None) -> HistoricalBar:
+    """A bar; one of quotes has no volume, which IB writes as -1, and then neither wap nor count."""
+    if volume == NO_VOLUME:
+        return HistoricalBar(date, *prices)
+    return HistoricalBar(date, *prices, volume, wap, trades)
 
 
 def mid_points(fields: list[bytes], ns: int) -> HistoryEvent:
@@ -122,12 +135,9 @@ def bars_proto(frame: bytes, ns: int) -> HistoryEvent:
     """Message 217; its end is a message of its own."""
     message = HistoricalData.FromString(frame[4:])
     found = tuple(
-        HistoricalBar(
+        _bar(
             row.date,
-            price(row, "open"),
-            price(row, "high"),
-            price(row, "low"),
-            price(row, "close"),
+            (price(row, "open"), price(row, "high"), price(row, "low"), price(row, "close")),
             SIZES[row.volume],
             SIZES[row.WAP],
             count(row, "barCount"),

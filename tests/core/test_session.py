@@ -36,7 +36,7 @@ from ibkr_actor.core.messages import (
 )
 from ibkr_actor.core.requests import ReqCurrentTime, ReqMarketDataType
 from ibkr_actor.core.session import SessionCore
-from ibkr_actor.core.session_table import OPEN, TABLE, UP, Input, State
+from ibkr_actor.core.session_table import ASKING, OPEN, TABLE, UP, Input, State
 from tests.core.kit import answer, asked, at, ns, one, only, ref, said, told
 
 
@@ -89,7 +89,7 @@ def test_it_is_ready_only_when_ib_says_its_next_valid_id() -> None:
     assert state_of(session) is State.HANDSHAKING
     effects = session.handle(NextValidId(1, 5), at(2))
     up = SessionUp(1, 200)
-    assert only(Tell, effects) == [Tell("pacing", up), Tell("contracts", up), Tell("subscriptions", up)]
+    assert only(Tell, effects) == [Tell("pacing", up), *(Tell(name, up) for name in ASKING)]
     assert state_of(session) is State.READY
 
 
@@ -106,7 +106,7 @@ def test_the_market_data_type_is_asked_before_anyone_else_may_ask() -> None:
     session.handle(Start(), at(0))
     session.handle(connected(), at(1))
     tells = only(Tell, session.handle(NextValidId(1, 5), at(2)))
-    assert [tell.to for tell in tells] == ["pacing", "pacing", "contracts", "subscriptions"]
+    assert [tell.to for tell in tells] == ["pacing", "pacing", *ASKING]
     assert tells[1].message == Enqueue(ReqMarketDataType(10, 3), priority=0, conn=1)
 
 
@@ -134,7 +134,7 @@ def test_a_gateway_that_never_says_that_it_is_ready_is_left() -> None:
 def test_a_lost_connection_is_told_to_all_and_tried_again_with_a_new_number() -> None:
     session = ready()
     effects = session.handle(ConnectionLost(1, ns(10), "reset by peer"), at(10))
-    assert [tell.to for tell in only(Tell, effects)] == ["pacing", "contracts", "subscriptions"]
+    assert [tell.to for tell in only(Tell, effects)] == ["pacing", *ASKING]
     down = told(effects, SessionDown)[0]
     assert (down.conn, down.at_ns, down.cause) == (1, ns(10), "disconnect")
     assert "reset by peer" in down.reason
@@ -427,7 +427,7 @@ def test_a_stop_closes_the_connection_and_is_done_when_that_is_confirmed() -> No
     session = ready()
     effects = session.handle(Stop(), at(10))
     assert one(Disconnect, effects) == Disconnect(1)
-    assert len(told(effects, SessionDown)) == 3
+    assert len(told(effects, SessionDown)) == 1 + len(ASKING)
     assert state_of(session) is State.STOPPING
     assert said(session.handle(ConnectionLost(1, ns(10), "closed", wanted=True), at(10))) == ["stopped"]
     assert state_of(session) is State.STOPPED
@@ -561,8 +561,8 @@ def check_step(state: State, message: Struct, s: float) -> None:
         assert (state, session.state) == (State.CONNECTING, State.READY)
     # Whoever was told that the session is up is told when it is not, and nobody else.
     is_usable = session.state in UP
-    assert len(told(effects, SessionUp)) == (3 if is_usable and not was_usable else 0)
-    assert len(told(effects, SessionDown)) == (3 if was_usable and not is_usable else 0)
+    assert len(told(effects, SessionUp)) == (1 + len(ASKING) if is_usable and not was_usable else 0)
+    assert len(told(effects, SessionDown)) == (1 + len(ASKING) if was_usable and not is_usable else 0)
     assert len(only(Stopped, effects)) == (session.state is State.STOPPED and state is not State.STOPPED)
     if only(Connect, effects):
         assert session.state is State.CONNECTING

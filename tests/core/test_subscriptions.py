@@ -666,7 +666,7 @@ def test_a_status_query_takes_this_part_along() -> None:
     desk = Desk()
     desk.subscribe("quote", "trade")
     tell = one(Tell, desk.core.handle(StatusQuery(ref(), {"contracts": {}}), at(1)))
-    assert tell.to == "pacing"
+    assert tell.to == "history"
     assert isinstance(tell.message, StatusQuery)
     assert list(tell.message.parts) == ["contracts", "subscriptions"]
     part = tell.message.parts["subscriptions"]

@@ -7,7 +7,7 @@ from collections import deque
 
 from msgspec import Struct
 
-from ibkr_actor.core.config import ContractsConfig, PacingConfig, SessionConfig, SubscriptionsConfig
+from ibkr_actor.core.config import ContractsConfig, HistoryConfig, PacingConfig, SessionConfig, SubscriptionsConfig
 from ibkr_actor.core.contracts import ContractsCore
 from ibkr_actor.core.effects import (
     ActorName,
@@ -35,6 +35,7 @@ from ibkr_actor.core.events import (
     TickPrice,
     owner_of,
 )
+from ibkr_actor.core.history import HistoryCore
 from ibkr_actor.core.messages import (
     CommandReceived,
     MarketData,
@@ -62,6 +63,7 @@ class House:
             "session": SessionCore(SessionConfig(), random.Random(1)),
             "contracts": ContractsCore(ContractsConfig()),
             "subscriptions": SubscriptionsCore(SubscriptionsConfig()),
+            "history": HistoryCore(HistoryConfig()),
             "pacing": PacingCore(PacingConfig()),
         }
         self.now_s = 0.0
@@ -191,13 +193,13 @@ def test_a_silent_gateway_is_left_and_found_again() -> None:
     assert len(house.lines) == 1
 
 
-def test_a_status_passes_through_all_four() -> None:
+def test_a_status_passes_through_all_five() -> None:
     house = House()
     house.tell("session", Start())
     house.command(StatusCommand())
     (answered,) = [effect for effect in house.took() if isinstance(effect, Answer)]
     assert isinstance(answered.reply.result, dict)
-    assert list(answered.reply.result) == ["contracts", "subscriptions", "pacing", "session"]
+    assert list(answered.reply.result) == ["contracts", "subscriptions", "history", "pacing", "session"]
     assert answered.with_counters
 
 

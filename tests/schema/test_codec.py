@@ -217,7 +217,8 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_place() -> None:
 def test_an_unknown_operation_is_answered_with_those_that_are_known() -> None:
     error = bad({b"j": b'{"op":"place_order"}'})
     assert error.code == "unsupported"
-    assert "known: list, renew, resolve, status, subscribe, unsubscribe" in str(error)
+    assert "known: cancel, clear_cooldown, head_timestamp, histogram, history, history_ticks, list" in str(error)
+    assert "subscribe, unsubscribe" in str(error)
 
 
 @pytest.mark.parametrize("op", sorted(LATER_OPS))

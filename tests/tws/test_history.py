@@ -196,3 +196,10 @@ def test_what_is_not_many_rows_comes_by_the_official_decoder() -> None:
     assert ours(178, text(106, 178, *fields, *session)) == [
         ev.HistoricalSchedule(43, NS, "US/Eastern", (ev.ScheduleSession(*session),))
     ]
+
+
+def test_bars_of_quotes_have_no_volume_instead_of_less_than_none() -> None:
+    row = ["1700000060", "-2", "1", "-3", "0", "-1", "-1", "-1"]
+    [event] = ours(178, text(17, 178, 43, "", "", 1, *row))
+    assert isinstance(event, ev.HistoricalBars)
+    assert event.bars == (ev.HistoricalBar("1700000060", -2.0, 1.0, -3.0, 0.0, None, None, None),)

@@ -1,0 +1,163 @@
+"""Files of bars and ticks: CSV, JSON lines and Parquet by their extension, written as rows come.
+
+A file stands under its name only when it is whole: until then it ends in `.part`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final, Protocol
+
+from ibkr_actor.errors import ConfigurationError
+from ibkr_actor.schema.records import Bars, Ticks
+
+BAR_COLUMNS: Final = ("start", "end", "open", "high", "low", "close", "volume", "wap", "count", "session_date")
+TICK_COLUMNS: Final = {
+    "TRADES": ("time", "price", "size", "exchange", "conditions", "past_limit", "unreported"),
+    "MIDPOINT": ("time", "price"),
+    "BID_ASK": ("time", "bid", "ask", "bid_size", "ask_size", "bid_past_low", "ask_past_high"),
+}
+# Columns of a tick file hold all three kinds: which one it is may be chosen by the sidecar.
+ALL_TICK_COLUMNS: Final = tuple(dict.fromkeys(name for names in TICK_COLUMNS.values() for name in names))
+_TIMES: Final = frozenset({"start", "end", "time"})
+_FLOATS: Final = frozenset({"open", "high", "low", "close", "price", "bid", "ask"})
+_FLAGS: Final = frozenset({"past_limit", "unreported", "bid_past_low", "ask_past_high"})
+# Rows of Parquet gathered before they are written as one group.
+_GROUP_ROWS: Final = 100_000
+
+
+class Writer(Protocol):
+    """Where rows go."""
+
+    def write(self, instrument: str, entry: Bars | Ticks) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+@contextmanager
+def open_writer(path: Path | None, *, ticks: bool, many: bool) -> Iterator[Writer]:
+    """A writer for the extension of `path`; without one, CSV on standard output. `many` adds a column `instrument`.
+
+    Raises:
+        ConfigurationError: the extension is none of .csv, .json and .parquet, or pyarrow is missing, or no such folder.
+    """
+    columns = (("instrument",) if many else ()) + (ALL_TICK_COLUMNS if ticks else BAR_COLUMNS)
+    if path is None:
+        yield _CsvWriter(sys.stdout, columns)
+        return
+    part = path.with_name(path.name + ".part")
+    make = _maker(path)
+    try:
+        stream: IO[Any] = part.open("wb") if make is _ParquetWriter else part.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise ConfigurationError(f"--out {path}: {error.strerror}") from None
+    with stream:
+        writer = make(stream, columns)
+        yield writer
+    part.replace(path)
+
+
+def _maker(path: Path) -> Any:
+    match path.suffix.lower():
+        case ".csv":
+            return _CsvWriter
+        case ".json" | ".jsonl":
+            return _JsonWriter
+        case ".parquet":
+            try:
+                import pyarrow  # noqa: F401  # only to see whether it is there
+            except ModuleNotFoundError:
+                raise ConfigurationError(
+                    "--out FILE.parquet needs the package 'pyarrow': pip install 'ibkr-actor[parquet]'"
+                ) from None
+            return _ParquetWriter
+    raise ConfigurationError(f"--out {path.name}: the extension must be .csv, .json or .parquet")
+
+
+def rows_of(instrument: str, entry: Bars | Ticks) -> Iterable[dict[str, Any]]:
+    """Rows by column name; times are UTC nanoseconds."""
+    names = BAR_COLUMNS if isinstance(entry, Bars) else TICK_COLUMNS[entry.what_to_show]
+    for row in entry.rows:
+        yield {"instrument": instrument} | dict(zip(names, row, strict=False))
+
+
+def iso(at_ns: int) -> str:
+    """`2026-01-05T14:30:00Z`; ticks and bars have whole seconds."""
+    return datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: iso(value) if name in _TIMES else value for name, value in row.items()}
+
+
+class _CsvWriter:
+    """A header, then a line for each row; what is unknown is empty."""
+
+    def __init__(self, stream: IO[str], columns: tuple[str, ...]) -> None:
+        self._rows = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+        self._rows.writeheader()
+
+    def write(self, instrument: str, entry: Bars | Ticks) -> None:
+        self._rows.writerows(_shown(row) for row in rows_of(instrument, entry))
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+
+class _JsonWriter:
+    """One object a line; what is unknown is null."""
+
+    def __init__(self, stream: IO[str], columns: tuple[str, ...]) -> None:
+        self._stream = stream
+        self._columns = columns
+
+    def write(self, instrument: str, entry: Bars | Ticks) -> None:
+        for row in rows_of(instrument, entry):
+            shown = {name: value for name, value in _shown(row).items() if name in self._columns}
+            self._stream.write(json.dumps(shown, separators=(",", ":")) + "\n")
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+
+class _ParquetWriter:
+    """Row groups of many rows. Times are timestamps in UTC, prices float64, sizes text as they came."""
+
+    def __init__(self, stream: IO[bytes], columns: tuple[str, ...]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._pa = pa
+        self._schema = pa.schema([(name, self._type(name)) for name in columns])
+        self._file = pq.ParquetWriter(stream, self._schema)
+        self._rows: list[dict[str, Any]] = []
+
+    def write(self, instrument: str, entry: Bars | Ticks) -> None:
+        self._rows += rows_of(instrument, entry)
+        if len(self._rows) >= _GROUP_ROWS:
+            self._flush()
+
+    def finish(self) -> None:
+        """Writes what is left, and the footer."""
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._file.write_table(self._pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
+
+    def _type(self, name: str) -> Any:
+        if name in _TIMES:
+            return self._pa.timestamp("ns", tz="UTC")
+        if name in _FLOATS:
+            return self._pa.float64()
+        if name in _FLAGS:
+            return self._pa.bool_()
+        return self._pa.int64() if name == "count" else self._pa.string()

@@ -1,0 +1,68 @@
+"""Owns what was learnt of contracts on the way: sessions, where data begins, durations that IB refuses.
+
+Asks for nothing; bounded, the contract learnt of first goes first.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from msgspec import Struct
+
+from ibkr_actor.core.durations import Duration
+from ibkr_actor.core.history_job import JobState
+from ibkr_actor.core.sessions import Sessions
+
+
+class _Listed(Struct, frozen=True):
+    """Sessions, and the days they were asked for."""
+
+    sessions: Sessions
+    first: date
+    last: date
+
+
+class _Contract(Struct):
+    """Sessions by regular hours or not; head timestamps in UTC nanoseconds by what_to_show, 0 when IB names none."""
+
+    sessions: dict[bool, _Listed]
+    heads_ns: dict[str, int]
+
+
+class Known:
+    """What jobs of one contract need not ask for again."""
+
+    def __init__(self, contracts_max: int) -> None:
+        self._contracts_max = contracts_max
+        self._contracts: dict[tuple[int, str], _Contract] = {}
+        # resolution -> durations that IB refused for it.
+        self.refused: dict[str, set[Duration]] = {}
+
+    def sessions(self, state: JobState) -> Sessions | None:
+        """Those that are known for all of the job's days."""
+        listed = self._of(state).sessions.get(state.use_rth)
+        first, last = state.asked.days(state.asked_ns)
+        return listed.sessions if listed is not None and listed.first <= first and last <= listed.last else None
+
+    def keep_sessions(self, state: JobState, sessions: Sessions) -> None:
+        first, last = state.asked.days(state.asked_ns)
+        self._of(state).sessions[state.use_rth] = _Listed(sessions, first, last)
+
+    def head_ns(self, state: JobState) -> int | None:
+        """Where data begins, None while that was not asked."""
+        return self._of(state).heads_ns.get(state.what_to_show)
+
+    def keep_head(self, state: JobState, head_ns: int) -> None:
+        self._of(state).heads_ns[state.what_to_show] = head_ns
+
+    def refuse(self, bar: str, duration: Duration) -> None:
+        self.refused.setdefault(bar, set()).add(duration)
+
+    def _of(self, state: JobState) -> _Contract:
+        key = (state.contract.con_id, state.contract.exchange)
+        found = self._contracts.get(key)
+        if found is None:
+            if len(self._contracts) >= self._contracts_max:
+                del self._contracts[next(iter(self._contracts))]
+            found = self._contracts[key] = _Contract({}, {})
+        return found

@@ -1,0 +1,44 @@
+"""Owns what is told of a job while it runs: how far it is, and when it will be done.
+
+Decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ibkr_actor.core.config import HistoryConfig
+from ibkr_actor.core.history_job import Job
+from ibkr_actor.core.resolutions import resolution
+
+
+def shown(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> dict[str, object]:
+    """One job for `progress` and `status`. Of ticks the number of windows (pages) is known only as they come."""
+    state = job.state
+    return {
+        "job": state.job,
+        "client": state.client,
+        "instrument": state.contract.instrument,
+        "state": "paused" if state.paused else "running" if job.planned else "starting",
+        "windows": None if job.ticks else job.parts,
+        "windows_done": job.done_parts,
+        "rows": state.rows,
+        "requests": state.requests,
+        "until_ns": str(state.cursor_ns) if state.cursor_ns else None,
+        "eta_s": _eta_s(job, jobs, config),
+    }
+
+
+def _eta_s(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> float | None:
+    """By what IB allows: the small-bar windows of all jobs share one rate, others go at once. None while unknown."""
+    if not job.planned or job.state.paused or job.ticks:
+        return None
+    if not resolution(job.state.bar).small:
+        return round((job.parts - job.done_parts) * config.big_window_s, 1)
+    left = sum(other.parts - other.done_parts for other in jobs if _is_small(other))
+    turns = max(0, left - config.small_count) / config.small_count
+    return round(turns * config.small_window_s, 1)
+
+
+def _is_small(job: Job) -> bool:
+    return job.planned and not job.state.paused and not job.ticks and resolution(job.state.bar).small

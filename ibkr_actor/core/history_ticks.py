@@ -1,0 +1,88 @@
+"""Owns jobs of ticks: page after page, each joined to the one before it.
+
+Reads no command; shares asks, sessions and ends with the jobs of bars (`core.history_work`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ibkr_actor.core.effects import Effect, Instant
+from ibkr_actor.core.events import HistoricalTicks
+from ibkr_actor.core.interval import bounds
+from ibkr_actor.core.requests import ReqHistoricalTicks
+from ibkr_actor.core.sessions import Sessions
+from ibkr_actor.core.tick_pages import Turned, first_seam, page_of, row_of, skip, turn
+
+if TYPE_CHECKING:
+    from ibkr_actor.core.history_asks import Ask
+    from ibkr_actor.core.history_job import Job
+    from ibkr_actor.core.history_work import Work
+
+# The part of a job that is a page of ticks.
+TICKS_PART: Final = -3
+
+
+class Paging:
+    """Jobs of ticks. Affects: the jobs and asks of `work`."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def advance(self, job: Job, sessions: Sessions, now: Instant) -> list[Effect]:
+        """Asks for the next page, or ends the job when there is none."""
+        state = job.state
+        wide = _wide(job, sessions)
+        if not job.planned:
+            job.planned = True
+            from_ns, to_ns = bounds(state.asked, wide, state.asked_ns)
+            job.from_ns, job.to_ns = from_ns, min(to_ns, state.asked_ns)
+            if not state.begun:
+                state.begun, state.seam = True, first_seam(job.from_ns, job.to_ns, wide)
+        if state.seam is None:
+            return self._work.finish(job, "incomplete" if state.holes else "complete", "", now)
+        if job.turning or job.unwritten >= self._work.unwritten_max:
+            return []
+        job.turning = True
+        state.requests += 1
+        page = page_of(state.seam)
+        request = ReqHistoricalTicks(0, state.contract, page.start, "", page.count, state.what_to_show, state.use_rth)
+        return self._work.ask(job, request, TICKS_PART)
+
+    def answered(self, event: HistoricalTicks, now: Instant) -> list[Effect]:
+        """A page, for all jobs that wait for it."""
+        ask = self._work.asks.of(event.req_id)
+        if ask is None:
+            return []
+        effects = self._work.asks.close(ask)
+        for job in self._work.waiting(ask, TICKS_PART):
+            sessions = self._work.known.sessions(job.state)
+            if job.state.seam is None or sessions is None or job.to_ns is None:
+                continue
+            turned = turn(job.state.seam, event.ticks, job.to_ns, _wide(job, sessions))
+            effects += self._take(job, turned, now)
+        return effects
+
+    def give_up(self, ask: Ask, reason: str, message: str, ib_code: int | None, now: Instant) -> list[Effect]:
+        """A page that IB does not give: what is left is a hole."""
+        effects: list[Effect] = []
+        for job in self._work.waiting(ask, TICKS_PART):
+            sessions = self._work.known.sessions(job.state)
+            if job.state.seam is None or sessions is None or job.to_ns is None:
+                continue
+            effects += self._take(job, skip(job.state.seam, job.to_ns, sessions, reason, message, ib_code), now)
+        return effects
+
+    def _take(self, job: Job, turned: Turned, now: Instant) -> list[Effect]:
+        state = job.state
+        job.turning = False
+        job.done_parts += 1
+        state.holes += turned.holes
+        state.seam = turned.seam
+        rows = [row_of(state.what_to_show, tick) for tick in turned.ticks]
+        return [self._work.write(job, list(job.ticks_of(rows, now.ns))), *self._work.advance(job, now)]
+
+
+def _wide(job: Job, sessions: Sessions) -> Sessions:
+    first, last = job.state.asked.days(job.state.asked_ns)
+    return sessions.extended(first, last)

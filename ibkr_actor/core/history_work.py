@@ -1,0 +1,374 @@
+"""Owns the jobs under way: their sessions, plans and parts, what each answer does to them, and how they end.
+
+Reads no command; `core.history` does, and gives it jobs.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ibkr_actor.core import history_status
+from ibkr_actor.core.config import HistoryConfig
+from ibkr_actor.core.deadlines import Deadlines
+from ibkr_actor.core.effects import Effect, Instant, Notify, WriteJob
+from ibkr_actor.core.events import (
+    HeadTimestamp,
+    HistoricalBars,
+    HistoricalBarsEnd,
+    HistoricalSchedule,
+)
+from ibkr_actor.core.history_asks import BACKFILL, INTERACTIVE, Ask, Asks
+from ibkr_actor.core.history_job import Job, Outcome, Part, encode_state
+from ibkr_actor.core.history_known import Known
+from ibkr_actor.core.history_ticks import Paging
+from ibkr_actor.core.messages import JobWritten, SessionUp
+from ibkr_actor.core.plan import Window, plan, schedule_request
+from ibkr_actor.core.req_ids import ReqIds
+from ibkr_actor.core.requests import AnyRequest, ReqHeadTimestamp, ReqHistoricalData
+from ibkr_actor.core.resolutions import resolution
+from ibkr_actor.core.sessions import NS, Sessions, from_hours, from_schedule
+from ibkr_actor.schema.commands import Rejection, Reply, Status
+from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.records import DataRecord
+
+# Parts of a job that are none of its windows.
+SESSIONS_PART: Final = -1
+HEAD_PART: Final = -2
+# Windows that bring nothing at all before it is asked where data begins: the question is paced like small bars.
+EMPTY_BEFORE_HEAD: Final = 2
+
+
+class Work:
+    """All jobs that are not done, by name."""
+
+    def __init__(self, config: HistoryConfig, req_ids: ReqIds) -> None:
+        self._config = config
+        self.asks = Asks(req_ids, timeout_s=config.answer_timeout_s)
+        self.jobs: dict[str, Job] = {}
+        self._conn: int | None = None
+        self._server_version = 0
+        self.known = Known(config.contracts_max)
+        self.paging = Paging(self)
+        self.unwritten_max = config.unwritten_max
+        # job -> how many of its windows came back empty in a row.
+        self._empty: dict[str, int] = {}
+        self._progress = Deadlines[str]()
+        self._done_total = 0
+
+    def next_wakeup_s(self) -> float | None:
+        times = [at_s for at_s in (self.asks.next_wakeup_s(), self._progress.next_s()) if at_s is not None]
+        return min(times, default=None)
+
+    # ---- jobs
+
+    def add(self, job: Job, now: Instant) -> list[Effect]:
+        """Takes a job up, new or restored."""
+        self.jobs[job.state.job] = job
+        self._progress.set(job.state.job, now.s + self._config.progress_s)
+        return self.advance(job, now)
+
+    def pause(self, job: Job, now: Instant) -> list[Effect]:
+        """Takes back what is asked for the job; what was delivered stays."""
+        if job.state.paused:
+            return []
+        job.state.paused = True
+        effects = self.asks.leave(job.state.job)
+        job.unplan()
+        return [*effects, self.write(job, [])]
+
+    def resume(self, job: Job, now: Instant) -> list[Effect]:
+        if not job.state.paused:
+            return []
+        job.state.paused = False
+        return [self.write(job, []), *self.advance(job, now)]
+
+    def finish(
+        self, job: Job, outcome: Outcome, message: str, now: Instant, error: Rejection | None = None
+    ) -> list[Effect]:
+        """Closes the stream of the job and tells its client."""
+        state = job.state
+        effects = self.asks.leave(state.job)
+        del self.jobs[state.job]
+        self._progress.clear(state.job)
+        self._empty.pop(state.job, None)
+        self._done_total += 1
+        done = job.done(outcome, message, now.ns)
+        effects.append(WriteJob(state.job, (done,), state.entries, None))
+        result = {
+            "job": state.job,
+            "outcome": outcome,
+            "rows": state.rows,
+            "requests": state.requests,
+            "cached": state.cached,
+            "holes": len(done.holes),
+        }
+        status: Status = "rejected" if error is not None else "done"
+        reply = Reply(id=state.command_id, op=state.op, status=status, error=error, result=result, note=message or None)
+        effects.append(Notify(state.client, reply))
+        return effects
+
+    def say_again(self) -> list[Effect]:
+        """Redis forgot: how far each job is, once more."""
+        return [self.write(job, []) for job in self.jobs.values()]
+
+    def written(self, message: JobWritten, now: Instant) -> list[Effect]:
+        job = self.jobs.get(message.job)
+        if job is None:
+            return []
+        job.written = max(job.written, message.number)
+        return self.advance(job, now)
+
+    def write(self, job: Job, entries: list[DataRecord]) -> WriteJob:
+        return WriteJob(job.state.job, tuple(entries), job.state.entries, encode_state(job.state))
+
+    # ---- getting on
+
+    def advance(self, job: Job, now: Instant) -> list[Effect]:
+        """Whatever can be done next for a job: its sessions, its plan, its next windows, its end."""
+        state = job.state
+        if state.paused or self._conn is None:
+            return []
+        sessions = self.known.sessions(state)
+        if sessions is None and (job.ticks or not job.planned):
+            return self._ask_sessions(job)
+        if job.ticks:
+            assert sessions is not None
+            return self.paging.advance(job, sessions, now)
+        if not job.planned:
+            assert sessions is not None
+            self._plan(job, sessions)
+        effects: list[Effect] = []
+        if job.unwritten < self._config.unwritten_max:
+            for part in job.to_ask(self._config.windows_ahead):
+                effects += self._ask_part(job, part)
+        return effects + self._deliver(job, now)
+
+    def _plan(self, job: Job, sessions: Sessions) -> None:
+        state = job.state
+        job.take_plan(
+            plan(
+                state.asked,
+                resolution(state.bar),
+                sessions,
+                contract=state.contract,
+                what_to_show=state.what_to_show,
+                use_rth=state.use_rth,
+                now_ns=state.asked_ns,
+                head_ns=self.known.head_ns(state),
+                bars_max=self._config.bars_max,
+                refused=self.known.refused.get(state.bar, set()),
+                resume_ns=state.cursor_ns,
+            )
+        )
+
+    def _ask_part(self, job: Job, part: Part) -> list[Effect]:
+        assert part.wanted is not None
+        part.asked = True
+        job.state.requests += 1
+        return self.ask(job, _request(job.state.contract, part.wanted), part.number)
+
+    def ask(self, job: Job, request: AnyRequest, part: int) -> list[Effect]:
+        """Asks for a part of a job, or waits for the same that another job asked for."""
+        priority = BACKFILL if job.state.priority == "backfill" else INTERACTIVE
+        return self.asks.add(request, (job.state.job, part), client=job.state.client, priority=priority)
+
+    def _deliver(self, job: Job, now: Instant) -> list[Effect]:
+        """What is next in order, to Redis; and the end, when nothing is left."""
+        effects: list[Effect] = []
+        state = job.state
+        for part in job.answered():
+            filled = part.stitch.filled
+            state.holes += filled.holes
+            state.cursor_ns = part.stitch.window.to_ns
+            effects.append(self.write(job, list(job.bars(filled.rows, now.ns))))
+        if job.is_over:
+            holes = job.plan_holes or state.holes
+            return effects + self.finish(job, "incomplete" if holes else "complete", "", now)
+        if effects and job.unwritten < self._config.unwritten_max:
+            for part in job.to_ask(self._config.windows_ahead):
+                effects += self._ask_part(job, part)
+        return effects
+
+    def settle(self, job: Job, part: Part, wanted: Window | None, now: Instant) -> list[Effect]:
+        """A part was answered: it wants another request, or it is done."""
+        part.wanted, part.asked = wanted, False
+        if wanted is None:
+            empty = not part.stitch.filled.rows
+            self._empty[job.state.job] = self._empty.get(job.state.job, 0) + 1 if empty else 0
+            if empty and self._wants_head(job):
+                effects = self._ask_head(job)
+                return effects
+        return self.advance(job, now)
+
+    # ---- sessions and head timestamps
+
+    def _ask_sessions(self, job: Job) -> list[Effect]:
+        state = job.state
+        end, duration = schedule_request(state.asked, state.asked_ns)
+        request = ReqHistoricalData(0, state.contract, end, duration, "1 day", "SCHEDULE", state.use_rth)
+        return self.ask(job, request, SESSIONS_PART)
+
+    def schedule(self, event: HistoricalSchedule, now: Instant) -> list[Effect]:
+        """IB's list of sessions, for all jobs that wait for it."""
+        ask = self.asks.of(event.req_id)
+        if ask is None:
+            return []
+        effects = self.asks.close(ask)
+        for job in self.waiting(ask, SESSIONS_PART):
+            try:
+                sessions = from_schedule(event, job.state.contract.time_zone)
+            except ValueError:
+                effects += self.by_the_week(job, now)
+                continue
+            if not len(sessions):
+                effects += self.by_the_week(job, now)
+                continue
+            self.known.keep_sessions(job.state, sessions)
+            effects += self.advance(job, now)
+        return effects
+
+    def by_the_week(self, job: Job, now: Instant) -> list[Effect]:
+        """Sessions by the week that the contract's own hours show, where IB lists none."""
+        contract = job.state.contract
+        hours = contract.liquid_hours if job.state.use_rth else contract.trading_hours
+        try:
+            sessions = from_hours(hours or contract.trading_hours, contract.time_zone)
+        except ValueError as error:
+            text = f"when {contract.instrument} trades is not known: {error}"
+            return self.finish(job, "failed", text, now, Rejection("invalid_instrument", text))
+        self.known.keep_sessions(job.state, sessions)
+        return self.advance(job, now)
+
+    def _wants_head(self, job: Job) -> bool:
+        state = job.state
+        return self.known.head_ns(state) is None and state.rows == 0 and self._empty[state.job] == EMPTY_BEFORE_HEAD
+
+    def _ask_head(self, job: Job) -> list[Effect]:
+        """Nothing came twice: where data begins is asked for before more of it is."""
+        state = job.state
+        effects = self.asks.leave(state.job)
+        job.unplan()
+        request = ReqHeadTimestamp(0, state.contract, state.what_to_show, state.use_rth)
+        return effects + self.ask(job, request, HEAD_PART)
+
+    def head(self, event: HeadTimestamp, now: Instant) -> list[Effect]:
+        """Where data begins: nothing before it is asked for."""
+        ask = self.asks.of(event.req_id)
+        if ask is None:
+            return []
+        # IB counts it as open until it is cancelled.
+        effects = self.asks.close(ask, ended=False)
+        for job in self.waiting(ask, HEAD_PART):
+            if event.head.isdecimal():
+                self.known.keep_head(job.state, int(event.head) * NS)
+            effects += self.advance(job, now)
+        return effects
+
+    # ---- answers
+
+    def bars(self, event: HistoricalBars, now: Instant) -> list[Effect]:
+        ask = self.asks.of(event.req_id)
+        if ask is None:
+            return []
+        ask.bars.extend(event.bars)
+        if event.complete:
+            return self._answered(ask, now)
+        self.asks.goes_on(event.req_id, now)
+        return []
+
+    def bars_end(self, event: HistoricalBarsEnd, now: Instant) -> list[Effect]:
+        ask = self.asks.of(event.req_id)
+        return [] if ask is None else self._answered(ask, now)
+
+    def _answered(self, ask: Ask, now: Instant) -> list[Effect]:
+        effects = self.asks.close(ask)
+        for job, part in self.parts(ask):
+            effects += self.settle(job, part, part.stitch.take(ask.bars), now)
+        return effects
+
+    def parts(self, ask: Ask) -> list[tuple[Job, Part]]:
+        found = [(self.jobs.get(name), number) for name, number in ask.waiters]
+        pairs = [(job, job.part(number)) for job, number in found if job is not None]
+        return [(job, part) for job, part in pairs if part is not None]
+
+    def waiting(self, ask: Ask, number: int) -> list[Job]:
+        names = [name for name, part in ask.waiters if part == number]
+        return [self.jobs[name] for name in names if name in self.jobs]
+
+    def again(self, ask: Ask, rejection: Rejection, now: Instant, *, ended: bool = True) -> list[Effect]:
+        """Asks once more; when that was tried often enough, what it should have brought is a hole."""
+        if ask.tries < self._config.tries_max:
+            return self.asks.again(ask, now, ended=ended)
+        return self.give_up(ask, "no_answer", rejection.message, rejection.ib_code, now, ended=ended)
+
+    def give_up(
+        self, ask: Ask, reason: str, message: str, ib_code: int | None, now: Instant, *, ended: bool = True
+    ) -> list[Effect]:
+        """Nothing comes of this one: a hole, and on with the next."""
+        effects = self.asks.close(ask, ended=ended) + self.paging.give_up(ask, reason, message, ib_code, now)
+        for job, part in self.parts(ask):
+            part.stitch.refuse(reason, message, ib_code)
+            effects += self.settle(job, part, None, now)
+        for job in self.waiting(ask, SESSIONS_PART):
+            effects += self.by_the_week(job, now)
+        for job in self.waiting(ask, HEAD_PART):
+            self.known.keep_head(job.state, 0)
+            effects += self.advance(job, now)
+        return effects
+
+    def replan(self, job: Job, now: Instant) -> list[Effect]:
+        """Another duration or other data: the rest of the job is cut anew."""
+        effects = self.asks.leave(job.state.job)
+        job.unplan()
+        return effects + self.advance(job, now)
+
+    # ---- session and time
+
+    def session_up(self, message: SessionUp, now: Instant) -> list[Effect]:
+        self._conn, self._server_version = message.conn, message.server_version
+        effects = self.asks.session_up(message.conn)
+        for job in list(self.jobs.values()):
+            effects += self.advance(job, now)
+        return effects
+
+    def session_down(self) -> None:
+        self._conn = None
+        self.asks.session_down()
+
+    def wake_up(self, now: Instant) -> list[Effect]:
+        effects, silent = self.asks.due(now)
+        for ask in silent:
+            text = f"IB did not answer within {self._config.answer_timeout_s:g} s"
+            rejection = Rejection("farm_transient", text, None, True, 30.0)
+            effects += self.again(ask, rejection, now, ended=False)
+        for name in self._progress.due(now.s):
+            job = self.jobs.get(name)
+            if job is not None:
+                effects.append(self._told(job))
+                self._progress.set(name, now.s + self._config.progress_s)
+        return effects
+
+    def _told(self, job: Job) -> Effect:
+        state = job.state
+        shown = history_status.shown(job, self.jobs.values(), self._config)
+        return Notify(state.client, Reply(id=state.command_id, op=state.op, status="progress", result=shown))
+
+    def status(self) -> dict[str, object]:
+        """This core's part of the status."""
+        jobs = self.jobs.values()
+        return {
+            "jobs": [history_status.shown(job, jobs, self._config) for job in list(jobs)[: self._config.shown_max]],
+            "jobs_open": len(self.jobs),
+            "jobs_done": self._done_total,
+            "asked": len(self.asks),
+            "sent": self.asks.sent,
+            "refused_durations": {
+                name: sorted(each.text for each in found) for name, found in self.known.refused.items()
+            },
+        }
+
+
+def _request(contract: Contract, window: Window) -> ReqHistoricalData:
+    return ReqHistoricalData(
+        0, contract, window.end, window.duration.text, window.bar_size, window.what_to_show, window.use_rth
+    )

@@ -1,0 +1,45 @@
+"""Owns which actor does a command once its instrument is settled.
+
+Settles no instrument itself.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ibkr_actor.core.effects import ActorName, Answer, CommandRef, Effect, Tell
+from ibkr_actor.core.messages import ClearCooldowns, ResolvedCommand
+from ibkr_actor.schema.commands import (
+    AnyCommand,
+    ClearCooldown,
+    HeadTimestamp,
+    Histogram,
+    History,
+    HistoryCommand,
+    HistoryTicks,
+    Reply,
+    Resolve,
+    Schedule,
+    Subscribe,
+    Unsubscribe,
+)
+from ibkr_actor.schema.instruments import Contract
+
+# Commands that name an instrument.
+NAMING = Subscribe | Resolve | Unsubscribe | History | HistoryTicks | HeadTimestamp | Schedule | Histogram
+
+
+def settled(ref: CommandRef, command: AnyCommand, contract: Contract) -> Effect:
+    """A command whose instrument is known: answered, when that was all it asked, else passed on."""
+    if isinstance(command, Resolve):
+        result = msgspec.to_builtins(contract)
+        return Answer(ref, Reply(id=ref.id, op=ref.op, status="result", result=result))
+    return passed_on(ref, command, contract)
+
+
+def passed_on(ref: CommandRef, command: AnyCommand, contract: Contract | None) -> Effect:
+    """To the actor that does it."""
+    if isinstance(command, ClearCooldown):
+        return Tell("pacing", ClearCooldowns(ref, command.scope))
+    to: ActorName = "history" if isinstance(command, HistoryCommand) else "subscriptions"
+    return Tell(to, ResolvedCommand(ref, command, contract))
