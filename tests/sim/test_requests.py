@@ -89,11 +89,9 @@ def test_cancels_and_small_requests_are_read(version: int) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_req_id_of_requests_that_are_not_served_is_found(version: int) -> None:
-    contract = stock("AAPL")
-    history = _read(version, "reqHistoricalData", 44, contract, "", "1 D", "1 min", "TRADES", 1, 1, False, [])
-    assert history == r.Plain(message_id=20, req_id=44)
-    assert _read(version, "reqHeadTimeStamp", 45, contract, "TRADES", 1, 1) == r.Plain(message_id=87, req_id=45)
-    assert _read(version, "cancelHistoricalData", 46) == r.Plain(message_id=25, req_id=46)
+    assert _read(version, "reqPnL", 44, "DU1234567", "") == r.Plain(message_id=92, req_id=44)
+    assert _read(version, "reqAccountSummary", 45, "All", "NetLiquidation") == r.Plain(message_id=62, req_id=45)
+    assert _read(version, "cancelPnL", 46) == r.Plain(message_id=93, req_id=46)
     assert _read(version, "cancelOrder", 47, OrderCancel()) == r.Plain(message_id=4, req_id=47)
 
 
