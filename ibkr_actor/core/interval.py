@@ -19,7 +19,8 @@ from ibkr_actor.schema.records import Hole
 _DAY: Final = timedelta(days=1)
 # Source: IBKR, Historical Data Limitations, "Unavailable Historical Data": bars of 30 seconds or less older than six
 # months; futures expired for more than two years; expired options, futures options and warrants.
-SMALL_BARS_MONTHS: Final = 6
+# Six months are 180 days here: no calendar's are less, and a window does not get too old while it waits for its turn.
+SMALL_BARS_DAYS: Final = 180
 FUTURES_MONTHS: Final = 24
 _GONE_AT_EXPIRY: Final = frozenset({"OPT", "FOP", "WAR"})
 
@@ -153,14 +154,14 @@ def _floor(resolution: Resolution, sessions: Sessions, now_ns: int, head_ns: int
             period = period_bounds(sessions[index].trade_date, resolution, sessions)
             floor_ns = period[0] if period else floor_ns
     if resolution.small:
-        oldest_ns = _months_before(now_ns, SMALL_BARS_MONTHS)
+        oldest_ns = now_ns - SMALL_BARS_DAYS * 86_400 * NS
         index = sessions.first_from(oldest_ns)
         if index < len(sessions):
             index += sessions[index].start_ns < oldest_ns
             oldest_ns = sessions[index].start_ns if index < len(sessions) else oldest_ns
         if oldest_ns > floor_ns:
             floor_ns, reason = oldest_ns, "too_old"
-            message = f"bars of 30 seconds and less are kept for {SMALL_BARS_MONTHS} months"
+            message = "bars of 30 seconds and less are kept for six months"
     return floor_ns, reason, message
 
 

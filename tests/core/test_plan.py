@@ -362,9 +362,9 @@ def test_an_interval_without_trading_asks_for_nothing_and_has_no_hole() -> None:
 def test_small_bars_older_than_six_months_are_a_named_hole_and_are_not_asked_for() -> None:
     found = planned("us-rth", "30s", "2025-06-02", "2026-02-27", now="2026-02-28T15:00Z")
     assert [(hole.reason, hole.from_ns, hole.to_ns) for hole in found.holes] == [
-        ("too_old", ns("2025-06-02T13:30Z"), ns("2025-08-29T13:30Z"))
+        ("too_old", ns("2025-06-02T13:30Z"), ns("2025-09-02T13:30Z"))
     ]
-    assert found.windows[0].from_ns == ns("2025-08-29T13:30Z")
+    assert found.windows[0].from_ns == ns("2025-09-02T13:30Z")
     assert planned("us-rth", "1m", "2025-06-02", "2026-02-27").holes == ()
 
 
