@@ -25,7 +25,7 @@ from ibapi.protobuf import (
 )
 
 from ibkr_actor.sim import history_wire, news_wire, reference_wire, scanner_wire
-from ibkr_actor.sim.instruments import ContractSpec
+from ibkr_actor.sim.instruments import ContractSpec, Leg
 from ibkr_actor.sim.reading import Fields, first_varint
 from ibkr_actor.sim.request_base import Cancel, Plain, Reader, Request, cancel_reader, contract_of, parse
 
@@ -105,13 +105,17 @@ def _contract_data_protobuf(body: bytes) -> Request:
     return ReqContractData(message_id=9, req_id=proto.reqId, contract=contract_of(proto.contract))
 
 
+def _leg(fields: Fields) -> Leg:
+    return Leg(con_id=fields.integer(), ratio=fields.integer(), action=fields.text(), exchange=fields.text())
+
+
 def _market_data(fields: Fields, _: int) -> Request:
     fields.text()
     req_id = fields.own_id()
     contract = fields.contract()
     if contract.sec_type == "BAG":
-        for _leg in range(fields.integer()):
-            fields.integer(), fields.integer(), fields.text(), fields.text()
+        legs = tuple(_leg(fields) for _ in range(fields.integer()))
+        contract = msgspec.structs.replace(contract, legs=legs)
     if fields.flag():
         fields.integer(), fields.number(), fields.number()
     return ReqMarketData(

@@ -204,8 +204,9 @@ async def test_a_generic_tick_of_another_type_is_321_with_the_legal_ones() -> No
         assert "Legal ones for (FUT) are: 100(Option Volume)" in peer.recorder.named("error")[-1][3]
 
 
-async def test_a_combination_is_quoted_from_its_legs() -> None:
-    async with Simulator(_still()) as sim, connected(sim) as peer:
+@pytest.mark.parametrize("version", [157, 226])
+async def test_a_combination_is_quoted_from_its_legs(version: int) -> None:
+    async with Simulator(_still(version)) as sim, connected(sim) as peer:
         contract = stock("AAPL,MSFT")
         contract.secType = "BAG"
         contract.comboLegs = []
