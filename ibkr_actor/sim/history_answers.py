@@ -15,8 +15,8 @@ import anyio.lowlevel
 from ibkr_actor.sim import history_messages as h
 from ibkr_actor.sim import history_rules as rules
 from ibkr_actor.sim.bars import Bar, BarSize
-from ibkr_actor.sim.calendar import Calendar
-from ibkr_actor.sim.history_bars import WITH_VOLUME, Source, Stretch, histogram, sessions
+from ibkr_actor.sim.calendar import Calendar, Segment
+from ibkr_actor.sim.history_bars import WITH_VOLUME, Source, Stretch, histogram, segments_from, sessions
 from ibkr_actor.sim.history_queries import Query
 from ibkr_actor.sim.history_ticks import Picker, TickAsk
 from ibkr_actor.sim.history_times import Duration, bar_date, nominal_start_s, start_s, utc_text, zoned_text
@@ -30,6 +30,7 @@ from ibkr_actor.sim.world import World
 _T = TypeVar("_T")
 # Averages of prices have this many digits behind the point at most.
 _DIGITS = 8
+_SCHEDULE_PIECE_S = 100 * 86_400
 # Source: ibapi MIN_SERVER_VER_FRACTIONAL_SIZE_SUPPORT; older clients read whole sizes.
 _FRACTIONS_FROM = 163
 _PERIOD = re.compile(r"(\d{1,5}) *(second|minute|hour|day|week|month|year)s?")
@@ -51,13 +52,16 @@ class NoAnswer(Exception):
 def parse_period(text: str) -> Duration:
     """A histogram's `3 days`.
 
-    Raises: ValueError for what is no period.
+    Raises: ValueError for what is no period, or a longer one than bars may have.
     """
     found = _PERIOD.fullmatch(text.strip().lower())
     if found is None or int(found[1]) < 1:
         raise ValueError(text)
     unit, factor = _PERIOD_UNITS[found[2]]
-    return Duration(int(found[1]) * factor, unit)
+    number = int(found[1]) * factor
+    if number > rules.LONGEST[unit]:
+        raise ValueError(text)
+    return Duration(number, unit)
 
 
 class BarRequest(h.ReqHistoricalData, frozen=True, kw_only=True):
@@ -139,7 +143,7 @@ class Answers:
             count=count,
         )
 
-    def schedule(self, query: Query, request: BarRequest) -> Message:
+    async def schedule(self, query: Query, request: BarRequest) -> list[Message]:
         """The sessions that begin between the start of the duration and the end.
 
         Raises: NoAnswer when there are none.
@@ -147,14 +151,18 @@ class Answers:
         instrument, calendar = query.instrument, self.calendar(query.instrument)
         end_s = self._world.clock.now_s() if request.end_s is None else request.end_s
         first_s = start_s(calendar, end_s, request.length, regular_only=request.use_rth, whole_days=True)
-        found = sessions(calendar, first_s, end_s, regular_only=request.use_rth)
+        first_s = max(first_s, self.tape(instrument).head_s)
+        segments: list[Segment] = []
+        async for piece in _in_turns(self._world, _steps(first_s, end_s, _SCHEDULE_PIECE_S)):
+            segments += segments_from(calendar, *piece, regular_only=request.use_rth)
+        found = sessions(segments)
         if not found:
             raise NoAnswer(self._nothing(instrument, request))
 
         def text(time_s: float) -> str:
             return zoned_text(time_s, calendar.zone, "").strip().replace(" ", "-")
 
-        return h.HistoricalSchedule(
+        answer = h.HistoricalSchedule(
             req_id=query.req_id,
             start=text(found[0].start_s),
             end=text(found[-1].end_s),
@@ -166,6 +174,7 @@ class Answers:
                 for each in found
             ),
         )
+        return [answer]
 
     def _stretch(self, instrument: Instrument, request: BarRequest) -> Stretch:
         now_s = self._world.clock.now_s()
@@ -240,6 +249,12 @@ class Answers:
 def _figures(bar: Bar, instrument: Instrument) -> tuple[Decimal, float, int]:
     """Volume, wap and count; an index has neither volume nor an average."""
     return (bar.volume, bar.wap, bar.count) if instrument.sized else (Decimal(0), 0.0, bar.count)
+
+
+def _steps(start_s: float, end_s: float, step_s: int) -> Iterator[tuple[float, float]]:
+    while start_s < end_s:
+        yield start_s, min(start_s + step_s, end_s)
+        start_s += step_s
 
 
 async def _in_turns(world: World, pieces: Iterator[_T]) -> AsyncIterator[_T]:

@@ -185,14 +185,16 @@ def _prices(bar: Bar, first: float, high: float, low: float, last: float) -> Bar
     return msgspec.structs.replace(bar, open=first, high=high, low=low, close=last)
 
 
-def sessions(calendar: Calendar, first_s: float, last_s: float, *, regular_only: bool) -> list[Segment]:
-    """The stretches of trading that begin in [first_s, last_s); those of one trade date that touch are one."""
+def segments_from(calendar: Calendar, first_s: float, last_s: float, *, regular_only: bool) -> list[Segment]:
+    """The segments that begin in [first_s, last_s)."""
+    found = calendar.segments(first_s, last_s)
+    return [each for each in found if each.start_s >= first_s and (each.regular or not regular_only)]
+
+
+def sessions(segments: list[Segment]) -> list[Segment]:
+    """The stretches of trading: segments of one trade date that touch are one."""
     found: list[Segment] = []
-    for each in calendar.segments(first_s, last_s):
-        if regular_only and not each.regular:
-            continue
-        if each.start_s < first_s:
-            continue
+    for each in segments:
         last = found[-1] if found else None
         if last is not None and last.end_s == each.start_s and last.trade_date == each.trade_date:
             found[-1] = last._replace(end_s=each.end_s)

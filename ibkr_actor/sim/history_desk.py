@@ -92,7 +92,7 @@ class HistoryDesk(Desk):
             return
         query, bars = judged
         if bars.view == "SCHEDULE":
-            self._answer(query, lambda: _ready([self._answers.schedule(query, bars)]))
+            self._answer(query, lambda: self._answers.schedule(query, bars))
         elif bars.keep_up_to_date:
             self._answer(query, lambda: self._answers.bars(query, bars), then=lambda: self._keep(query, bars))
         else:
@@ -356,7 +356,3 @@ def _legal(rule: Rule, parse: Callable[[str], _T], text: str) -> _T:
         return parse(text)
     except ValueError as cause:
         raise _Refused(Refusal(rule, 321, validation(str(cause)))) from None
-
-
-async def _ready(messages: list[Message]) -> list[Message]:
-    return messages

@@ -15,6 +15,8 @@ from ibkr_actor.sim.calendar import Calendar, Segment, zone_of
 
 # From here on UTC date-times end in Z. Source: ibapi MIN_SERVER_VER_ADD_Z_SUFFIX_TO_UTC_DATE_TIME; taken from its name.
 Z_SUFFIX_FROM = 214
+# The years a gateway takes; within them no date of a request can leave the calendar.
+_FIRST_YEAR, _LAST_YEAR = 1978, 3000
 _UTC_NAMES = frozenset({"UTC", "GMT", "Z", "ETC/UTC", "UCT", "ZULU", "UNIVERSAL"})
 # With a dash it is UTC, whatever follows but a Z is wrong. Source: the text of error 10314.
 _UTC_FORM = re.compile(r"(\d{8})-(\d{1,2}):(\d{2}):(\d{2})Z?")
@@ -58,7 +60,11 @@ def _zone(name: str) -> datetime.tzinfo:
 
 
 def _date(text: str) -> datetime.date:
-    return datetime.date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    """Raises: ValueError for a day that is none, or one a gateway does not believe."""
+    date = datetime.date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    if not _FIRST_YEAR <= date.year <= _LAST_YEAR:
+        raise ValueError(text)
+    return date
 
 
 def _seconds(date: datetime.date, clock: tuple[str, ...], zone: datetime.tzinfo) -> int:

@@ -63,6 +63,7 @@ def test_a_date_time_is_read_in_the_zone_it_names_or_the_hosts(text: str, time_s
     [
         "20231114", "2023-11-14 22:13:20", "20231114-22:13:20 UTC", "20231114 22:13", "20231114 25:00:00 UTC",
         "20231314-22:13:20", "20231114 22:13:20 Mars/Olympus", "tomorrow", "1700000000",
+        "00010101-00:00:00", "99991231-00:00:00",
     ],
 )  # fmt: skip
 def test_a_date_time_no_gateway_reads_is_refused(text: str) -> None:
