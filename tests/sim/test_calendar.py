@@ -9,6 +9,7 @@ import datetime
 import itertools
 import zoneinfo
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,9 +24,10 @@ UTC = datetime.UTC
 
 def instrument(hours: str = "us-stock", zone: str | None = None, **more: str) -> Instrument:
     zone = zone or (HOURS[hours].zone if hours in HOURS else "UTC")
-    return Instrument(
-        con_id=1, symbol="X", sec_type="STK", exchange="SMART", currency="USD", hours=hours, time_zone_id=zone, **more
+    made = Instrument(
+        con_id=1, symbol="X", sec_type="STK", exchange="SMART", currency="USD", hours=hours, time_zone_id=zone
     )
+    return msgspec.structs.replace(made, **more)
 
 
 def at(text: str) -> float:
