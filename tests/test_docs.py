@@ -62,10 +62,19 @@ def test_the_readmes_defaults_are_the_settings_defaults() -> None:
 
 def test_the_readme_names_commands_and_options_that_exist() -> None:
     rows = re.findall(r"^\| `ibkr-actor ([^`]*)` \|", README, re.MULTILINE)
-    assert {row.split()[0] for row in rows} == {"run", "demo", "simulate", "tail", "status", "health"}
-    values = {"N": "3", "P": "4002", "CAP": "226", "FILE": "x.jsonl", "KIND": "quote", "INSTRUMENT": "AAPL"}
+    assert {row.split()[0] for row in rows} == {"run", "demo", "simulate", "tail", "history", "status", "health"}
+    values = {
+        "N": "3",
+        "P": "4002",
+        "CAP": "226",
+        "FILE": "x.jsonl",
+        "KIND": "quote",
+        "INSTRUMENT": "AAPL",
+        "DATE": "2026-01-05",
+        "SIZE": "5m",
+    }
     for row in rows:
-        words = [values.get(word, word) for word in re.sub(r"[\[\]]", " ", row).split()]
+        words = [values.get(word, word) for word in re.sub(r"[\[\]]|\.\.\.", " ", row).split()]
         parser().parse_args(words)
 
 
