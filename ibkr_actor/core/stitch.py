@@ -39,13 +39,14 @@ class Filled(Struct, frozen=True):
 
 
 class _Placed(Struct, frozen=True, gc=False):
-    """A bar with the times its date text means."""
+    """A bar with the times its date text means; `shifted` where the clock is changed in its stretch of trading."""
 
     start_ns: int
     end_ns: int
     trade_date: date | None
     bar: HistoricalBar
     aligned: bool = True
+    shifted: bool = False
 
 
 class Stitch:
@@ -117,9 +118,10 @@ class Stitch:
     def _keep(self, placed: _Placed, following_ns: int, asked: Window) -> None:
         start_ns = placed.start_ns
         end_ns = placed.end_ns
-        if self._planner.resolution.seconds > _HOUR_S and following_ns > start_ns:
-            # On a day on which the clock is changed IB's grid may be another than ours.
-            end_ns = min(end_ns, following_ns)
+        size_ns = self._planner.resolution.seconds * NS
+        if placed.shifted and start_ns < following_ns <= start_ns + size_ns + _HOUR_S * NS:
+            # Nobody says how IB's grid goes on when the clock is changed, but the next bar shows it.
+            end_ns = following_ns
         if start_ns < asked.from_ns or end_ns > asked.to_ns:
             self._outside += 1
         elif self._planner.sessions.exact and not placed.aligned:
@@ -155,7 +157,8 @@ class Stitch:
             aligned = stretch.aligned(start_ns, size_ns)
             return _Placed(start_ns, stretch.end_of(start_ns, size_ns), stretch.trade_date, bar, aligned)
         aligned = is_aligned(start_ns, resolution, sessions)
-        return _Placed(start_ns, bar_end(start_ns, resolution, sessions), sessions.date_at(start_ns), bar, aligned)
+        end_ns, day = bar_end(start_ns, resolution, sessions), sessions.date_at(start_ns)
+        return _Placed(start_ns, end_ns, day, bar, aligned, day is not None and resolution.seconds > _HOUR_S)
 
     def _place_daily(self, bar: HistoricalBar) -> _Placed:
         """By trade date; that of a week or month is the last one in it so far (stoqey/ibkr#149)."""

@@ -204,6 +204,18 @@ def test_days_before_the_first_that_came_are_asked_for_once_more() -> None:
     assert len(stitch.filled.rows) == len(late)
 
 
+def test_when_the_clock_is_changed_the_next_bar_shows_where_one_ends() -> None:
+    found = week("2h", name="crypto", first="2025-03-09", last="2025-03-09")
+    stitch = Stitch(found.planner, found.windows[0])
+    starts = ["2025-03-09T05:00+00:00", "2025-03-09T06:00+00:00", "2025-03-09T08:00+00:00"]
+    stitch.take([bar_at(start) for start in starts])
+    assert [(row[0], row[1]) for row in stitch.filled.rows] == [
+        (ns("2025-03-09T05:00Z"), ns("2025-03-09T06:00Z")),
+        (ns("2025-03-09T06:00Z"), ns("2025-03-09T08:00Z")),
+        (ns("2025-03-09T08:00Z"), ns("2025-03-09T10:00Z")),
+    ]
+
+
 def test_holes_of_one_reason_are_joined_over_closed_time_only() -> None:
     sessions = from_schedule(schedule("us-rth", date(2026, 2, 9), date(2026, 2, 13)))
     first, second, _, fourth, fifth = [Hole(day.start_ns, day.end_ns, "no_data") for day in sessions]
