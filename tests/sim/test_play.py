@@ -343,7 +343,7 @@ async def test_what_is_no_recording_is_refused_with_its_line(
 
 
 async def test_a_directory_that_is_missing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReplayError, match="nowhere/x.gz: No such file"):
+    with pytest.raises(ReplayError, match=r"nowhere/x\.gz: No such file"):
         Simulator(playing(str(tmp_path / "nowhere" / "x.gz")))
 
 
