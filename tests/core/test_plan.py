@@ -295,6 +295,21 @@ def test_the_windows_of_a_short_interval_read_as_a_person_would_write_them() -> 
     assert [(w.end, w.duration.text) for w in inside.windows] == [("20251201-16:00:00", "3540 S")]
 
 
+@pytest.mark.parametrize(
+    ("name", "bar", "bars_max"),
+    [("crypto", "1h", 8_800), ("us-rth", "1d", 260), ("us-rth", "4h", 100), ("tokyo", "8h", 25)],
+)
+def test_each_unit_is_used_to_its_very_end_and_no_further(name: str, bar: str, bars_max: int) -> None:
+    found = planned(name, bar, "2025-01-06", "2026-02-20", bars_max=bars_max)
+    rows, holes, asked_for = delivered(name, found, bar)
+    days = [day for day in days_of(name) if "2025-01-06" <= day.trade_date.isoformat() <= "2026-02-20"]
+    assert times(rows) == expected(name, bar, days[0].start_s, days[-1].end_s)
+    assert not holes
+    # One date too far, and the answer begins late: that would be a second request.
+    assert len(asked_for) == len(found.windows) > 1
+    check_windows(name, bar, found)
+
+
 def test_a_plan_resumed_after_any_window_goes_on_with_the_same_windows() -> None:
     for bar in ("1s", "5s", "4h", "1d"):
         whole = planned("tokyo", bar, "2026-02-02", "2026-02-13", bars_max=900).windows
