@@ -18,7 +18,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ibkr_actor import configs
-from ibkr_actor.actors.actor import Actor, system_clock
+from ibkr_actor.actors.actor import Actor
+from ibkr_actor.actors.clock import Clock, system_clock
 from ibkr_actor.actors.mailbox import Mailbox
 from ibkr_actor.actors.perform import Performer
 from ibkr_actor.actors.router import Router
@@ -70,8 +71,16 @@ HEARD_EVERY_NS: Final = 1_000_000_000
 log = logging.getLogger(__name__)
 
 
-async def run(settings: Settings, *, stopping: anyio.Event, started: Callable[[Sidecar], None] | None = None) -> None:
+async def run(
+    settings: Settings,
+    *,
+    stopping: anyio.Event,
+    started: Callable[[Sidecar], None] | None = None,
+    clock: Clock = system_clock,
+) -> None:
     """Serves until `stopping` is set, then winds down. Redis and the gateway may come and go meanwhile.
+
+    `clock` is that of the gateway's world: another than the system's only beside a simulator.
 
     Raises:
         ConfigurationError: a setting is impossible, the installed ibapi is unusable, or the data directory is taken.
@@ -82,28 +91,29 @@ async def run(settings: Settings, *, stopping: anyio.Event, started: Callable[[S
         server = await stack.enter_async_context(EmbeddedRedis(configs.embedded(settings)))
         if not settings.redis_address:
             log.info("redis.embedded kind=%s url=%s", server.kind, f"redis://127.0.0.1:{server.port}")
-        sidecar = Sidecar(settings, redis_url=server.own_url)
+        sidecar = Sidecar(settings, redis_url=server.own_url, clock=clock)
         await sidecar.serve(stopping, started)
 
 
 class Sidecar:
     """The parts of one running sidecar."""
 
-    def __init__(self, settings: Settings, *, redis_url: str) -> None:
+    def __init__(self, settings: Settings, *, redis_url: str, clock: Clock = system_clock) -> None:
         self.settings = settings
+        self._clock = clock
         self.bus = Bus(configs.bus(settings, redis_url), describe=self._describe)
         self.inbox = Inbox(settings.inbox_max_bytes)
         recording = configs.recorder(settings)
         recorder = None if recording is None else Recorder(recording, library=check_ibapi())
         self.gateway = Gateway(configs.gateway(settings), self.inbox, recorder)
         self.mailboxes = {name: Mailbox(name, waiting_max=settings.mailbox_max) for name in ACTORS}
-        self.session = SessionCore(configs.session(settings), random.Random())
+        self.session = SessionCore(configs.session(settings, clock.speed), random.Random())
         self.cores: dict[ActorName, Core] = {
             "session": self.session,
             "contracts": ContractsCore(configs.contracts(settings)),
             "subscriptions": SubscriptionsCore(configs.subscriptions(settings)),
-            "history": HistoryCore(configs.history(settings)),
-            "pacing": PacingCore(configs.pacing(settings)),
+            "history": HistoryCore(configs.history(settings, clock.speed)),
+            "pacing": PacingCore(configs.pacing(settings, clock.speed)),
         }
         self.bus.on_job_written = lambda job, number: self.mailboxes["history"].tell(JobWritten(job, number))
         self._session_over = anyio.Event()
@@ -135,7 +145,7 @@ class Sidecar:
     def _start_actors(self, tasks: TaskGroup) -> None:
         performer = Performer(self.gateway, self.bus, self.mailboxes, stopped=self._session_over.set)
         for name, core in self.cores.items():
-            actor = Actor(self.mailboxes[name], core, performer.perform, clock=system_clock)
+            actor = Actor(self.mailboxes[name], core, performer.perform, clock=self._clock, speed=self._clock.speed)
             tasks.start_soon(actor.run, name=f"actor {name}")
         tasks.start_soon(self._pump, Router(self.mailboxes))
 

@@ -1,6 +1,7 @@
 """Each part's configuration, out of the settings: the one table from a setting's name to what it governs.
 
-Builds Structs only.
+Builds Structs only. `speed` is that of the sidecar's clock, 1 but beside a simulator: what the network and the machine
+take does not shrink with it, so margins and timeouts grow as much.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ibkr_actor.tws.gateway import GatewayConfig
 from ibkr_actor.tws.recording_file import RecorderConfig
 
 
-def session(settings: Settings) -> SessionConfig:
+def session(settings: Settings, speed: float = 1.0) -> SessionConfig:
     """`read_timeout_sec` of silence: half of it until the gateway is asked for its time, half for the answer."""
     return SessionConfig(
         client_ids=(settings.client_id, *(id_ for id_ in settings.client_id_pool if id_ != settings.client_id)),
@@ -32,17 +33,24 @@ def session(settings: Settings) -> SessionConfig:
         backoff_initial_s=settings.reconnect_backoff_ms / 1000,
         backoff_max_s=settings.reconnect_backoff_max_ms / 1000,
         max_attempts=settings.max_reconnect_attempts,
-        ready_timeout_s=settings.ready_timeout_s,
-        heartbeat_interval_s=settings.read_timeout_sec / 2,
-        heartbeat_timeout_s=settings.read_timeout_sec / 2,
+        ready_timeout_s=settings.ready_timeout_s * speed,
+        heartbeat_interval_s=settings.read_timeout_sec / 2 * speed,
+        heartbeat_timeout_s=settings.read_timeout_sec / 2 * speed,
+        stop_timeout_s=SessionConfig().stop_timeout_s * speed,
     )
 
 
-def pacing(settings: Settings) -> PacingConfig:
+def pacing(settings: Settings, speed: float = 1.0) -> PacingConfig:
+    default = PacingConfig()
     return PacingConfig(
         lines=settings.lines,
         queue_max=settings.pacing_queue_max,
         small_bars_window_s=settings.hist_pacing_window_sec,
+        message_margin_s=default.message_margin_s * speed,
+        window_margin_s=default.window_margin_s * speed,
+        answer_s=default.answer_s * speed,
+        abandon_s=default.abandon_s * speed,
+        write_every_s=default.write_every_s * speed,
     )
 
 
@@ -68,11 +76,15 @@ def subscriptions(settings: Settings) -> SubscriptionsConfig:
     )
 
 
-def history(settings: Settings) -> HistoryConfig:
+def history(settings: Settings, speed: float = 1.0) -> HistoryConfig:
+    default = HistoryConfig()
     return HistoryConfig(
         keys=Keys(settings.prefix, settings.gateway_name),
         use_rth=settings.use_rth,
         bars_max=settings.hist_max_bars_per_request,
+        answer_timeout_s=default.answer_timeout_s * speed,
+        lookup_timeout_s=default.lookup_timeout_s * speed,
+        progress_s=default.progress_s * speed,
         small_window_s=settings.hist_pacing_window_sec + 0.5,
     )
 

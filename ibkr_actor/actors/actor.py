@@ -5,38 +5,42 @@ Decides nothing. An exception from a core is a bug and ends the task group, and 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
 from msgspec import Struct
 
+from ibkr_actor.actors.clock import system_clock
 from ibkr_actor.actors.mailbox import Mailbox
 from ibkr_actor.core.effects import Core, Effect, Instant
 from ibkr_actor.core.messages import WakeUp
 
-Clock = Callable[[], Instant]
 WAKE_UP = WakeUp()
 # How many messages are handled before other tasks get their turn.
 TURN_MAX = 64
 
 
-def system_clock() -> Instant:
-    """Monotonic seconds as the event loop counts them, and UTC nanoseconds."""
-    return Instant(time.monotonic(), time.time_ns())
-
-
 class Actor:
-    """A core with its mailbox. `perform` carries out effects and returns at once."""
+    """A core with its mailbox. `perform` carries out effects and returns at once.
+
+    `speed` is how many seconds of `clock` pass in each real one.
+    """
 
     def __init__(
-        self, mailbox: Mailbox, core: Core, perform: Callable[[Effect], None], *, clock: Clock = system_clock
+        self,
+        mailbox: Mailbox,
+        core: Core,
+        perform: Callable[[Effect], None],
+        *,
+        clock: Callable[[], Instant] = system_clock,
+        speed: float = 1.0,
     ) -> None:
         self.mailbox = mailbox
         self.core = core
         self._perform = perform
         self._clock = clock
+        self._speed = speed
 
     async def run(self) -> None:
         """Runs until cancelled."""
@@ -57,7 +61,7 @@ class Actor:
         due_s = self.core.next_wakeup_s()
         if due_s is None:
             return await self.mailbox.take()
-        wait_s = due_s - self._clock().s
+        wait_s = (due_s - self._clock().s) / self._speed
         if wait_s <= 0:
             await anyio.lowlevel.checkpoint()
             return WAKE_UP

@@ -17,6 +17,7 @@ import anyio
 from redis.asyncio import Redis
 
 from ibkr_actor import app
+from ibkr_actor.actors.clock import Clock, system_clock
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
 from ibkr_actor.client import call, connect
 from ibkr_actor.client.follow import follow
@@ -86,7 +87,9 @@ class House:
 
 
 @asynccontextmanager
-async def running_house(redis_url: str, gateway_port: int, **settings: Any) -> AsyncIterator[House]:
+async def running_house(
+    redis_url: str, gateway_port: int, *, clock: Clock = system_clock, **settings: Any
+) -> AsyncIterator[House]:
     """A sidecar between a gateway and a Redis; wound down at the end as for SIGTERM."""
     stopping, started = anyio.Event(), anyio.Event()
     sidecars: list[app.Sidecar] = []
@@ -100,7 +103,7 @@ async def running_house(redis_url: str, gateway_port: int, **settings: Any) -> A
     async with connect(redis_url) as redis, anyio.create_task_group() as tasks:
 
         async def serve() -> None:
-            await app.run(values, stopping=stopping, started=note)
+            await app.run(values, stopping=stopping, started=note, clock=clock)
 
         tasks.start_soon(serve)
         with anyio.fail_after(DEADLINE_S):
