@@ -307,8 +307,7 @@ class Work:
         """Nothing comes of this one: a hole, and on with the next."""
         effects = self.asks.close(ask, ended=ended) + self.paging.give_up(ask, reason, message, ib_code, now)
         for job, part in self.parts(ask):
-            part.stitch.refuse(reason, message, ib_code)
-            effects += self.settle(job, part, None, now)
+            effects += self.settle(job, part, part.stitch.refuse(reason, message, ib_code), now)
         for job in self.waiting(ask, SESSIONS_PART):
             effects += self.by_the_week(job, now)
         for job in self.waiting(ask, HEAD_PART):
