@@ -215,9 +215,13 @@ class OfficialClient(Recorder, EClient):
 
 
 @contextmanager
-def official_client(port: int, client_id: int = 1, welcome: str = "nextValidId") -> Iterator[OfficialClient]:
-    """A running official client, once the callback `welcome` came."""
+def official_client(
+    port: int, client_id: int = 1, welcome: str = "nextValidId", options: str = ""
+) -> Iterator[OfficialClient]:
+    """A running official client, once the callback `welcome` came; `options` such as +PACEAPI go into its greeting."""
     client = OfficialClient()
+    if options:
+        client.setConnectOptions(options)
     client.connect("127.0.0.1", port, client_id)
     thread = threading.Thread(target=client.run)
     thread.start()
