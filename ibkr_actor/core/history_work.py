@@ -183,7 +183,7 @@ class Work:
             effects.append(self.write(job, list(job.bars(filled.rows, now.ns))))
         if job.is_over:
             holes = job.plan_holes or state.holes
-            return effects + self.finish(job, "incomplete" if holes else "complete", "", now)
+            return effects + self.finish(job, "incomplete" if holes else "complete", _quiet(job), now)
         if effects and job.unwritten < self._config.unwritten_max:
             for part in job.to_ask(self._config.windows_ahead):
                 effects += self._ask_part(job, part)
@@ -365,6 +365,11 @@ class Work:
                 name: sorted(each.text for each in found) for name, found in self.known.refused.items()
             },
         }
+
+
+def _quiet(job: Job) -> str:
+    """Why a job that is complete has nothing to show."""
+    return "" if job.state.rows or job.plan_holes or job.state.holes else "no whole bar of trading in this interval"
 
 
 def _request(contract: Contract, window: Window) -> ReqHistoricalData:

@@ -79,12 +79,15 @@ def plan(
     """
     first, last = asked.days(now_ns)
     margin = _DAY if resolution.intraday else _MARGIN
+    ends_now = contract.sec_type == "CONTFUT" or what_to_show == "ADJUSTED_LAST"
+    if ends_now:
+        last = max(last, datetime.fromtimestamp(now_ns // NS, UTC).date())
     wide = sessions.extended(first - margin, last + margin)
     span = span_of(asked, resolution, wide, contract=contract, now_ns=now_ns, head_ns=head_ns)
     planner = Planner(resolution, wide, what_to_show, use_rth, bars_max=bars_max, refused=refused)
     windows: tuple[Window, ...]
     from_ns = max(span.from_ns, resume_ns)
-    if contract.sec_type == "CONTFUT":
+    if ends_now:
         windows, more = planner.until_now(from_ns, span.to_ns, now_ns)
     else:
         windows, more = planner.cover(from_ns, span.to_ns)
@@ -142,7 +145,10 @@ class Planner:
         return tuple(windows), ()
 
     def until_now(self, from_ns: int, to_ns: int, now_ns: int) -> tuple[tuple[Window, ...], tuple[Hole, ...]]:
-        """One window whose request ends now, as continuous futures demand (error 10339); what it misses is a hole."""
+        """One window whose request ends now; what it misses is a hole.
+
+        Continuous futures (error 10339) and adjusted prices (error 321) take no other end.
+        """
         at_ns = self._open(from_ns)
         if at_ns is None or at_ns >= to_ns:
             return (), ()
@@ -152,7 +158,7 @@ class Planner:
         begin_ns, duration = min(reaches, key=lambda each: each[0])
         holes: tuple[Hole, ...] = ()
         if begin_ns > at_ns:
-            message = "continuous futures allow no end date, and one request reaches no further"
+            message = "IB allows no end date here, and one request that ends now reaches no further"
             holes = (Hole(at_ns, min(begin_ns, to_ns), "no_end_date", message),)
         if begin_ns >= to_ns:
             return (), holes
