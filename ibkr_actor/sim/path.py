@@ -20,6 +20,9 @@ _CACHED = {14_400: 8_192, 1_800: 4_096, 300: 2_048, 60: 1_024}
 # The price returns to the start: no bridge is wider than this many top cells (43 days), and no arc of it wider than
 # that many (3.7 years).
 _WIDEST_SWING, _LONGEST_ARC = 256, 8_192
+# So many ticks a price moves at least within a cell: that is more than there are between bid and ask, so that quotes
+# move every few seconds also where a tick is much.
+_LEAST = 3
 _CACHED_NODES = 32_768
 # No price gets lower than this many ticks, so that there is always room for a bid.
 LOWEST = 4
@@ -179,7 +182,7 @@ class Path:
 
 
 def _divided(whole: Cell, borders: list[int], noise: bytes) -> list[Cell]:
-    """Parts between the borders; one of them reaches the high of the whole, one its low."""
+    """Parts between the borders; one reaches the high of the whole, one its low. Only a narrow whole has narrow parts."""
     _, top, bottom, _ = whole
     count = len(borders) - 1
     spread = top - bottom
@@ -192,6 +195,10 @@ def _divided(whole: Cell, borders: list[int], noise: bytes) -> list[Cell]:
         # On average a ninth of the whole's range is added on either side.
         high += (up * up * spread + 98_000) // 195_075
         low -= (down * down * spread + 98_000) // 195_075
+        if high - low < _LEAST:
+            low = max(bottom, high - _LEAST) if up & 1 else low
+            high = min(top, max(high, low + _LEAST))
+            low = max(bottom, min(low, high - _LEAST))
         highs.append(top if high > top else high)
         lows.append(bottom if low < bottom else low)
         opens = closes
