@@ -30,8 +30,8 @@ PRESENT = "2026-01-13T17:00:00"
 # What a real gateway takes minutes for takes seconds: windows of the rules pass as fast as the clock.
 SPEED = 100.0
 
-# start, end, open, high, low, close, volume, count
-Figures = tuple[int, int, float, float, float, float, str | None, int | None]
+# start, end, (open, high, low, close), volume, count
+Figures = tuple[int, int, tuple[float, ...], str | None, int | None]
 
 
 def seconds(text: str) -> float:
@@ -75,7 +75,7 @@ async def delivered(redis: Redis, command: History | HistoryTicks) -> tuple[list
 def figures(entries: list[Bars | Ticks]) -> list[Figures]:
     """The rows of delivered bars, as the tape's are written here."""
     rows = [row for entry in entries if isinstance(entry, Bars) for row in entry.rows]
-    return [(row[0], row[1], *(_rounded(price) for price in row[2:6]), row[6], row[8]) for row in rows]
+    return [(row[0], row[1], tuple(_rounded(price) for price in row[2:6]), row[6], row[8]) for row in rows]
 
 
 def of_the_tape(sim: Simulator, name: str, bar: str, show: str, start: str, end: str, rth: bool) -> list[Figures]:
@@ -91,7 +91,7 @@ def of_the_tape(sim: Simulator, name: str, bar: str, show: str, start: str, end:
         (
             each.start_s * NS,
             each.end_s * NS,
-            *(_rounded(price) for price in (each.open, each.high, each.low, each.close)),
+            tuple(_rounded(price) for price in (each.open, each.high, each.low, each.close)),
             _volume(instrument, each.volume, show),
             each.count if show in WITH_VOLUME else None,
         )
