@@ -182,7 +182,7 @@ class Path:
 
 
 def _divided(whole: Cell, borders: list[int], noise: bytes) -> list[Cell]:
-    """Parts between the borders; one reaches the high of the whole, one its low. Only a narrow whole has narrow parts."""
+    """Parts between the borders; one reaches the high of the whole, one its low. Narrow parts are of a narrow whole."""
     _, top, bottom, _ = whole
     count = len(borders) - 1
     spread = top - bottom
