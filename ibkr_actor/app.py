@@ -115,6 +115,7 @@ class Sidecar:
             "history": HistoryCore(configs.history(settings, clock.speed)),
             "pacing": PacingCore(configs.pacing(settings, clock.speed)),
         }
+        self.bus.on_word = self.mailboxes["history"].tell
         self.bus.on_job_written = lambda job, number: self.mailboxes["history"].tell(JobWritten(job, number))
         self._session_over = anyio.Event()
         self._published = False  # true once there is an epoch to publish under

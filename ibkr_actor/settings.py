@@ -110,6 +110,15 @@ class Settings(BaseSettings):
     hist_max_bars_per_request: int = Field(
         20_000, ge=1, le=100_000, description="most bars asked for in one history request"
     )
+    history_cache_bytes: int = Field(
+        64 * 2**20, ge=0, description="bytes of finished windows of bars kept in Redis; 0 = none"
+    )
+    history_cache_s: float = Field(
+        86_400.0, gt=0, description="age at which a kept window is asked for again: a split changes the past"
+    )
+    history_buffer_bytes: int = Field(
+        64 * 2**20, ge=2**16, description="unread bytes of a history job above which it waits for its reader"
+    )
     options_semaphore_size: int = Field(5, ge=1, description="option requests under way at a time")
     options_base_delay: float = Field(0.1, ge=0, description="seconds between option requests")
     options_max_contracts: int = Field(50, ge=1, description="most contracts of one option chain")

@@ -35,6 +35,10 @@ def _recorded(settings: Settings, name: str) -> Any:
         ({"encoding": "json"}, lambda s: configs.bus(s, "redis://x").publisher.encoding == "json"),
         ({"retention_entries": 500}, lambda s: configs.bus(s, "redis://x").retention.entries == 500),
         ({"gateway_name": "g2"}, lambda s: configs.bus(s, "redis://x").gateway == "g2"),
+        ({"history_cache_bytes": 0}, lambda s: not configs.history(s).cache),
+        ({"history_cache_bytes": 5}, lambda s: configs.bus(s, "redis://x").retention.history_cache_bytes == 5),
+        ({"history_cache_s": 60}, lambda s: configs.history(s).cache_age_s == 60),
+        ({"history_buffer_bytes": 2**20}, lambda s: configs.bus(s, "").retention.history_buffer_bytes == 2**20),
     ],
 )
 def test_a_setting_reaches_its_part(setting: dict[str, Any], governed: Any) -> None:

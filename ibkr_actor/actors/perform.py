@@ -27,6 +27,8 @@ AnyEffect = (
     | fx.WriteContract
     | fx.WriteContracts
     | fx.WriteJob
+    | fx.LookUpWindow
+    | fx.StoreWindow
     | fx.WritePacing
     | fx.CloseStream
     | fx.Connect
@@ -85,6 +87,10 @@ class Performer:
                 self._bus.write_contracts(writes)
             case fx.WriteJob(job, entries, number, state):
                 self._bus.write_job(job, entries, number, state)
+            case fx.LookUpWindow(name):
+                self._bus.look_up_window(name)
+            case fx.StoreWindow(name, value):
+                self._bus.store_window(name, value)
             case fx.WritePacing(value):
                 self._bus.write_pacing(value)
             case fx.CloseStream(stream):

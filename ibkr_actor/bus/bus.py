@@ -23,6 +23,9 @@ from ibkr_actor.bus.publisher import Publisher
 from ibkr_actor.bus.replies import Outbox
 from ibkr_actor.bus.retention import Housekeeper
 from ibkr_actor.bus.settle import SCRIPTS as SETTLING
+from ibkr_actor.bus.unread import UnreadMeter, UnreadWord
+from ibkr_actor.bus.window_cache import SCRIPTS as CACHING
+from ibkr_actor.bus.window_cache import WindowCache, WindowWord
 from ibkr_actor.core.effects import CommandRef, HolderWrite
 from ibkr_actor.core.messages import (
     CommandReceived,
@@ -40,7 +43,7 @@ from ibkr_actor.schema.records import DataRecord, System
 
 log = logging.getLogger(__name__)
 
-SCRIPTS: tuple[Script, ...] = (WRITE, TAKE, BEAT, STOP, *SETTLING)
+SCRIPTS: tuple[Script, ...] = (WRITE, TAKE, BEAT, STOP, *SETTLING, *CACHING)
 PACING_FIELD = "windows"
 _EVENTS: dict[HealthState, str] = {"up": "recovered", "down": "lost", "degraded": "refusing"}
 
@@ -76,9 +79,13 @@ class Bus:
         self.epoch = 0  # set by start
         # Called when the entries of a history job up to a number stand in Redis.
         self.on_job_written: Callable[[str, int], None] = lambda job, entries: None
+        # Takes what the bus tells of history: windows of the cache, and whether jobs are read.
+        self.on_word: Callable[[WindowWord | UnreadWord], None] = lambda message: None
         self._publisher: Publisher | None = None  # these are made by start
         self._outbox: Outbox | None = None
         self._housekeeper: Housekeeper | None = None
+        self._windows: WindowCache | None = None
+        self._unread: UnreadMeter | None = None
         self._reader: CommandReader | None = None  # these by run
         self._heartbeat: Heartbeat | None = None
 
@@ -107,6 +114,8 @@ class Bus:
         finally:
             await link.close()
         self._build(epoch)
+        if self._unread is not None:
+            self._unread.restore(name.decode() for name, _ in _pairs(jobs))
         log.info("epoch_taken epoch=%d gateway=%s", epoch, self._config.gateway)
         restored = RestoreContracts({name.decode(): value for name, value in _pairs(contracts)})
         writes = tuple(HolderWrite(name.decode(), value) for name, value in _pairs(holders))
@@ -120,7 +129,9 @@ class Bus:
         self._publisher = Publisher(self._link("publisher"), config, epoch, health=health, now_ns=now_ns)
         self._outbox = Outbox(self._link("outbox"), config, epoch, now_ns=now_ns)
         self._outbox.on_dropped = self._tell_of_dropped_replies
-        self._outbox.on_job_written = lambda job, entries: self.on_job_written(job, entries)
+        self._windows = WindowCache(self._link("windows"), config, epoch, tell=lambda word: self.on_word(word))
+        self._unread = UnreadMeter(self._link("unread"), config, tell=lambda word: self.on_word(word))
+        self._outbox.on_job_written = self._job_written
         self._housekeeper = Housekeeper(self._link("housekeeping"), config, self._publisher, now_ns=now_ns)
 
     async def run(self, deliver: Deliver) -> None:
@@ -130,13 +141,14 @@ class Bus:
             Fenced: a newer sidecar publishes for this gateway; this one must stop.
         """
         publisher, outbox, housekeeper = self._started()
+        windows, unread = self._history()
         publisher.on_redis_forgot = lambda: deliver(RedisForgot())
         reader = CommandReader(self._link("commands"), self._config, self.epoch, outbox, deliver, now_ns=self._now_ns)
         self._reader = reader
         heartbeat = self._heartbeat = Heartbeat(self._link("heartbeat"), self._config, self.epoch, self._describe)
         try:
             async with anyio.create_task_group() as tasks:
-                for part in (publisher, outbox, reader, housekeeper, heartbeat):
+                for part in (publisher, outbox, reader, housekeeper, heartbeat, windows, unread):
                     tasks.start_soon(part.run)
         except BaseExceptionGroup as group:
             fenced = _first_fenced(group)
@@ -192,7 +204,16 @@ class Bus:
 
     def write_job(self, job: str, entries: Sequence[DataRecord], number: int, state: bytes | None) -> None:
         """Entries of a history job up to `number`, and how far it is, in one step; None ends it."""
-        self._started()[1].write_job(job, entries, number, state)
+        size = self._started()[1].write_job(job, entries, number, state)
+        self._history()[1].wrote(job, number, len(entries), size, done=state is None)
+
+    def look_up_window(self, name: str) -> None:
+        """Answered with WindowFound or WindowMissing."""
+        self._history()[0].look_up(name)
+
+    def store_window(self, name: str, value: bytes) -> None:
+        """Keeps a window of bars in the cache, if it has room."""
+        self._history()[0].store(name, value)
 
     def write_pacing(self, value: bytes) -> None:
         """What pacing remembers of what was sent."""
@@ -212,7 +233,8 @@ class Bus:
 
     def counters(self) -> dict[str, int | float | str | None]:
         """Counters of every part, for `status` and /metrics."""
-        parts = [part for part in (self._publisher, self._outbox, self._reader, self._housekeeper) if part is not None]
+        made = (self._publisher, self._outbox, self._reader, self._housekeeper, self._windows, self._unread)
+        parts = [part for part in made if part is not None]
         counts: dict[str, int | float | str | None] = {}
         for part in parts:
             counts |= part.counters()
@@ -225,6 +247,15 @@ class Bus:
         if self._publisher is None or self._outbox is None or self._housekeeper is None:
             raise RuntimeError("start the bus first: there is no epoch to publish under")
         return self._publisher, self._outbox, self._housekeeper
+
+    def _history(self) -> tuple[WindowCache, UnreadMeter]:
+        if self._windows is None or self._unread is None:
+            raise RuntimeError("start the bus first")
+        return self._windows, self._unread
+
+    def _job_written(self, job: str, number: int) -> None:
+        self.on_job_written(job, number)
+        self._history()[1].written(job, number)
 
     def _link(self, part: str) -> Link:
         return Link(self._config.redis, f"ibkr-actor-{self._config.gateway}-{part}", SCRIPTS)

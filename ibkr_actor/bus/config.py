@@ -63,6 +63,10 @@ class RetentionConfig(Struct, frozen=True, kw_only=True):
     stream_ttl_s: float = 86_400.0
     # How long the result of a history job is kept after its last entry.
     history_ttl_s: float = 86_400.0
+    # Unread bytes of one job above which it waits for its reader.
+    history_buffer_bytes: int = 64 * MIB
+    # What windows of bars may take in the cache; 0 keeps none.
+    history_cache_bytes: int = 64 * MIB
     memory_max_bytes: int = 1024 * MIB
     # Retention halves above `memory_high` of the budget and doubles again below `memory_low`.
     memory_high: float = 0.8

@@ -102,14 +102,15 @@ class Outbox:
         if writes:
             self._put((key, tuple(write.field for write in writes)), _Write(self._calls.fields(key, writes)))
 
-    def write_job(self, job: str, entries: Sequence[DataRecord], number: int, state: bytes | None) -> None:
-        """Entries of a history job up to `number`, and how far it is; None ends it."""
+    def write_job(self, job: str, entries: Sequence[DataRecord], number: int, state: bytes | None) -> int:
+        """Entries of a history job up to `number`, and how far it is; None ends it. Returns their bytes."""
         field = "d" if self._job_encoding == "msgpack" else "j"
         for entry in entries:
             entry.epoch = self._epoch
         payloads = [encode_record(entry, self._job_encoding) for entry in entries]
         words = self._calls.job(job, payloads, state, field=field, ttl_s=self._job_ttl_s)
         self._put(None, _Write(words, job=(job, number)))
+        return sum(map(len, payloads))
 
     def set_state(self, stream: Stream, state: str, reason: str, since_ns: int) -> None:
         """State of one kind of an instrument, and of the instrument as a whole, in its hash of last values."""

@@ -118,10 +118,16 @@ class HistoryConfig(Struct, frozen=True):
     repeated, `tries_max` times in all; words of error 162 that are not known are tried again after `unclear_retry_s`,
     which is more than the 15 s in which IB takes no identical request. `small_*` only serve to tell when a job will be
     done. Source: IBKR, "Historical Data Limitations".
+
+    With `cache` windows are looked for there first: one kept for `cache_age_s` is not taken any more, and one not found
+    in `cache_timeout_s` is asked of IB.
     """
 
     keys: Keys = Keys()
     use_rth: bool = False
+    cache: bool = False
+    cache_age_s: float = 86_400.0
+    cache_timeout_s: float = 2.0
     bars_max: int = 20_000
     windows_ahead: int = 6
     unwritten_max: int = 400

@@ -142,6 +142,19 @@ class WriteJob(Effect, frozen=True):
     state: bytes | None
 
 
+class LookUpWindow(Effect, frozen=True):
+    """Look for a window of bars in the cache; answered by WindowFound or WindowMissing."""
+
+    name: str
+
+
+class StoreWindow(Effect, frozen=True):
+    """Keep a window of bars in the cache."""
+
+    name: str
+    value: bytes
+
+
 class WritePacing(Effect, frozen=True):
     """What pacing remembers of what was sent, for the next start."""
 

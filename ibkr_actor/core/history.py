@@ -28,6 +28,8 @@ from ibkr_actor.core.history_trouble import Trouble
 from ibkr_actor.core.history_work import Work
 from ibkr_actor.core.interval import asked
 from ibkr_actor.core.messages import (
+    JobAbandoned,
+    JobUnread,
     JobWritten,
     RedisForgot,
     RequestRefused,
@@ -40,6 +42,8 @@ from ibkr_actor.core.messages import (
     StatusQuery,
     Stop,
     WakeUp,
+    WindowFound,
+    WindowMissing,
 )
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.req_ids import ReqIds
@@ -85,6 +89,10 @@ class HistoryCore:
             SessionDown: self._session_down,
             RestoreJobs: self._restore,
             JobWritten: self._work.written,
+            JobUnread: self._work.unread,
+            JobAbandoned: self._work.abandoned,
+            WindowFound: self._work.cache.found,
+            WindowMissing: self._work.cache.missing,
             RedisForgot: self._say_again,
             WakeUp: self._wake_up,
             StatusQuery: self._status_query,

@@ -74,6 +74,9 @@ class Part(Struct):
     stitch: Stitch
     wanted: Window | None
     asked: bool = False
+    # What it is kept under in the cache, empty when it is not; whether it was found there.
+    cache_name: str = ""
+    cached: bool = False
 
 
 class Job:
@@ -89,6 +92,8 @@ class Job:
         self.written = state.entries
         # Whether a page of ticks is asked for.
         self.turning = False
+        # Whether so much is unread that nothing more is asked for.
+        self.unread = False
         # What the interval is cut to at its ends; given with the plan, delivered with the end.
         self.plan_holes: tuple[Hole, ...] = ()
         self.to_ns: int | None = None

@@ -19,14 +19,23 @@ def shown(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> dict[str, obj
         "job": state.job,
         "client": state.client,
         "instrument": state.contract.instrument,
-        "state": "paused" if state.paused else "running" if job.planned else "starting",
+        "state": _state(job),
         "windows": None if job.ticks else job.parts,
         "windows_done": job.done_parts,
         "rows": state.rows,
         "requests": state.requests,
+        "cached": state.cached,
         "until_ns": str(state.cursor_ns) if state.cursor_ns else None,
         "eta_s": _eta_s(job, jobs, config),
     }
+
+
+def _state(job: Job) -> str:
+    if job.state.paused:
+        return "paused"
+    if job.unread:
+        return "waiting_for_reader"
+    return "running" if job.planned else "starting"
 
 
 def _eta_s(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> float | None:

@@ -41,7 +41,7 @@ class Paging:
                 state.begun, state.seam = True, first_seam(job.from_ns, job.to_ns, wide)
         if state.seam is None:
             return self._work.finish(job, "incomplete" if state.holes else "complete", "", now)
-        if job.turning or job.unwritten >= self._work.unwritten_max:
+        if job.turning or job.unread or job.unwritten >= self._work.unwritten_max:
             return []
         job.turning = True
         state.requests += 1

@@ -18,10 +18,11 @@ from ibkr_actor.core.events import (
     HistoricalSchedule,
 )
 from ibkr_actor.core.history_asks import BACKFILL, INTERACTIVE, Ask, Asks
+from ibkr_actor.core.history_cache import WindowCache
 from ibkr_actor.core.history_job import Job, Outcome, Part, encode_state
 from ibkr_actor.core.history_known import Known
 from ibkr_actor.core.history_ticks import Paging
-from ibkr_actor.core.messages import JobWritten, SessionUp
+from ibkr_actor.core.messages import JobAbandoned, JobUnread, JobWritten, SessionUp
 from ibkr_actor.core.plan import Window, plan, schedule_request
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import AnyRequest, ReqHeadTimestamp, ReqHistoricalData
@@ -48,6 +49,7 @@ class Work:
         self._conn: int | None = None
         self._server_version = 0
         self.known = Known(config.contracts_max)
+        self.cache = WindowCache(config, self)
         self.paging = Paging(self)
         self.unwritten_max = config.unwritten_max
         # job -> how many of its windows came back empty in a row.
@@ -56,8 +58,8 @@ class Work:
         self._done_total = 0
 
     def next_wakeup_s(self) -> float | None:
-        times = [at_s for at_s in (self.asks.next_wakeup_s(), self._progress.next_s()) if at_s is not None]
-        return min(times, default=None)
+        times = (self.asks.next_wakeup_s(), self.cache.next_wakeup_s(), self._progress.next_s())
+        return min((at_s for at_s in times if at_s is not None), default=None)
 
     # ---- jobs
 
@@ -118,6 +120,21 @@ class Work:
         job.written = max(job.written, message.number)
         return self.advance(job, now)
 
+    def unread(self, message: JobUnread, now: Instant) -> list[Effect]:
+        """A reader lags behind: nothing more is asked for until it has read."""
+        job = self.jobs.get(message.job)
+        if job is None:
+            return []
+        job.unread = message.too_much
+        return self.advance(job, now)
+
+    def abandoned(self, message: JobAbandoned, now: Instant) -> list[Effect]:
+        """Nobody read what was delivered until it was gone: nobody waits for the rest."""
+        job = self.jobs.get(message.job)
+        if job is None or not job.unread:
+            return []
+        return self.finish(job, "cancelled", "its results were not read before they expired", now)
+
     def write(self, job: Job, entries: list[DataRecord]) -> WriteJob:
         return WriteJob(job.state.job, tuple(entries), job.state.entries, encode_state(job.state))
 
@@ -137,11 +154,7 @@ class Work:
         if not job.planned:
             assert sessions is not None
             self._plan(job, sessions)
-        effects: list[Effect] = []
-        if job.unwritten < self._config.unwritten_max:
-            for part in job.to_ask(self._config.windows_ahead):
-                effects += self._ask_part(job, part)
-        return effects + self._deliver(job, now)
+        return self._ask_parts(job, now) + self._deliver(job, now)
 
     def _plan(self, job: Job, sessions: Sessions) -> None:
         state = job.state
@@ -161,9 +174,20 @@ class Work:
             )
         )
 
-    def _ask_part(self, job: Job, part: Part) -> list[Effect]:
+    def _ask_parts(self, job: Job, now: Instant) -> list[Effect]:
+        """The next windows, as long as what was delivered is written and read: from the cache first."""
+        if job.unread or job.unwritten >= self._config.unwritten_max:
+            return []
+        effects: list[Effect] = []
+        for part in job.to_ask(self._config.windows_ahead):
+            part.asked = True
+            looked_up = self.cache.look_up(job, part, now)
+            effects += self.ask_part(job, part) if looked_up is None else looked_up
+        return effects
+
+    def ask_part(self, job: Job, part: Part) -> list[Effect]:
+        """Asks IB for a window of a job."""
         assert part.wanted is not None
-        part.asked = True
         job.state.requests += 1
         return self.ask(job, _request(job.state.contract, part.wanted), part.number)
 
@@ -180,14 +204,12 @@ class Work:
             filled = part.stitch.filled
             state.holes += filled.holes
             state.cursor_ns = part.stitch.window.to_ns
+            effects += self.cache.store(part, now)
             effects.append(self.write(job, list(job.bars(filled.rows, now.ns))))
         if job.is_over:
             holes = job.plan_holes or state.holes
             return effects + self.finish(job, "incomplete" if holes else "complete", _quiet(job), now)
-        if effects and job.unwritten < self._config.unwritten_max:
-            for part in job.to_ask(self._config.windows_ahead):
-                effects += self._ask_part(job, part)
-        return effects
+        return effects + self._ask_parts(job, now) if effects else []
 
     def settle(self, job: Job, part: Part, wanted: Window | None, now: Instant) -> list[Effect]:
         """A part was answered: it wants another request, or it is done."""
@@ -336,6 +358,7 @@ class Work:
 
     def wake_up(self, now: Instant) -> list[Effect]:
         effects, silent = self.asks.due(now)
+        effects += self.cache.wake_up(now)
         for ask in silent:
             text = f"IB did not answer within {self._config.answer_timeout_s:g} s"
             rejection = Rejection("farm_transient", text, None, True, 30.0)

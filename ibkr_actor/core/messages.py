@@ -193,6 +193,32 @@ class JobWritten(Struct, frozen=True):
     number: int
 
 
+class WindowFound(Struct, frozen=True):
+    """A window of bars stands in the cache; `value` as it was stored."""
+
+    name: str
+    value: bytes
+
+
+class WindowMissing(Struct, frozen=True):
+    """The cache has no such window, or could not be asked."""
+
+    name: str
+
+
+class JobUnread(Struct, frozen=True):
+    """Whether more of a job's entries is unread than may be; told when that changes."""
+
+    job: str
+    too_much: bool
+
+
+class JobAbandoned(Struct, frozen=True):
+    """The stream of a job that waits for its reader is gone: expired unread, or deleted."""
+
+    job: str
+
+
 class ForgetContract(Struct, frozen=True):
     """IB refused the contract (200) where the cache had called it good: resolve it anew next time."""
 

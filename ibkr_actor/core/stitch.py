@@ -96,6 +96,11 @@ class Stitch:
         self._pending += windows
         return self._next()
 
+    def restore(self, rows: Sequence[Row]) -> None:
+        """The whole window, as it was before."""
+        self._rows = {row[0]: row for row in rows}
+        self._holes, self._pending = [], []
+
     def refuse(self, reason: str, message: str = "", ib_code: int | None = None) -> Window | None:
         """IB did not answer the window asked last: what it should have brought is a hole. Returns as `take` does."""
         if self._planner.sessions.any_in(self._asked.from_ns, self._asked.to_ns):

@@ -106,6 +106,11 @@ class Keys(Struct, frozen=True):
         return f"{self.root}:jobs"
 
     @property
+    def windows(self) -> str:
+        """Windows of bars that IB gave; `windows:used` tells when each was used last, `windows:bytes` what all take."""
+        return f"{self.root}:windows"
+
+    @property
     def pacing(self) -> str:
         """What was asked of IB of late: a restart must not ask too much."""
         return f"{self.root}:pacing"
