@@ -131,7 +131,7 @@ class HistoryCore:
     ) -> list[Effect]:
         """Accepts a job, or says what is wrong with it, before IB is asked anything."""
         job = job_id(ref.client, ref.id)
-        if len(self._work.jobs) >= self._config.jobs_max:
+        if job not in self._work.jobs and len(self._work.jobs) >= self._config.jobs_max:
             text = f"{self._config.jobs_max} history jobs are not done yet"
             return [rejected(ref, Rejection("busy", text, None, True, 30.0))]
         try:

@@ -32,7 +32,8 @@ class Ask(Struct):
     priority: int
     waiters: list[Waiter] = field(default_factory=list)
     asked: bool = False
-    tries: int = 0
+    # How often IB did not answer it or had to be asked anew; a new connection is no failure.
+    failures: int = 0
     unclear: int = 0
     bars: list[HistoricalBar] = field(default_factory=list)
 
@@ -118,11 +119,6 @@ class Asks:
             return effects
         return [*effects, *self._send(ask)]
 
-    def unsent(self, ask: Ask) -> None:
-        """It never left, since the connection is gone: asked for again on the next."""
-        if ask.asked:
-            self._forget(ask)
-
     def leave(self, job: str) -> list[Effect]:
         """A job wants nothing more; what nobody else waits for is taken back."""
         effects: list[Effect] = []
@@ -164,7 +160,6 @@ class Asks:
             return []
         ask.request = structs.replace(ask.request, req_id=self._req_ids.next())
         ask.asked = True
-        ask.tries += 1
         self._by_req_id[ask.request.req_id] = ask
         return [Tell("pacing", Enqueue(ask.request, ask.priority, ask.client, self._conn))]
 

@@ -20,7 +20,7 @@ from ibkr_actor.schema.commands import Rejection
 # What is to be done:
 #   ignore     the request goes on, or was over already
 #   again      asked for again at once, under another id
-#   reconnect  it never left: asked for again on the next connection
+#   later      it never left, or not for good: asked for again after a while, or on the next connection
 #   slow_down  messages came too fast: pacing holds everything, then it is asked for again
 #   pacing     a pacing violation: what shares its limits waits, then it is asked for again
 #   unclear    162 in words that are not known: asked for again once, then taken for a pacing violation
@@ -29,7 +29,7 @@ from ibkr_actor.schema.commands import Rejection
 #   no_data    there is nothing in this part
 #   fail       nothing more will come of this job
 Verdict = Literal[
-    "ignore", "again", "reconnect", "slow_down", "pacing", "unclear", "shorter", "show", "no_data", "fail"
+    "ignore", "again", "later", "slow_down", "pacing", "unclear", "shorter", "show", "no_data", "fail"
 ]
 
 
@@ -43,6 +43,9 @@ class Judgement(Struct, frozen=True):
 
 
 HISTORICAL_ERROR: Final = 162
+# When asking again makes sense: the whole window that IB counts in, and about as long as a login elsewhere lasts.
+PACING_REST_S: Final = 600.0
+COMPETING_REST_S: Final = 60.0
 OTHER_SHOW_EXPECTED: Final = 10299
 NO_PERMISSION_FOR_TICKS: Final = 10187
 # Words of 162, tried in this order. English as seen, and the same in the languages TWS comes in, as far as seen: a
@@ -57,13 +60,16 @@ _WORDS: Final[tuple[tuple[re.Pattern[str], Verdict, str], ...]] = (
      "no_data", "no_data"),
     (re.compile(r"invalid step|duration|time length|exceed|max\b", re.I), "shorter", "too_long"),
     (re.compile(r"cancell?ed|cancelad", re.I), "ignore", "cancelled"),
+    (re.compile(r"different ip address|otra direcci[oó]n ip|anderen ip-adresse", re.I), "fail", "competing_session"),
     (re.compile(r"expired|vencid|abgelaufen|starting time must occur before", re.I), "no_data", "expired"),
 )  # fmt: skip
 # How 321 complains of a duration or a step. Source: the server's own error text, InterReact#16.
 _STEP: Final = re.compile(r"duration|step|bar size", re.I)
 _SHOW: Final = re.compile(r"\b(AGGTRADES|TRADES|MIDPOINT|BID_ASK|BID|ASK|ADJUSTED_LAST|SCHEDULE)\b")
 # Messages of these codes tell nothing of the request any more.
-_OVER: Final = frozenset({300, 310, 366})
+_OVER: Final = frozenset({300, 310})
+# IB knows no such query: said of a cancel that came late, and of a request that it has lost.
+_UNKNOWN_QUERY: Final = 366
 _SHORTER_CODES: Final = frozenset({321, 10314})
 
 
@@ -73,6 +79,8 @@ def judge(event: ErrorNotice, request: Request) -> Judgement:
     rejection = rejection_of(row, event)
     if event.code == HISTORICAL_ERROR:
         return _historical(event, row)
+    if event.code == _UNKNOWN_QUERY:
+        return Judgement("again", rejection)
     if event.code in _OVER or (not row.ends_request and row.effect != "slow_down"):
         return Judgement("ignore", rejection)
     if event.code == OTHER_SHOW_EXPECTED:
@@ -84,7 +92,7 @@ def judge(event: ErrorNotice, request: Request) -> Judgement:
     if row.effect == "slow_down":
         return Judgement("slow_down", rejection)
     if row.effect in ("retry", "reconnect"):
-        return Judgement("reconnect", rejection)
+        return Judgement("later", rejection)
     if event.code in _SHORTER_CODES and _STEP.search(event.message) and not isinstance(request, ReqHistoricalTicks):
         return Judgement("shorter", rejection, reason="too_long")
     return Judgement("fail", rejection, reason=row.kind)
@@ -101,9 +109,11 @@ def _rejection(reason: str, event: ErrorNotice, row: CodeRow) -> Rejection:
     text = ib_text(row, event)
     match reason:
         case "pacing":
-            return Rejection("pacing_violation", text, event.code, True, row.retry_after_s)
+            return Rejection("pacing_violation", text, event.code, True, PACING_REST_S)
         case "no_permission":
             return Rejection("permissions_missing", text, event.code)
+        case "competing_session":
+            return Rejection("competing_session", text, event.code, True, COMPETING_REST_S)
         case "too_long":
             return Rejection("validation_error", text, event.code)
         case "no_data" | "expired":

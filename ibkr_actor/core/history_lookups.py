@@ -137,11 +137,10 @@ class Lookups:
         match judgement.verdict:
             case "ignore":
                 return []
-            case "reconnect":
-                self.asks.unsent(ask)
-                return []
-            case "again" if ask.tries < self._config.tries_max:
-                return self.asks.again(ask, now)
+            case "again" | "later" if ask.failures + 1 < self._config.tries_max:
+                ask.failures += 1
+                after_s = judgement.rejection.retry_after_s or 0.0
+                return self.asks.again(ask, now, after_s=after_s if judgement.verdict == "later" else 0.0)
             case "slow_down":
                 return [Tell("pacing", RateExceeded(event.code)), *self.asks.again(ask, now)]
             case "pacing":

@@ -13,8 +13,8 @@ from ibkr_actor.core.history_errors import Judgement, judge
 from ibkr_actor.core.history_job import Job, Part
 from ibkr_actor.core.history_ticks import TICKS_PART
 from ibkr_actor.core.history_work import HEAD_PART, SESSIONS_PART, Work
-from ibkr_actor.core.messages import PacingViolated, RateExceeded, RequestRefused
-from ibkr_actor.core.requests import ReqHistoricalData, ReqHistoricalTicks
+from ibkr_actor.core.messages import ForgetContract, PacingViolated, RateExceeded, RequestRefused
+from ibkr_actor.core.requests import ReqHeadTimestamp, ReqHistoricalData, ReqHistoricalTicks
 
 
 class Trouble:
@@ -36,9 +36,8 @@ class Trouble:
                 return []
             case "again":
                 return work.again(ask, judgement.rejection, now)
-            case "reconnect":
-                work.asks.unsent(ask)
-                return []
+            case "later":
+                return work.again(ask, judgement.rejection, now, after_s=judgement.rejection.retry_after_s or 0.0)
             case "slow_down":
                 return [Tell("pacing", RateExceeded(event.code)), *work.asks.again(ask, now)]
             case "pacing":
@@ -58,6 +57,10 @@ class Trouble:
     def _judged(self, ask: Ask, event: ErrorNotice, judgement: Judgement, now: Instant) -> list[Effect]:
         work = self._work
         effects = work.asks.close(ask)
+        request = ask.request
+        asks = isinstance(request, ReqHistoricalData | ReqHistoricalTicks | ReqHeadTimestamp)
+        if asks and judgement.rejection.code == "invalid_instrument":
+            effects.append(Tell("contracts", ForgetContract(request.contract.con_id, request.contract.exchange)))
         for job in work.waiting(ask, SESSIONS_PART):
             # Without a list of sessions there is still the week of the contract's own hours, if there is a contract.
             gone = judgement.rejection.code == "invalid_instrument"

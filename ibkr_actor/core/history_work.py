@@ -317,10 +317,13 @@ class Work:
         names = [name for name, part in ask.waiters if part == number]
         return [self.jobs[name] for name in names if name in self.jobs]
 
-    def again(self, ask: Ask, rejection: Rejection, now: Instant, *, ended: bool = True) -> list[Effect]:
+    def again(
+        self, ask: Ask, rejection: Rejection, now: Instant, *, after_s: float = 0.0, ended: bool = True
+    ) -> list[Effect]:
         """Asks once more; when that was tried often enough, what it should have brought is a hole."""
-        if ask.tries < self._config.tries_max:
-            return self.asks.again(ask, now, ended=ended)
+        ask.failures += 1
+        if ask.failures < self._config.tries_max:
+            return self.asks.again(ask, now, after_s=after_s, ended=ended)
         return self.give_up(ask, "no_answer", rejection.message, rejection.ib_code, now, ended=ended)
 
     def give_up(
