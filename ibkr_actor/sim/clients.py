@@ -95,7 +95,7 @@ class Clients:
         world = self.world
         world.messages_received[message_id] += 1
         try:
-            request = read_request(message_id, body, protobuf=protobuf, server_version=session.server_version)
+            request = self._read(message_id, body, protobuf=protobuf, server_version=session.server_version)
         except BadRequest as error:
             self._journal_in(session, payload, message_id, error.req_id, protobuf=protobuf)
             world.violate(session, Rule.BAD_REQUEST)
@@ -107,8 +107,19 @@ class Clients:
                 raise FrameError(f"message {message_id} before startApi")
             self._start(session, request)
         elif await self._admitted(session):
-            self._answer(session, request, payload)
+            self._answer_or_fail(session, request, payload)
         world.changed()
+
+    def _read(self, message_id: int, body: bytes, *, protobuf: bool, server_version: int) -> Request:
+        """Raises: BadRequest, also for a mistake of ours: what one client says must not end the gateway for others."""
+        try:
+            return read_request(message_id, body, protobuf=protobuf, server_version=server_version)
+        except BadRequest:
+            raise
+        except Exception as error:
+            self.world.requests_failed += 1
+            logger.exception("request_unread id=%d", message_id)
+            raise BadRequest(-1, "Unable to parse data.") from error
 
     def _start(self, session: Session, request: StartApi) -> None:
         """The welcome, or the end of the connection."""
@@ -119,6 +130,16 @@ class Clients:
             session.close_after_flush()
         elif self.watcher is not None:
             self.watcher.connected(session)
+
+    def _answer_or_fail(self, session: Session, request: Request, payload: bytes) -> None:
+        """The answer; 322 for a mistake of ours, so that what one client asks never ends the gateway for others."""
+        try:
+            self._answer(session, request, payload)
+        except Exception:
+            self.world.requests_failed += 1
+            logger.exception("request_failed id=%d client_id=%s", request.message_id, session.client_id)
+            text = "Error processing request.-'bW' : cause - internal error"
+            self.world.error(session, request.req_id, 322, text)
 
     def _answer(self, session: Session, request: Request, payload: bytes) -> None:
         """The service's or the recording's answer, unless a fault has another or none."""

@@ -56,7 +56,7 @@ def _subscription(fields: Fields, server_version: int) -> Request:
     return ReqScannerSubscription(
         message_id=22,
         req_id=req_id,
-        rows=int(rows) if rows.isdigit() else -1,
+        rows=int(rows) if rows.isascii() and rows.isdigit() and len(rows) < 10 else -1,
         instrument=fields.text(),
         location_code=fields.text(),
         scan_code=fields.text(),

@@ -119,6 +119,11 @@ class Simulator:
         return self.world.slow_clients_closed
 
     @property
+    def requests_failed(self) -> int:
+        """Requests that met a mistake of the simulator's own: answered with 320 or 322, told in the log."""
+        return self.world.requests_failed
+
+    @property
     def blast_report(self) -> BlastReport | None:
         """What the blast sent, once it is over."""
         return None if self._blast is None else self._blast.report

@@ -111,6 +111,10 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"language must be one of {', '.join(LANGUAGES)}")
         if self.play is not None and (self.replay_file is not None or self.blast is not None):
             raise ValueError("play answers everything itself: no replay_file and no blast beside it")
+        try:
+            self.host_zone.encode(self.host_zone_encoding)
+        except (UnicodeError, LookupError) as error:
+            raise ValueError(f"host_zone cannot be written in host_zone_encoding: {error}") from None
         if not self.accounts:
             raise ValueError("accounts must name at least one account")
         for name in ("ticks_per_s", "clock_speed", "replay_speed", "play_speed", "snapshot_s", "history_latency_s"):

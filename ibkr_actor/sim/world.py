@@ -67,6 +67,7 @@ class World:
         self.messages_received: Counter[int] = Counter()
         self.peak_message_rate = 0
         self.slow_clients_closed = 0
+        self.requests_failed = 0
         self._changed = anyio.Event()
 
     def now_ms(self) -> int:

@@ -38,6 +38,12 @@ def test_the_reply_names_version_time_and_a_zone_in_words() -> None:
     assert "中国标准时间" in handshake_reply(205, 1_700_000_000.0, chinese).decode("gbk")
 
 
+@pytest.mark.parametrize(("zone", "encoding"), [("中国标准时间", "latin-1"), ("Europe", "no such encoding")])
+def test_a_zone_that_cannot_be_written_is_refused_at_once(zone: str, encoding: str) -> None:
+    with pytest.raises(ValueError, match="host_zone"):
+        _still(host_zone=zone, host_zone_encoding=encoding)
+
+
 def test_a_single_version_and_connect_options_are_understood() -> None:
     assert negotiate(b"v178", 226) == (178, "")
     assert negotiate(b"v100..226 +PACEAPI", 213) == (213, "+PACEAPI")

@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from ibkr_actor.sim import messages as m
 from ibkr_actor.sim.reading import BadRequest
+from ibkr_actor.sim.request_base import Request
 from ibkr_actor.sim.requests import read_request
 from ibkr_actor.sim.responses import Encoder
+from ibkr_actor.sim.scanner_wire import ReqScannerSubscription
+from ibkr_actor.sim.session import Session
 from tests.sim.peers import FIXED_START_S, VERSIONS, Requests, connected, decode, greet, stock
 
 REQ_IDS = st.integers(0, 2**31 - 2)
@@ -122,3 +125,35 @@ async def test_mutated_frames_never_bring_the_simulator_down(version: int) -> No
                         pass
         async with connected(sim) as peer:
             await peer.settle()
+        assert sim.requests_failed == 0
+
+
+@pytest.mark.parametrize("rows", ["\u00b2", "9" * 5000, "-1", "ten"])
+def test_rows_of_a_scan_that_are_no_number_are_the_default(rows: str) -> None:
+    body = "\0".join(["7", rows, *[""] * 24]).encode()
+    request = read_request(22, body, protobuf=False, server_version=178)
+    assert isinstance(request, ReqScannerSubscription)
+    assert request.rows == -1
+
+
+class _Mistaken:
+    """A watcher that cannot bear requests for matching symbols."""
+
+    def connected(self, session: Session) -> None:
+        pass
+
+    def requested(self, session: Session, request: Request) -> None:
+        if request.message_id == 81:
+            raise RuntimeError("a mistake")
+
+
+@pytest.mark.anyio
+async def test_a_mistake_of_the_simulator_costs_one_request_only() -> None:
+    async with Simulator(SimulatorSettings(clock_speed=0.0, start_time_s=FIXED_START_S)) as sim:
+        sim._clients.watcher = _Mistaken()
+        async with connected(sim) as peer:
+            await peer.ask("reqMatchingSymbols", 7, "A")
+            await peer.ask("reqMarketDataType", 9)
+            await peer.settle()
+            assert [error for error in peer.errors() if error[1] < 2000] == [(7, 322), (-1, 321)]
+        assert sim.requests_failed == 1
