@@ -1,9 +1,9 @@
-"""Owns what every client under test is asked to do, and the shape of the facts its probe prints.
+"""Owns what every client under test is asked to do (asked.json), and the shape of the facts its probe prints.
 
 Must not import a client or the project: it runs in each client's own environment.
 
 A probe is started as `PROBE CLIENT_ID SYMBOL,SYMBOL,SYMBOL,SYMBOL PORT...`. It does the same at every port, all ports
-at once, and prints one JSON object a port: what the client told it, with nothing judged (`clients.py` does that).
+at once, and prints one JSON object a port: what the client told it, with nothing judged (`judging.py` does that).
 """
 
 from __future__ import annotations
@@ -11,49 +11,76 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
+ASKED: dict[str, Any] = json.loads(Path(__file__).with_name("asked.json").read_text())
 HOST = "127.0.0.1"
-# Symbol, type, exchange, currency of what is resolved; the first is also watched at level 1 and as bars.
-CONTRACTS = (
-    ("AAPL", "STK", "SMART", "USD"),
-    ("BMW", "STK", "SMART", "EUR"),
-    ("EUR", "CASH", "IDEALPRO", "USD"),
-)
-TICK_BY_TICK = ("Last", "AllLast", "BidAsk", "MidPoint")
-DEPTH_ROWS = 5
+CONTRACTS: dict[str, dict[str, Any]] = ASKED["contracts"]
+# Contract -> generic ticks. The stock is also watched as 5 s bars.
+LEVEL1: dict[str, str] = ASKED["level1"]
+# What the lines of level 1 are looked at for, beside the price of each contract.
+KINDS = ("size", "string", "generic", "parameters", "option", "news")
+PRICES = {1: "bid", 2: "ask", 4: "last"}
+TICK_BY_TICK: list[str] = ASKED["tick_by_tick"]
+# Name -> duration, bar size, whatToShow, formatDate.
+BARS: dict[str, list[Any]] = ASKED["bars"]
+TICKS: list[str] = ASKED["ticks"]
+DEPTH_ROWS: int = ASKED["depth_rows"]
 # A 5 s bar may begin right after it was asked for, and the machine may be busy.
-PATIENCE_S = 20.0
+PATIENCE_S: float = ASKED["patience_s"]
 # Long enough for several ticks of each subscription, had one been left open.
-SILENCE_S = 0.5
+SILENCE_S: float = ASKED["silence_s"]
+# The first version with SCHEDULE.
+SCHEDULE_VERSION = 165
 
 
 @dataclasses.dataclass
 class Facts:
-    """What one client saw at one port. `level1` holds bid, ask, last, bid_size and rt_volume; `Last` and its like hold
-    the first tick's values, `bar` time, open, high, low, close; a book holds side -> position -> price.
-    `late` counts what came after everything was cancelled; `errors` are [req_id, code, text] without farm notices.
+    """What one client saw at one port.
+
+    `contracts`: name -> con_id, min_tick, long_name, hours, and how many matched. `prices`: contract -> bid, ask, last
+    of its line. `seen`: everything else by name, each as it first came. A book: side -> position -> price. `updates`
+    counts bars kept up to date, `late` what came after everything was cancelled; `errors` are [req_id, code, text]
+    without farm notices.
     """
 
     port: int
     version: int = 0
     accounts: str = ""
     contracts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-    level1: dict[str, Any] = dataclasses.field(default_factory=dict)
-    ticks: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
-    bar: list[float] = dataclasses.field(default_factory=list)
+    prices: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    seen: dict[str, Any] = dataclasses.field(default_factory=dict)
     depth: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     smart_depth: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    updates: int = 0
     late: int = -1
     errors: list[list[Any]] = dataclasses.field(default_factory=list)
+
+    def first(self, name: str, value: Any) -> None:
+        """Keep what came first of its kind."""
+        self.seen.setdefault(name, value)
+
+    def price(self, name: str, tick_type: int, price: float) -> None:
+        """One price of a line; types other than bid, ask and last are left."""
+        if tick_type in PRICES:
+            self.prices.setdefault(name, {})[PRICES[tick_type]] = price
+
+    def contract(self, name: str, con_id: int, min_tick: float, long_name: str, hours: str) -> None:
+        """One match of a contract; the first is kept, all are counted."""
+        found = self.contracts.setdefault(
+            name, {"con_id": con_id, "min_tick": min_tick, "long_name": long_name, "hours": hours, "count": 0}
+        )
+        found["count"] += 1
 
     def complete(self) -> bool:
         """Whether every subscription has shown all that is looked for."""
         books = [book.get(side, {}) for book in (self.depth, self.smart_depth) for side in ("ask", "bid")]
         return bool(
-            len(self.level1) == 5
-            and len(self.ticks) == len(TICK_BY_TICK)
-            and self.bar
+            all(name in self.seen for name in (*KINDS, *TICK_BY_TICK, "5 s bar"))
+            and all(name in self.prices for name in LEVEL1)
+            and len(self.prices["STK"]) == len(PRICES)
+            and self.updates >= ASKED["updates"]
             and all(len(rows) == DEPTH_ROWS for rows in books)
         )
 

@@ -8,157 +8,131 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ibapi.client import EClient
-from ibapi.contract import Contract
+from ibapi.contract import ComboLeg, Contract
+from ibapi.server_versions import MAX_CLIENT_VER
 
 from .asked import (
+    ASKED,
+    BARS,
     CONTRACTS,
     DEPTH_ROWS,
     HOST,
-    PATIENCE_S,
+    LEVEL1,
+    SCHEDULE_VERSION,
     SILENCE_S,
     TICK_BY_TICK,
+    TICKS,
     Facts,
     arguments,
 )
+from .ibapi_wrapper import (
+    BAR,
+    BARS_ID,
+    CHAIN,
+    DEPTH,
+    HEAD,
+    HISTOGRAM,
+    KEPT,
+    LEVEL1_ID,
+    NAMES,
+    SCHEDULE,
+    SMART_DEPTH,
+    STREAM_ID,
+    SYMBOLS,
+    TICKS_ID,
+    Wrapper,
+)
 
-LEVEL1, BAR, DEPTH, SMART_DEPTH, FIRST_TICK = 10, 11, 12, 13, 20
-_PRICES = {1: "bid", 2: "ask", 4: "last"}
-
-
-class Wrapper:
-    """Takes every callback of whichever release: those with a method here into the facts, the others into nothing."""
-
-    def __init__(self, facts: Facts) -> None:
-        self.facts = facts
-        self.changed = threading.Condition()
-        self.ended: set[int] = set()
-        self.rounds = 0
-        self.greeted = False
-        self.data = 0
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        handler = getattr(self, f"_{name}", None)
-
-        def callback(*values: Any) -> None:
-            if handler is not None:
-                with self.changed:
-                    handler(*values)
-                    self.changed.notify_all()
-
-        return callback
-
-    def wait(self, found: Callable[[], bool]) -> bool:
-        with self.changed:
-            return self.changed.wait_for(found, PATIENCE_S)
-
-    def _error(self, req_id: int, *values: Any) -> None:
-        """9.81: code, text; 10.3x: time, code, text, advanced reject."""
-        text = next(index for index, value in enumerate(values) if isinstance(value, str))
-        self.facts.error(req_id, values[text - 1], values[text])
-
-    def _nextValidId(self, order_id: int) -> None:
-        self.greeted = order_id > 0
-
-    def _managedAccounts(self, accounts: str) -> None:
-        self.facts.accounts = accounts
-
-    def _currentTime(self, _: int) -> None:
-        self.rounds += 1
-
-    def _contractDetails(self, req_id: int, details: Any) -> None:
-        self.facts.contracts[CONTRACTS[req_id][0]] = {
-            "con_id": details.contract.conId,
-            "min_tick": details.minTick,
-            "long_name": details.longName,
-            "hours": details.tradingHours,
-        }
-
-    def _contractDetailsEnd(self, req_id: int) -> None:
-        self.ended.add(req_id)
-
-    def _tickPrice(self, req_id: int, tick_type: int, price: float, _: Any) -> None:
-        self.data += 1
-        if tick_type in _PRICES:
-            self.facts.level1[_PRICES[tick_type]] = price
-
-    def _tickSize(self, req_id: int, tick_type: int, size: Any) -> None:
-        self.data += 1
-        if tick_type == 0:
-            self.facts.level1["bid_size"] = float(size)
-
-    def _tickString(self, req_id: int, tick_type: int, value: str) -> None:
-        self.data += 1
-        if tick_type == 48:
-            self.facts.level1["rt_volume"] = float(value.split(";")[3])
-
-    def _tick(self, req_id: int, *values: Any) -> None:
-        self.data += 1
-        self.facts.ticks.setdefault(TICK_BY_TICK[req_id - FIRST_TICK], [float(value) for value in values])
-
-    def _tickByTickAllLast(self, req_id: int, tick_type: int, time_s: int, price: float, size: Any, *_: Any) -> None:
-        self._tick(req_id, tick_type, time_s, price, size)
-
-    def _tickByTickBidAsk(self, req_id: int, time_s: int, bid: float, ask: float, *values: Any) -> None:
-        self._tick(req_id, time_s, bid, ask, *values[:2])
-
-    def _tickByTickMidPoint(self, req_id: int, time_s: int, mid: float) -> None:
-        self._tick(req_id, time_s, mid)
-
-    def _realtimeBar(self, req_id: int, *values: Any) -> None:
-        self.data += 1
-        self.facts.bar = [float(value) for value in values[:5]]
-
-    def _updateMktDepth(self, req_id: int, position: int, operation: int, side: int, price: float, _: Any) -> None:
-        self.data += 1
-        self.facts.book_row(self.facts.depth, side, position, price)
-
-    def _updateMktDepthL2(
-        self, req_id: int, position: int, maker: str, operation: int, side: int, price: float, *_: Any
-    ) -> None:
-        self.data += 1
-        self.facts.book_row(self.facts.smart_depth, side, position, price)
+# 9.81 reads a bond's coupon as a whole number, and its run() ends with a ValueError at the first bond.
+NOT_ASKED = ("BOND",) if MAX_CLIENT_VER <= 157 else ()
 
 
-def contract_of(symbol: str, sec_type: str, exchange: str, currency: str) -> Any:
+def contract_of(**fields: Any) -> Any:
     contract: Any = Contract()
-    contract.symbol, contract.secType, contract.exchange, contract.currency = symbol, sec_type, exchange, currency
+    for name, value in fields.items():
+        setattr(contract, name, value)
     return contract
 
 
-def subscribe(client: Any, symbols: list[str]) -> None:
-    apple = contract_of(*CONTRACTS[0])
-    stocks = [contract_of(symbol, "STK", "SMART", "USD") for symbol in symbols]
-    client.reqMktData(LEVEL1, apple, "233", False, False, [])
-    client.reqRealTimeBars(BAR, apple, 5, "TRADES", False, [])
-    client.reqMktDepth(DEPTH, stocks[0], DEPTH_ROWS, False, [])
-    client.reqMktDepth(SMART_DEPTH, stocks[1], DEPTH_ROWS, True, [])
+def stock(symbol: str) -> Any:
+    return contract_of(**(CONTRACTS["STK"] | {"symbol": symbol}))
+
+
+def combination() -> Any:
+    contract = contract_of(**(CONTRACTS["STK"] | {"secType": "BAG"}), comboLegs=[])
+    for con_id, action in zip(ASKED["legs"], ("BUY", "SELL"), strict=True):
+        leg: Any = ComboLeg()
+        leg.conId, leg.ratio, leg.action, leg.exchange = con_id, 1, action, "SMART"
+        contract.comboLegs.append(leg)
+    return contract
+
+
+def resolve(client: Any, wrapper: Wrapper) -> dict[str, Any]:
+    """The option chain, then every contract; returns them by name, with the con_id where several matched."""
+    client.reqSecDefOptParams(CHAIN, "AAPL", "", "STK", ASKED["con_id"])
+    client.reqMatchingSymbols(SYMBOLS, "AAPL")
+    client.reqMarketRule(ASKED["market_rule"])
+    wrapper.wait(lambda: CHAIN in wrapper.ended and {"symbols", "market rule"} <= wrapper.facts.seen.keys())
+    wanted = {name: contract_of(**fields) for name, fields in CONTRACTS.items()}
+    wanted[ASKED["expiry"]].lastTradeDateOrContractMonth = wrapper.chain[2] if len(wrapper.chain) > 2 else ""
+    numbers = {NAMES.index(name) for name in NAMES if name not in NOT_ASKED}
+    for req_id in sorted(numbers):
+        client.reqContractDetails(req_id, wanted[NAMES[req_id]])
+    wrapper.wait(lambda: wrapper.ended >= numbers)
+    if "FUT" in wrapper.facts.contracts:
+        wanted["FUT"].conId = wrapper.facts.contracts["FUT"]["con_id"]
+    return wanted | {"BAG": combination()}
+
+
+def past(client: Any, wrapper: Wrapper, apple: Any) -> None:
+    """Everything historical that has an end."""
+    for number, (duration, size, view, form) in enumerate(BARS.values()):
+        client.reqHistoricalData(BARS_ID + number, apple, "", duration, size, view, 1, form, False, [])
+    for number, view in enumerate(TICKS):
+        client.reqHistoricalTicks(TICKS_ID + number, apple, "20260105-15:00:00", "", 10, view, 1, False, [])
+    client.reqHeadTimeStamp(HEAD, apple, "TRADES", 1, 2)
+    client.reqHistogramData(HISTOGRAM, apple, True, "3 days")
+    wanted = {BARS_ID + number for number in range(len(BARS))} | {TICKS_ID + number for number in range(len(TICKS))}
+    wanted |= {HEAD, HISTOGRAM}
+    if wrapper.facts.version >= SCHEDULE_VERSION:
+        client.reqHistoricalData(SCHEDULE, apple, "", "5 D", "1 day", "SCHEDULE", 1, 1, False, [])
+        wanted.add(SCHEDULE)
+    wrapper.wait(lambda: wrapper.ended >= wanted)
+    client.cancelHeadTimeStamp(HEAD)
+
+
+def subscribe(client: Any, contracts: dict[str, Any], symbols: list[str]) -> None:
+    for number, (name, generic) in enumerate(LEVEL1.items()):
+        client.reqMktData(LEVEL1_ID + number, contracts[name], generic, False, False, [])
+    client.reqRealTimeBars(BAR, contracts["STK"], 5, "TRADES", False, [])
+    client.reqMktDepth(DEPTH, stock(symbols[0]), DEPTH_ROWS, False, [])
+    client.reqMktDepth(SMART_DEPTH, stock(symbols[1]), DEPTH_ROWS, True, [])
     for number, kind in enumerate(TICK_BY_TICK):
-        client.reqTickByTickData(FIRST_TICK + number, stocks[number], kind, 0, False)
+        client.reqTickByTickData(STREAM_ID + number, stock(symbols[number]), kind, 0, False)
+    client.reqHistoricalData(KEPT, contracts["STK"], "", "1 D", "1 min", "TRADES", 0, 2, True, [])
 
 
 def cancel(client: Any) -> None:
-    client.cancelMktData(LEVEL1)
+    for number in range(len(LEVEL1)):
+        client.cancelMktData(LEVEL1_ID + number)
     client.cancelRealTimeBars(BAR)
     client.cancelMktDepth(DEPTH, False)
     client.cancelMktDepth(SMART_DEPTH, True)
     for number in range(len(TICK_BY_TICK)):
-        client.cancelTickByTickData(FIRST_TICK + number)
+        client.cancelTickByTickData(STREAM_ID + number)
+    client.cancelHistoricalData(KEPT)
 
 
 def converse(client: Any, wrapper: Wrapper, symbols: list[str]) -> None:
     """Everything asked of a client, in order; a step that fails leaves its facts empty."""
     facts = wrapper.facts
     wrapper.wait(lambda: wrapper.greeted and bool(facts.accounts))
-    for req_id, parts in enumerate(CONTRACTS):
-        client.reqContractDetails(req_id, contract_of(*parts))
-    wrapper.wait(lambda: len(wrapper.ended) == len(CONTRACTS))
-    subscribe(client, symbols)
+    contracts = resolve(client, wrapper)
+    past(client, wrapper, contracts["STK"])
+    subscribe(client, contracts, symbols)
     wrapper.wait(facts.complete)
     cancel(client)
     client.reqCurrentTime()
@@ -171,7 +145,7 @@ def converse(client: Any, wrapper: Wrapper, symbols: list[str]) -> None:
 def probe(port: int, client_id: int, symbols: list[str]) -> Facts:
     """Connect, converse, leave."""
     facts = Facts(port)
-    wrapper = Wrapper(facts)
+    wrapper = Wrapper(facts, list(BARS))
     client: Any = EClient(wrapper)
     client.connect(HOST, port, client_id)
     facts.version = client.serverVersion() or 0

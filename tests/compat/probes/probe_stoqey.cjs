@@ -2,100 +2,191 @@
 "use strict";
 
 const { IBApi, EventName } = require("@stoqey/ib");
+const ASKED = require("./asked.json");
 
-const CONTRACTS = [
-  { symbol: "AAPL", secType: "STK", exchange: "SMART", currency: "USD" },
-  { symbol: "BMW", secType: "STK", exchange: "SMART", currency: "EUR" },
-  { symbol: "EUR", secType: "CASH", exchange: "IDEALPRO", currency: "USD" },
-];
-const TICK_BY_TICK = ["Last", "AllLast", "BidAsk", "MidPoint"];
-const DEPTH_ROWS = 5;
-const PATIENCE_MS = 20000;
-const SILENCE_MS = 500;
-const [LEVEL1, BAR, DEPTH, SMART_DEPTH, FIRST_TICK] = [10, 11, 12, 13, 20];
+const NAMES = Object.keys(ASKED.contracts);
+const LINES = Object.keys(ASKED.level1);
+const BARS = Object.keys(ASKED.bars);
+const KINDS = ["size", "string", "generic", "parameters", "option", "news", ...ASKED.tick_by_tick, "5 s bar"];
+const [LEVEL1, BAR, DEPTH, SMART_DEPTH, STREAM] = [100, 120, 121, 122, 130];
+const [BARS_ID, TICKS_ID, KEPT, HEAD, HISTOGRAM, SCHEDULE, CHAIN, SYMBOLS] = [200, 210, 220, 221, 222, 223, 224, 225];
 const PRICES = { 1: "bid", 2: "ask", 4: "last" };
+const SCHEDULE_VERSION = 165;
 
-function probe(port, clientId, symbols) {
-  const facts = {
-    port, version: 0, accounts: "", contracts: {}, level1: {}, ticks: {}, bar: [], depth: {}, smart_depth: {}, late: -1,
+function emptyFacts(port) {
+  return {
+    port, version: 0, accounts: "", contracts: {}, prices: {}, seen: {}, depth: {}, smart_depth: {}, updates: 0, late: -1,
     errors: [],
   };
-  const ib = new IBApi({ host: "127.0.0.1", port });
-  const ended = new Set();
-  let data = 0;
-  let rounds = 0;
-  let waiter = null;
+}
 
-  const check = () => {
-    if (waiter && waiter.found()) waiter.done();
-  };
-  const wait = (found) =>
-    new Promise((resolve) => {
-      const timer = setTimeout(() => waiter.done(), PATIENCE_MS);
-      waiter = { found, done: () => (clearTimeout(timer), (waiter = null), resolve()) };
-      check();
-    });
-  const on = (event, handler) => ib.on(event, (...values) => (handler(...values), check()));
-  const onData = (event, handler) => on(event, (...values) => ((data += 1), handler(...values)));
+// Every event into the facts; `state` holds what only the conversation needs.
+function listen(ib, facts, state) {
+  const on = (event, handler) => ib.on(event, (...values) => (handler(...values), state.check()));
+  const onData = (event, handler) => on(event, (...values) => ((state.data += 1), handler(...values)));
+  const first = (name, value) => (facts.seen[name] ??= value);
   const row = (book, side, position, price) => ((book[side === 1 ? "bid" : "ask"] ??= {})[position] = price);
-  const tick = (reqId, values) => (facts.ticks[TICK_BY_TICK[reqId - FIRST_TICK]] ??= values.map(Number));
+  const stream = (reqId, values) => first(ASKED.tick_by_tick[reqId - STREAM], values.map(Number));
+  const past = (reqId, rows) => (first(`ticks ${ASKED.ticks[reqId - TICKS_ID]}`, rows), state.ended.add(reqId));
 
   on(EventName.error, (error, code, reqId) => {
     if (![2104, 2106, 2158].includes(code)) facts.errors.push([reqId, code, error.message]);
   });
   on(EventName.managedAccounts, (accounts) => (facts.accounts = accounts));
-  on(EventName.currentTime, () => (rounds += 1));
-  on(EventName.contractDetails, (reqId, details) => {
-    facts.contracts[CONTRACTS[reqId].symbol] = {
-      con_id: details.contract.conId, min_tick: details.minTick, long_name: details.longName,
-      hours: details.tradingHours,
-    };
-  });
-  on(EventName.contractDetailsEnd, (reqId) => ended.add(reqId));
-  onData(EventName.tickPrice, (reqId, type, price) => type in PRICES && (facts.level1[PRICES[type]] = price));
-  onData(EventName.tickSize, (reqId, type, size) => type === 0 && (facts.level1.bid_size = size));
-  onData(EventName.tickString, (reqId, type, text) => {
-    if (type === 48) facts.level1.rt_volume = Number(text.split(";")[3]);
-  });
-  onData(EventName.tickByTickAllLast, (reqId, type, time, price, size) => tick(reqId, [type, time, price, size]));
-  onData(EventName.tickByTickBidAsk, (reqId, ...values) => tick(reqId, values.slice(0, 5)));
-  onData(EventName.tickByTickMidPoint, (reqId, ...values) => tick(reqId, values));
-  onData(EventName.realtimeBar, (reqId, ...values) => (facts.bar = values.slice(0, 5)));
-  onData(EventName.updateMktDepth, (reqId, at, operation, side, price) => row(facts.depth, side, at, price));
-  onData(EventName.updateMktDepthL2, (reqId, at, maker, operation, side, price) =>
-    row(facts.smart_depth, side, at, price));
+  on(EventName.currentTime, () => (state.rounds += 1));
 
-  const complete = () =>
-    Object.keys(facts.level1).length === 5 &&
-    Object.keys(facts.ticks).length === TICK_BY_TICK.length &&
-    facts.bar.length > 0 &&
-    [facts.depth, facts.smart_depth].every((book) =>
-      ["ask", "bid"].every((side) => Object.keys(book[side] ?? {}).length === DEPTH_ROWS));
+  const details = (reqId, found) => {
+    facts.contracts[NAMES[reqId]] ??= {
+      con_id: found.contract.conId, min_tick: found.minTick, long_name: found.longName || found.descAppend || "",
+      hours: found.tradingHours ?? "", count: 0,
+    };
+    facts.contracts[NAMES[reqId]].count += 1;
+  };
+  on(EventName.contractDetails, details);
+  on(EventName.bondContractDetails, details);
+  on(EventName.contractDetailsEnd, (reqId) => state.ended.add(reqId));
+  on(EventName.securityDefinitionOptionParameter, (_, exchange, conId, tradingClass, multiplier, dates, strikes) => {
+    if (exchange === "SMART") first("chain", [[...dates].sort(), [...strikes].map(Number).sort((a, b) => a - b)]);
+  });
+  on(EventName.securityDefinitionOptionParameterEnd, (reqId) => state.ended.add(reqId));
+  on(EventName.symbolSamples, (_, found) => first("symbols", found.map((each) => each.contract.conId)));
+  on(EventName.marketRule, (rule, steps) =>
+    first("market rule", [rule, ...steps.map((step) => [step.lowEdge, step.increment])]));
+
+  onData(EventName.tickPrice, (reqId, type, price) => {
+    if (type in PRICES) (facts.prices[LINES[reqId - LEVEL1]] ??= {})[PRICES[type]] = price;
+  });
+  onData(EventName.tickSize, (_, type, size) => type === 0 && first("size", size));
+  onData(EventName.tickString, (_, type, text) => type === 48 && first("string", Number(text.split(";")[3])));
+  onData(EventName.tickGeneric, (_, type, value) => [46, 54].includes(type) && first("generic", value));
+  on(EventName.tickReqParams, (reqId, minTick, bbo) => reqId === LEVEL1 && first("parameters", [minTick, bbo]));
+  onData(EventName.tickOptionComputation, (_, type, attribute, ...values) => {
+    const [volatility, delta, price, , gamma, vega, theta, underlying] = values;
+    const found = [volatility, delta, price, gamma, vega, theta, underlying];
+    if (type === 13 && found.every((value) => value !== undefined)) first("option", found);
+  });
+  on(EventName.tickNews, (_, time, provider, article, text) => first("news", [time, provider, article, text]));
+
+  onData(EventName.tickByTickAllLast, (reqId, type, time, price, size) => stream(reqId, [type, time, price, size]));
+  onData(EventName.tickByTickBidAsk, (reqId, ...values) => stream(reqId, values.slice(0, 5)));
+  onData(EventName.tickByTickMidPoint, (reqId, ...values) => stream(reqId, values));
+  onData(EventName.realtimeBar, (_, ...values) => first("5 s bar", values.slice(0, 5)));
+  onData(EventName.updateMktDepth, (_, at, operation, side, price) => row(facts.depth, side, at, price));
+  onData(EventName.updateMktDepthL2, (_, at, maker, operation, side, price) => row(facts.smart_depth, side, at, price));
+
+  on(EventName.historicalData, (reqId, time, open, high, low, close, volume) => {
+    if (String(time).startsWith("finished")) state.ended.add(reqId);
+    else if (reqId !== KEPT) (facts.seen[BARS[reqId - BARS_ID]] ??= []).push([time, open, high, low, close, volume]);
+  });
+  onData(EventName.historicalDataUpdate, (_, time, open, high, low, close) => {
+    facts.updates += 1;
+    first("update", [time, open, high, low, close]);
+  });
+  on(EventName.historicalTicksLast, (reqId, ticks) => past(reqId, ticks.map((t) => [t.time, t.price, t.size])));
+  on(EventName.historicalTicksBidAsk, (reqId, ticks) => past(reqId, ticks.map((t) => [t.time, t.priceBid, t.priceAsk])));
+  on(EventName.historicalTicks, (reqId, ticks) => past(reqId, ticks.map((t) => [t.time, t.price])));
+  on(EventName.headTimestamp, (reqId, stamp) => (first("head", stamp), state.ended.add(reqId)));
+  on(EventName.histogramData, (reqId, items) => {
+    first("histogram", items.map((item) => [item.price, item.size ?? item.count]));
+    state.ended.add(reqId);
+  });
+  on(EventName.historicalSchedule, (reqId, start, end, zone, sessions) => {
+    first("schedule", [zone, ...sessions.map((session) => session.refDate)]);
+    state.ended.add(reqId);
+  });
+}
+
+const complete = (facts) =>
+  KINDS.every((name) => name in facts.seen) &&
+  LINES.every((name) => name in facts.prices) &&
+  Object.keys(facts.prices.STK).length === Object.keys(PRICES).length &&
+  facts.updates >= ASKED.updates &&
+  [facts.depth, facts.smart_depth].every((book) =>
+    ["ask", "bid"].every((side) => Object.keys(book[side] ?? {}).length === ASKED.depth_rows));
+
+// The option chain, then every contract; gives them by name.
+async function resolve(ib, facts, state) {
+  ib.reqSecDefOptParams(CHAIN, "AAPL", "", "STK", ASKED.con_id);
+  ib.reqMatchingSymbols(SYMBOLS, "AAPL");
+  ib.reqMarketRule(ASKED.market_rule);
+  await state.wait(() => state.ended.has(CHAIN) && "symbols" in facts.seen && "market rule" in facts.seen);
+  const wanted = structuredClone(ASKED.contracts);
+  wanted[ASKED.expiry].lastTradeDateOrContractMonth = facts.seen.chain?.[0][2];
+  NAMES.forEach((name, reqId) => ib.reqContractDetails(reqId, wanted[name]));
+  await state.wait(() => NAMES.every((_, reqId) => state.ended.has(reqId)));
+  wanted.FUT.conId = facts.contracts.FUT?.con_id;
+  const legs = ASKED.legs.map((conId, n) => ({ conId, ratio: 1, action: n ? "SELL" : "BUY", exchange: "SMART" }));
+  wanted.BAG = { ...wanted.STK, secType: "BAG", comboLegs: legs };
+  return wanted;
+}
+
+// Everything historical that has an end.
+async function past(ib, facts, state, apple) {
+  const wanted = [HEAD, HISTOGRAM];
+  Object.values(ASKED.bars).forEach(([duration, size, view, form], n) => {
+    ib.reqHistoricalData(BARS_ID + n, apple, "", duration, size, view, true, form, false);
+    wanted.push(BARS_ID + n);
+  });
+  ASKED.ticks.forEach((view, n) => {
+    ib.reqHistoricalTicks(TICKS_ID + n, apple, "20260105-15:00:00", "", 10, view, true, false);
+    wanted.push(TICKS_ID + n);
+  });
+  ib.reqHeadTimestamp(HEAD, apple, "TRADES", true, 2);
+  ib.reqHistogramData(HISTOGRAM, apple, true, 3, "DAY");
+  if (facts.version >= SCHEDULE_VERSION) {
+    ib.reqHistoricalData(SCHEDULE, apple, "", "5 D", "1 day", "SCHEDULE", true, 1, false);
+    wanted.push(SCHEDULE);
+  }
+  await state.wait(() => wanted.every((reqId) => state.ended.has(reqId)));
+  ib.cancelHeadTimestamp(HEAD);
+}
+
+function subscribe(ib, contracts, stocks) {
+  LINES.forEach((name, n) => ib.reqMktData(LEVEL1 + n, contracts[name], ASKED.level1[name], false, false));
+  ib.reqRealTimeBars(BAR, contracts.STK, 5, "TRADES", false);
+  ib.reqMktDepth(DEPTH, stocks[0], ASKED.depth_rows, false);
+  ib.reqMktDepth(SMART_DEPTH, stocks[1], ASKED.depth_rows, true);
+  ASKED.tick_by_tick.forEach((kind, n) => ib.reqTickByTickData(STREAM + n, stocks[n], kind, 0, false));
+  ib.reqHistoricalData(KEPT, contracts.STK, "", "1 D", "1 min", "TRADES", false, 2, true);
+}
+
+function cancel(ib) {
+  LINES.forEach((_, n) => ib.cancelMktData(LEVEL1 + n));
+  ib.cancelRealTimeBars(BAR);
+  ib.cancelMktDepth(DEPTH, false);
+  ib.cancelMktDepth(SMART_DEPTH, true);
+  ASKED.tick_by_tick.forEach((_, n) => ib.cancelTickByTickData(STREAM + n));
+  ib.cancelHistoricalData(KEPT);
+}
+
+function probe(port, clientId, symbols) {
+  const facts = emptyFacts(port);
+  const ib = new IBApi({ host: "127.0.0.1", port });
+  const state = { ended: new Set(), data: 0, rounds: 0, waiter: null };
+  state.check = () => state.waiter?.found() && state.waiter.done();
+  state.wait = (found) =>
+    new Promise((done) => {
+      const timer = setTimeout(() => state.waiter.done(), ASKED.patience_s * 1000);
+      state.waiter = { found, done: () => (clearTimeout(timer), (state.waiter = null), done()) };
+      state.check();
+    });
+  listen(ib, facts, state);
 
   const converse = async () => {
     ib.connect(clientId);
-    await wait(() => facts.accounts !== "");
+    await state.wait(() => facts.accounts !== "");
     facts.version = ib.serverVersion;
-    CONTRACTS.forEach((contract, reqId) => ib.reqContractDetails(reqId, contract));
-    await wait(() => ended.size === CONTRACTS.length);
-    const stocks = symbols.map((symbol) => ({ symbol, secType: "STK", exchange: "SMART", currency: "USD" }));
-    ib.reqMktData(LEVEL1, CONTRACTS[0], "233", false, false);
-    ib.reqRealTimeBars(BAR, CONTRACTS[0], 5, "TRADES", false);
-    ib.reqMktDepth(DEPTH, stocks[0], DEPTH_ROWS, false);
-    ib.reqMktDepth(SMART_DEPTH, stocks[1], DEPTH_ROWS, true);
-    TICK_BY_TICK.forEach((kind, n) => ib.reqTickByTickData(FIRST_TICK + n, stocks[n], kind, 0, false));
-    await wait(complete);
-    ib.cancelMktData(LEVEL1);
-    ib.cancelRealTimeBars(BAR);
-    ib.cancelMktDepth(DEPTH, false);
-    ib.cancelMktDepth(SMART_DEPTH, true);
-    TICK_BY_TICK.forEach((_, n) => ib.cancelTickByTickData(FIRST_TICK + n));
+    const contracts = await resolve(ib, facts, state);
+    await past(ib, facts, state, contracts.STK);
+    subscribe(ib, contracts, symbols.map((symbol) => ({ ...ASKED.contracts.STK, symbol })));
+    await state.wait(() => complete(facts));
+    cancel(ib);
     ib.reqCurrentTime();
-    await wait(() => rounds > 0);
-    if (rounds > 0) {
-      const before = data;
-      await new Promise((resolve) => setTimeout(resolve, SILENCE_MS));
-      facts.late = data - before;
+    await state.wait(() => state.rounds > 0);
+    if (state.rounds > 0) {
+      const before = state.data;
+      await new Promise((resolve) => setTimeout(resolve, ASKED.silence_s * 1000));
+      facts.late = state.data - before;
     }
   };
   return converse().finally(() => {
