@@ -28,9 +28,7 @@ from ibkr_actor.schema.commands import Rejection
 #   show       IB names the what_to_show it expects: asked for again with that
 #   no_data    there is nothing in this part
 #   fail       nothing more will come of this job
-Verdict = Literal[
-    "ignore", "again", "later", "slow_down", "pacing", "unclear", "shorter", "show", "no_data", "fail"
-]
+Verdict = Literal["ignore", "again", "later", "slow_down", "pacing", "unclear", "shorter", "show", "no_data", "fail"]
 
 
 class Judgement(Struct, frozen=True):

@@ -58,8 +58,8 @@ class Trouble:
         work = self._work
         effects = work.asks.close(ask)
         request = ask.request
-        asks = isinstance(request, ReqHistoricalData | ReqHistoricalTicks | ReqHeadTimestamp)
-        if asks and judgement.rejection.code == "invalid_instrument":
+        if judgement.rejection.code == "invalid_instrument":
+            assert isinstance(request, ReqHistoricalData | ReqHistoricalTicks | ReqHeadTimestamp)
             effects.append(Tell("contracts", ForgetContract(request.contract.con_id, request.contract.exchange)))
         for job in work.waiting(ask, SESSIONS_PART):
             # Without a list of sessions there is still the week of the contract's own hours, if there is a contract.
