@@ -71,14 +71,15 @@ class Scene:
         """As `sessions`, with those that have not called startApi yet unless one client is meant."""
         return list(self._connected.values()) if client is None else self.sessions(client)
 
-    def con_id(self, instrument: InstrumentRef | None) -> int | None:
-        return None if instrument is None else self.world.catalogue.find(instrument).con_id
+    def con_ids(self, instrument: InstrumentRef | None) -> frozenset[int] | None:
+        """Those the name means, or None for all. Raises: UnknownInstrument."""
+        return None if instrument is None else self.world.catalogue.named(instrument)
 
     def lines(
         self, instrument: InstrumentRef | None = None, kinds: frozenset[Kind] | None = None, client: int | None = None
     ) -> list[Line]:
         """The open lines that fit, in the order they were opened."""
-        chosen = Silence(con_id=self.con_id(instrument), kinds=kinds, client_id=client)
+        chosen = Silence(con_ids=self.con_ids(instrument), kinds=kinds, client_id=client)
         return [line for line in self.world.lines if chosen.covers(line)]
 
     def last(self, for_s: float | None, undo: Callable[[], None]) -> None:
@@ -151,7 +152,7 @@ class Scene:
 class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One thing that goes wrong. Its name in scripts is that of its class, in snake_case; times are in seconds.
 
-    `instrument` is a symbol, key or con_id, `client` a client id; without them all are meant. `for_s` (`for` in
+    `instrument` is a symbol, pair, key or con_id, `client` a client id; without them all are meant. `for_s` (`for` in
     scripts) is how long it lasts; without it, until `mend`.
     """
 
@@ -200,3 +201,9 @@ def kinds_of(kind: str | None) -> frozenset[Kind] | None:
     if kind not in names:
         raise ValueError(f"no kind of line is called {kind!r}; there are {', '.join(names)}")
     return frozenset({names[kind]})
+
+
+def positive(count: int | None) -> None:
+    """Raises: ValueError for a count that is none."""
+    if count is not None and count < 1:
+        raise ValueError("count must be 1 or more")

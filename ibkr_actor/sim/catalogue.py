@@ -30,6 +30,13 @@ _OCC = re.compile(r"\S{1,6} *(\d{6})([CP])(\d{8})")
 _DERIVATIVES = frozenset({"FUT", "CONTFUT", "FUT+CONTFUT", "OPT", "FOP", "WAR"})
 
 
+class UnknownInstrument(KeyError):
+    """There is no instrument of this name."""
+
+    def __str__(self) -> str:
+        return f"there is no instrument {self.args[0]!r}"
+
+
 class OptionParameters(NamedTuple):
     """One row of an option chain's outline: every expiry (YYYYMMDD) and every strike, on one exchange."""
 
@@ -78,7 +85,7 @@ class Catalogue:
         if found is None:
             found = futures.by_con_id(con_id, self._today()) or chains.by_con_id(con_id)
         if found is None:
-            raise KeyError(con_id)
+            raise UnknownInstrument(con_id)
         return found
 
     def front(self, continuous: Instrument, day: datetime.date) -> Instrument:
@@ -130,7 +137,7 @@ class Catalogue:
     def find(self, name: str | int | Instrument) -> Instrument:
         """By con_id, key (`AAPL.STK.SMART.USD`), forex pair (`EUR.USD`), symbol, or local symbol of a derivative.
 
-        Raises: KeyError when there is none.
+        Raises: UnknownInstrument, a KeyError, when there is none.
         """
         if isinstance(name, Instrument):
             return name
@@ -143,7 +150,19 @@ class Catalogue:
             found = [] if spec is None else self.match(spec, 1)
             if found:
                 return found[0]
-        raise KeyError(name)
+        raise UnknownInstrument(name)
+
+    def named(self, name: str | int | Instrument) -> frozenset[int]:
+        """con_ids of all that a name means. A symbol means whatever has it, listed futures too, but no options.
+
+        Raises: UnknownInstrument when there is none.
+        """
+        if isinstance(name, str):
+            fixed = {each.con_id for each in self._by_con_id.values() if each.symbol == name}
+            listed = self.match(ContractSpec(symbol=name, sec_type="FUT+CONTFUT"))
+            if found := fixed.union(each.con_id for each in listed):
+                return frozenset(found)
+        return frozenset({self.find(name).con_id})
 
     def find_or_add(self, key: str) -> Instrument:
         """The instrument of a `SYMBOL.TYPE.EXCHANGE.CURRENCY` key, made with plain values when it is new.

@@ -92,8 +92,8 @@ class Director:
         self._event("connected", session, None, _always)
 
     def requested(self, session: Session, request: Request) -> None:
-        def concerns(con_id: int) -> bool:
-            return self._scene.world.faults.concerns(request, con_id)
+        def concerns(con_ids: frozenset[int]) -> bool:
+            return self._scene.world.faults.concerns(request, con_ids)
 
         self._event("requested", session, request.message_id, concerns)
 
@@ -106,7 +106,7 @@ class Director:
 
     def _subscribed(self, line: Line) -> None:
         message_id = _OPENED_BY.get(line.kind, line.kind.value)
-        self._event("subscribed", line.session, message_id, lambda con_id: line.instrument.con_id == con_id)
+        self._event("subscribed", line.session, message_id, lambda con_ids: line.instrument.con_id in con_ids)
 
     # Chains
 
@@ -139,7 +139,7 @@ class Director:
         event: str,
         session: Session,
         message_id: int | None,
-        concerns: Callable[[int], bool],
+        concerns: Callable[[frozenset[int]], bool],
         *,
         among: list[_Chain] | None = None,
     ) -> None:
@@ -153,14 +153,14 @@ class Director:
                     continue
                 self._set_off(chain, self._scene.world.clock.now_s() + chain.head.after_s)
 
-    def _passes(self, when: When, session: Session, message_id: int | None, concerns: Callable[[int], bool]) -> bool:
+    def _passes(
+        self, when: When, session: Session, message_id: int | None, concerns: Callable[[frozenset[int]], bool]
+    ) -> bool:
         ids = message_ids(when.message)
-        con_id = self._scene.con_id(when.instrument)
-        return (
-            (when.client is None or session.client_id == when.client)
-            and (ids is None or message_id in ids)
-            and (con_id is None or concerns(con_id))
-        )
+        if when.client not in (None, session.client_id) or (ids is not None and message_id not in ids):
+            return False
+        con_ids = self._scene.con_ids(when.instrument)
+        return con_ids is None or concerns(con_ids)
 
     def _set_off(self, chain: _Chain, due_s: float) -> None:
         chain.left -= 1
@@ -188,13 +188,13 @@ class Director:
                 if name is None:
                     continue
                 try:
-                    self._scene.con_id(name)
+                    self._scene.con_ids(name)
                 except KeyError:
                     cause = f"step {number} ({step.action.called()}): instrument: there is no {name!r}"
                     raise ScriptError(f"{script.name}: {cause}") from None
 
 
-def _always(_: int) -> bool:
+def _always(_: frozenset[int]) -> bool:
     return True
 
 

@@ -35,7 +35,7 @@ class Silence:
     on every line that is opened during the silence.
     """
 
-    con_id: int | None = None
+    con_ids: frozenset[int] | None = None
     client_id: int | None = None
     kinds: frozenset[Kind] | None = None
     lines: frozenset[Line] | None = None
@@ -46,7 +46,7 @@ class Silence:
 
     def covers(self, line: Line) -> bool:
         return (
-            (self.con_id is None or line.instrument.con_id == self.con_id)
+            (self.con_ids is None or line.instrument.con_id in self.con_ids)
             and (self.client_id is None or line.session.client_id == self.client_id)
             and (self.kinds is None or line.kind in self.kinds)
             and (self.lines is None or line in self.lines)
@@ -64,14 +64,22 @@ class Silence:
 class Answer:
     """What requests get instead of their answer: an error, or with `code` None nothing.
 
-    `message_ids`, `con_id` and `client_id` narrow which requests; `left` counts down, None is without end. Cancels
+    `message_ids`, `con_ids` and `client_id` narrow which requests; `left` counts down, None is without end. Cancels
     are meant only when `message_ids` names them.
     """
 
     code: int | None = None
     text: str = ""
     message_ids: frozenset[int] | None = None
-    con_id: int | None = None
+    con_ids: frozenset[int] | None = None
+    client_id: int | None = None
+    left: int | None = None
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class HeldClientId:
+    """A client id that counts as in use; `client_id` None is any. `left` counts down, None is without end."""
+
     client_id: int | None = None
     left: int | None = None
 
@@ -85,12 +93,12 @@ class Faults:
         self.answers: list[Answer] = []
         self._greeting = ANSWER
         self._greeting_changed = anyio.Event()
-        self.held_client_ids: list[int | None] = []  # None holds every id
+        self.held_client_ids: list[HeldClientId] = []
         self.language = language
         # The history desk puts here what says 10182 to every query kept up to date, and ends it.
         self.live_updates_lost: list[Callable[[], object]] = []
-        self.empty_sizes: list[int | None] = []  # con_ids; None is every instrument
-        self.question_marks: list[int | None] = []
+        self.empty_sizes: list[frozenset[int] | None] = []  # con_ids; None is every instrument
+        self.question_marks: list[frozenset[int] | None] = []
         self.year_less = 0  # how many faults want dates without a year
 
     # What is asked for every message on a line
@@ -134,18 +142,25 @@ class Faults:
             return False
         if answer.client_id is not None and answer.client_id != client_id:
             return False
-        return answer.con_id is None or self.concerns(request, answer.con_id)
+        return answer.con_ids is None or self.concerns(request, answer.con_ids)
 
-    def concerns(self, request: Request, con_id: int) -> bool:
-        """Whether the contract of a request is, or may be, this instrument."""
+    def concerns(self, request: Request, con_ids: frozenset[int]) -> bool:
+        """Whether the contract of a request is, or may be, one of these instruments."""
         contract = getattr(request, "contract", None)
         if contract is None:
             return False
-        return contract.con_id == con_id or any(each.con_id == con_id for each in self._catalogue.match(contract))
+        return contract.con_id in con_ids or any(each.con_id in con_ids for each in self._catalogue.match(contract))
 
     def holds_client_id(self, client_id: int) -> bool:
-        """Whether the id counts as in use although no such client is connected: answer 326."""
-        return None in self.held_client_ids or client_id in self.held_client_ids
+        """Whether the id counts as in use although no such client is connected, counted down: answer 326."""
+        for held in self.held_client_ids:
+            if held.client_id in (None, client_id):
+                if held.left is not None:
+                    held.left -= 1
+                    if held.left <= 0:
+                        self.held_client_ids.remove(held)
+                return True
+        return False
 
     @property
     def greeting(self) -> str:
@@ -176,7 +191,7 @@ class Faults:
         """For the history desk, where updates of kept history are no lines: whether they are held back now."""
         return any(
             silence.lines is None
-            and (silence.con_id is None or silence.con_id == instrument.con_id)
+            and (silence.con_ids is None or instrument.con_id in silence.con_ids)
             and (silence.client_id is None or silence.client_id == session.client_id)
             and (silence.sessions is None or session.number in silence.sessions)
             for silence in self.silences
@@ -204,5 +219,5 @@ class Faults:
             silence.kept.pop(line, None)
 
 
-def _holds(con_ids: list[int | None], instrument: Instrument) -> bool:
-    return None in con_ids or instrument.con_id in con_ids
+def _holds(several: list[frozenset[int] | None], instrument: Instrument) -> bool:
+    return any(con_ids is None or instrument.con_id in con_ids for con_ids in several)

@@ -9,8 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from ibkr_actor.sim.action import Action, Scene
-from ibkr_actor.sim.faults import ANSWER, HANG_UP, SILENCE
+from ibkr_actor.sim.action import Action, Scene, positive
+from ibkr_actor.sim.faults import ANSWER, HANG_UP, SILENCE, HeldClientId
 
 
 class GatewayDown(Action, frozen=True, kw_only=True):
@@ -63,15 +63,28 @@ class MovePort(Action, frozen=True, kw_only=True):
 
 
 class ClientIdInUse(Action, frozen=True, kw_only=True):
-    """The id counts as taken although nobody connected has it: 326. Without `client` every id does."""
+    """The id counts as taken although nobody connected has it: 326. Without `client` every id does.
+
+    With `count` only so many connections are refused.
+    """
 
     client: int | None = None
+    count: int | None = None
     for_s: float | None = msgspec.field(name="for", default=None)
 
+    def __post_init__(self) -> None:
+        positive(self.count)
+
     def do(self, scene: Scene) -> None:
-        held = scene.world.faults.held_client_ids
-        held.append(self.client)
-        scene.last(self.for_s, lambda: held.remove(self.client))
+        several = scene.world.faults.held_client_ids
+        held = HeldClientId(self.client, self.count)
+        several.append(held)
+
+        def undo() -> None:
+            if held in several:
+                several.remove(held)
+
+        scene.last(self.for_s, undo)
 
 
 class LoginRequired(Action, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import msgspec
 
 from ibkr_actor.sim import feed
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.action import Action, InstrumentRef, MessageRef, Scene, kinds_of, message_ids
+from ibkr_actor.sim.action import Action, InstrumentRef, MessageRef, Scene, kinds_of, message_ids, positive
 from ibkr_actor.sim.faults import Answer, Silence
 from ibkr_actor.sim.languages import LANGUAGES
 from ibkr_actor.sim.lines import Kind, Line
@@ -131,7 +131,7 @@ class Zombie(Action, frozen=True, kw_only=True):
     for_s: float | None = msgspec.field(name="for", default=None)
 
     def do(self, scene: Scene) -> None:
-        silence = Silence(con_id=scene.con_id(self.instrument), client_id=self.client)
+        silence = Silence(con_ids=scene.con_ids(self.instrument), client_id=self.client)
         if self.cure == "resubscribe":
             silence.lines = frozenset(scene.lines(self.instrument, client=self.client))
         elif self.cure == "reconnect":
@@ -149,19 +149,19 @@ class CompetingSession(Action, frozen=True, kw_only=True):
     for_s: float | None = msgspec.field(name="for", default=None)
 
     def do(self, scene: Scene) -> None:
-        con_id = scene.con_id(self.instrument)
+        con_ids = scene.con_ids(self.instrument)
         said = (10197, "No market data during competing live session")
         level_1 = frozenset({Kind.MARKET_DATA})
         for line in scene.lines(self.instrument, level_1):
             scene.line_error(line, *said)
-        scene.silence(Silence(con_id=con_id, kinds=level_1, remembers=True, error=said), self.for_s)
-        scene.silence(Silence(con_id=con_id, kinds=frozenset(set(Kind) - level_1)), self.for_s)
+        scene.silence(Silence(con_ids=con_ids, kinds=level_1, remembers=True, error=said), self.for_s)
+        scene.silence(Silence(con_ids=con_ids, kinds=frozenset(set(Kind) - level_1)), self.for_s)
         for message, code, text in (
             ("REQ_TICK_BY_TICK_DATA", 10189, f"Failed to request tick-by-tick data:{_OTHER_SESSION}"),
             ("REQ_REAL_TIME_BARS", 420, f"Invalid Real-time Query:{_OTHER_SESSION}"),
             ("REQ_HISTORICAL_DATA", 162, f"{_HMDS}{_OTHER_SESSION}"),
         ):
-            scene.answer(Answer(code, text, message_ids(message), con_id), self.for_s)
+            scene.answer(Answer(code, text, message_ids(message), con_ids), self.for_s)
 
 
 class FarmBroken(Action, frozen=True, kw_only=True):
@@ -179,16 +179,16 @@ class FarmBroken(Action, frozen=True, kw_only=True):
     def do(self, scene: Scene) -> None:
         what, broken, well, usual = _FARMS[self.farm]
         name = self.name or usual
-        con_id = scene.con_id(self.instrument)
+        con_ids = scene.con_ids(self.instrument)
         scene.notice(broken, f"{what} broken:{name}")
         scene.last(self.for_s, lambda: scene.notice(well, f"{what} OK:{name}"))
         if self.farm == "market_data":
-            scene.silence(Silence(con_id=con_id, remembers=True), self.for_s)
+            scene.silence(Silence(con_ids=con_ids, remembers=True), self.for_s)
         elif self.farm == "history":
             text = f"{_HMDS}HMDS server disconnect occurred.  Attempting reconnection..."
-            scene.answer(Answer(162, text, _HISTORY, con_id), self.for_s)
+            scene.answer(Answer(162, text, _HISTORY, con_ids), self.for_s)
         else:
-            scene.answer(Answer(None, "", _DEFINITIONS, con_id), self.for_s)
+            scene.answer(Answer(None, "", _DEFINITIONS, con_ids), self.for_s)
 
 
 class ConnectionLost(Action, frozen=True, kw_only=True):
@@ -229,12 +229,12 @@ class Refuse(Action, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         message_ids(self.message)
-        _positive(self.count)
+        positive(self.count)
 
     def do(self, scene: Scene) -> None:
-        con_id = scene.con_id(self.instrument)
+        con_ids = scene.con_ids(self.instrument)
         ids = message_ids(self.message)
-        scene.answer(Answer(self.code, self.text, ids, con_id, self.client, self.count), self.for_s)
+        scene.answer(Answer(self.code, self.text, ids, con_ids, self.client, self.count), self.for_s)
 
 
 class Ignore(Action, frozen=True, kw_only=True):
@@ -248,11 +248,11 @@ class Ignore(Action, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         message_ids(self.message)
-        _positive(self.count)
+        positive(self.count)
 
     def do(self, scene: Scene) -> None:
-        con_id = scene.con_id(self.instrument)
-        scene.answer(Answer(None, "", message_ids(self.message), con_id, self.client, self.count), self.for_s)
+        con_ids = scene.con_ids(self.instrument)
+        scene.answer(Answer(None, "", message_ids(self.message), con_ids, self.client, self.count), self.for_s)
 
 
 class Emit(Action, frozen=True, kw_only=True):
@@ -307,7 +307,7 @@ class EmptySizes(Action, frozen=True, kw_only=True):
     for_s: float | None = msgspec.field(name="for", default=None)
 
     def do(self, scene: Scene) -> None:
-        _list_for_a_while(scene, scene.world.faults.empty_sizes, scene.con_id(self.instrument), self.for_s)
+        _list_for_a_while(scene, scene.world.faults.empty_sizes, scene.con_ids(self.instrument), self.for_s)
 
 
 class QuestionMarkPrices(Action, frozen=True, kw_only=True):
@@ -317,7 +317,7 @@ class QuestionMarkPrices(Action, frozen=True, kw_only=True):
     for_s: float | None = msgspec.field(name="for", default=None)
 
     def do(self, scene: Scene) -> None:
-        _list_for_a_while(scene, scene.world.faults.question_marks, scene.con_id(self.instrument), self.for_s)
+        _list_for_a_while(scene, scene.world.faults.question_marks, scene.con_ids(self.instrument), self.for_s)
 
 
 class YearLessDates(Action, frozen=True, kw_only=True):
@@ -342,11 +342,8 @@ def _end(scene: Scene, line: Line, code: int | None, text: str) -> None:
     scene.world.lines.remove(line)
 
 
-def _list_for_a_while(scene: Scene, con_ids: list[int | None], con_id: int | None, for_s: float | None) -> None:
-    con_ids.append(con_id)
-    scene.last(for_s, lambda: con_ids.remove(con_id))
-
-
-def _positive(count: int | None) -> None:
-    if count is not None and count < 1:
-        raise ValueError("count must be 1 or more")
+def _list_for_a_while(
+    scene: Scene, several: list[frozenset[int] | None], con_ids: frozenset[int] | None, for_s: float | None
+) -> None:
+    several.append(con_ids)
+    scene.last(for_s, lambda: several.remove(con_ids))

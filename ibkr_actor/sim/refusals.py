@@ -92,10 +92,13 @@ class Refusals:
 
 
 def _take(table: dict[int, Refusal], key: int) -> Refusal | None:
+    """Counted down together for all the instruments that one name meant."""
     refusal = table.get(key)
     if refusal is not None and refusal.times is not None:
-        if refusal.times <= 1:
-            del table[key]
-        else:
-            table[key] = Refusal(refusal.code, refusal.text, refusal.times - 1)
+        left = Refusal(refusal.code, refusal.text, refusal.times - 1)
+        for each in [each for each, it in table.items() if it is refusal]:
+            if refusal.times <= 1:
+                del table[each]
+            else:
+                table[each] = left
     return refusal

@@ -69,7 +69,7 @@ def _read_lines(path: str) -> list[bytes]:
         data = Path(path).read_bytes()
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     except (OSError, EOFError) as error:
-        raise ReplayError(f"{path}: {error}") from None
+        raise ReplayError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     return [line for line in data.splitlines() if line.strip()]
 
 

@@ -24,6 +24,7 @@ from ibkr_actor.sim.director import Director, with_seconds
 from ibkr_actor.sim.feed import wants
 from ibkr_actor.sim.frame_replay import Player
 from ibkr_actor.sim.instruments import Instrument
+from ibkr_actor.sim.lines import Line
 from ibkr_actor.sim.listener import Listener
 from ibkr_actor.sim.pump import Pump
 from ibkr_actor.sim.refusals import Refusal
@@ -138,23 +139,26 @@ class Simulator:
 
     def line_count(self, name: InstrumentName | None = None) -> int:
         """Open subscriptions of all kinds, of one instrument or of all."""
-        lines = self.world.lines
-        return len(lines) if name is None else len(lines.of_instrument(self.instrument(name)))
+        return len(self.world.lines) if name is None else len(self._lines(name))
 
     async def wait_for(self, predicate: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
         """Return once `predicate` holds. Raises: TimeoutError."""
-        with anyio.fail_after(timeout_s):
+        with anyio.move_on_after(timeout_s):
             await self.world.wait_for(predicate)
+            return
+        raise TimeoutError(f"what was waited for did not come true within {timeout_s:g} s")
 
     async def advance(self, seconds: float) -> None:
-        """Move a standing clock (clock_speed 0), doing all that falls due on the way, in order."""
+        """Move a standing clock (clock_speed 0), doing all that falls due on the way, in order. Raises: ValueError."""
+        if self.settings.clock_speed != 0:
+            raise ValueError("this clock runs by itself: only one with clock_speed=0 is moved by advance")
         await self._pump.advance(seconds)
 
     # What a test can make it say
 
     def emit(self, name: InstrumentName, message: m.Message) -> int:
         """Push a message to every line of the instrument that takes its kind; returns how many lines that was."""
-        lines = [line for line in self.world.lines.of_instrument(self.instrument(name)) if wants(line, message)]
+        lines = [line for line in self._lines(name) if wants(line, message)]
         for line in lines:
             self.world.deliver(line, message)
         return len(lines)
@@ -171,7 +175,7 @@ class Simulator:
 
     def send_error(self, name: InstrumentName, code: int, text: str) -> int:
         """Send an error now on every line of the instrument; the lines stay open. Returns how many."""
-        lines = self.world.lines.of_instrument(self.instrument(name))
+        lines = self._lines(name)
         for line in lines:
             self.world.error(line.session, line.req_id, code, text)
         return len(lines)
@@ -186,8 +190,13 @@ class Simulator:
         times: int | None = 1,
     ) -> None:
         """Answer the next `times` requests (None: all) for an instrument or a req_id with this error."""
-        con_id = None if instrument is None else self.instrument(instrument).con_id
-        self._service.refusals.add(Refusal(code, text, times), con_id=con_id, req_id=req_id)
+        refusal = Refusal(code, text, times)
+        if instrument is None or req_id is not None:
+            con_id = None if instrument is None else self.instrument(instrument).con_id
+            self._service.refusals.add(refusal, con_id=con_id, req_id=req_id)
+            return
+        for con_id in self.world.catalogue.named(instrument):
+            self._service.refusals.add(refusal, con_id=con_id)
 
     def send_raw(self, data: bytes, *, client_id: int | None = None) -> None:
         """Write bytes as they are: garbage, an oversize length, half a frame."""
@@ -248,6 +257,11 @@ class Simulator:
             raise RuntimeError("no blast to start")
         self._blast.started = True
         self._tasks.start_soon(self._blast.run)
+
+    def _lines(self, name: InstrumentName) -> list[Line]:
+        """The open lines of all the name means, in the order they were opened. Raises: KeyError."""
+        con_ids = self.world.catalogue.named(name)
+        return [line for line in self.world.lines if line.instrument.con_id in con_ids]
 
     def _line_opened(self) -> None:
         if self._blast is not None and self._blast.starts_now():

@@ -12,6 +12,7 @@ import msgspec
 
 from ibkr_actor.sim.languages import LANGUAGES
 
+MARKET_HOURS = ("always", "exchange")
 MIN_SERVER_VERSION = 157
 MAX_SERVER_VERSION = 226
 
@@ -107,6 +108,11 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"server_version must be {MIN_SERVER_VERSION}..{MAX_SERVER_VERSION}")
         if self.managed_accounts_proto_from not in (207, 213):
             raise ValueError("managed_accounts_proto_from must be 207 or 213")
+        if self.market_hours not in MARKET_HOURS:
+            raise ValueError(f"market_hours must be one of {', '.join(MARKET_HOURS)}, is {self.market_hours!r}")
+        scenarios: object = self.scenarios
+        if isinstance(scenarios, str):
+            raise ValueError(f"scenarios must be several: ({scenarios!r},)")
         if self.language not in LANGUAGES:
             raise ValueError(f"language must be one of {', '.join(LANGUAGES)}")
         if self.play is not None and (self.replay_file is not None or self.blast is not None):

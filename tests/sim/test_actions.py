@@ -14,6 +14,7 @@ import pytest
 
 from ibkr_actor.sim import ActionError, Simulator, SimulatorSettings
 from ibkr_actor.sim import messages as m
+from ibkr_actor.sim.instruments import ContractSpec
 from tests.sim.peers import FIXED_START_S, Peer, connected, greet, official_client, stock
 
 pytestmark = pytest.mark.anyio
@@ -62,9 +63,30 @@ def test_an_action_that_does_not_exist_or_fit_is_refused() -> None:
         with pytest.raises(ActionError) as told:
             sim.act(name, **arguments)
         assert complaint in str(told.value)
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match=r"^there is no instrument 'NOSUCH'$"):
         sim.act("zombie", instrument="NOSUCH")
     assert sim.actions_done == {}
+
+
+async def test_a_symbol_means_every_instrument_of_it_and_a_key_only_one() -> None:
+    async with Simulator(still()) as sim, connected(sim) as peer:
+        near, far = sim.world.catalogue.match(ContractSpec(symbol="ES", sec_type="FUT"), 2)
+        for req_id, each in ((1, near), (2, far)):
+            contract = stock("", exchange="CME")
+            contract.conId, contract.secType = each.con_id, "FUT"
+            await peer.ask("reqMktData", req_id, contract, "", False, False, [])
+        await peer.settle()
+        assert (sim.line_count("ES"), sim.line_count(near.key), sim.line_count("NQ")) == (2, 1, 0)
+        sim.act("send_error", code=2100, text="both", instrument="ES")
+        sim.act("send_error", code=2101, text="one", instrument=far.key)
+        sim.refuse(354, "Requested market data is not subscribed.", instrument="ES")
+        assert sim.send_error("ES", 2102, "both") == 2
+        await peer.ask("reqMktData", 3, contract, "", False, False, [])
+        assert await errors(peer) == [(1, 2100), (2, 2100), (2, 2101), (1, 2102), (2, 2102), (3, 354)]
+        contract.conId = near.con_id
+        await peer.ask("reqMktData", 4, contract, "", False, False, [])
+        await peer.settle()
+        assert sim.line_count("ES") == 3
 
 
 # Lines
@@ -505,6 +527,24 @@ async def test_a_client_id_counts_as_in_use_for_a_while() -> None:
         await sim.advance(30.0)
         async with connected(sim, client_id=1):
             assert not sim.violations
+
+
+async def test_a_client_id_counts_as_in_use_so_many_times() -> None:
+    async with Simulator(still()) as sim:
+        sim.act("client_id_in_use", count=2)
+        for _ in range(2):
+            stream, reply = await greet(sim)
+            async with stream:
+                peer = Peer(stream, int(reply.split(b"\0")[0]))
+                peer.requests.clientId = 1
+                await peer.ask("startApi")
+                await peer.read_to_end()
+                assert [(call[0], call[2]) for call in peer.recorder.named("error")] == [(-1, 326)]
+        async with connected(sim):
+            assert sim.clients() == [1]
+        sim.act("mend")
+    with pytest.raises(ActionError, match="count must be 1 or more"):
+        sim.act("client_id_in_use", count=0)
 
 
 async def test_a_gateway_at_its_login_takes_connections_and_says_nothing_until_it_is_logged_in() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ibkr_actor.sim import ScriptError, Simulator, SimulatorSettings, load_script, parse_script
+from ibkr_actor.sim.instruments import ContractSpec
 from tests.sim.peers import FIXED_START_S, Peer, connected, stock
 
 pytestmark = pytest.mark.anyio
@@ -243,6 +244,30 @@ async def test_a_step_set_off_by_a_request_may_change_the_answer_to_that_request
         await peer.settle()
         assert peer.errors() == [(3, 354)]
         assert sim.line_count() == 3
+
+
+async def test_a_step_waits_for_any_future_of_a_symbol() -> None:
+    script = parse_script(
+        """
+        [[step]]
+        when = { event = "subscribed", instrument = "ES" }
+        times = 0
+        do = "competing_session"
+        for = "60s"
+        """
+    )
+    async with Simulator(still()) as sim, connected(sim) as peer:
+        sim.play_scenario(script)
+        for req_id, each in enumerate(sim.world.catalogue.match(ContractSpec(symbol="ES", sec_type="FUT"), 2), 1):
+            contract = stock("", exchange="CME")
+            contract.conId, contract.secType = each.con_id, "FUT"
+            await peer.ask("reqMktData", req_id, contract, "", False, False, [])
+            await peer.settle()
+            assert sim.actions_done["competing_session"] == req_id
+            await sim.advance(61.0)
+        await peer.ask("reqMktData", 9, stock("AAPL"), "", False, False, [])
+        await peer.settle()
+        assert sim.actions_done["competing_session"] == 2
 
 
 async def test_two_scripts_run_side_by_side() -> None:
