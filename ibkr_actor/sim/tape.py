@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ibkr_actor.sim.bars import Bar, BarSize, DaySoFar, Quote, State, Trade
 from ibkr_actor.sim.calendar import Calendar, Segment
 from ibkr_actor.sim.cells import Cells, Part
+from ibkr_actor.sim.dated import Dated
 from ibkr_actor.sim.grid import Grid, Session
 from ibkr_actor.sim.instruments import Instrument
 from ibkr_actor.sim.leaves import Leaves, Rhythm, rhythm_of, unit_mean_of, unit_of
@@ -78,6 +79,7 @@ class Tape:
         if self._has_end:
             last = _date(instrument.expiry) or last
         self.grid = Grid(calendar, first, last)
+        self._dates = Dated(self.grid, calendar, self._bar)
         self.shows = frozenset(
             (("TRADES",) if instrument.trades else ())
             + (("BID", "ASK", "MIDPOINT", "BID_ASK") if instrument.quotes else ())
@@ -117,7 +119,7 @@ class Tape:
         """
         self._check(what_to_show)
         if not size.intraday:
-            return list(self._dated(start_s, end_s, size, what_to_show, regular_only))
+            return list(self._dates.bars(start_s, end_s, size, what_to_show, regular_only))
         found: list[Bar] = []
         for session in self.grid.between(start_s, end_s, regular_only=regular_only):
             if size.seconds < LEAF_S:
@@ -141,7 +143,7 @@ class Tape:
         self._check(what_to_show)
         upto_s = int(now_s // LEAF_S) * LEAF_S
         if not size.intraday:
-            return self._dated_so_far(upto_s, size, what_to_show, regular_only)
+            return self._dates.so_far(upto_s, size, what_to_show, regular_only)
         for session in self.grid.between(now_s, now_s + 1e-6, regular_only=regular_only):
             cuts = self.grid.cuts(session, max(size.seconds, LEAF_S))
             left = max(cut for cut in cuts if cut <= now_s)
@@ -256,60 +258,6 @@ class Tape:
         opens, high, low, closes = self._priced(cell, maps[0])
         wap = min(high, max(low, (opens + high + low + closes) / 4)) if units and self._sized else closes
         return Bar(left, left + 1, day, opens, high, low, closes, self.size(sum(units)), wap, len(units))
-
-    # Days, weeks and months
-
-    def _dated(self, start_s: float, end_s: float, size: BarSize, show: str, regular_only: bool) -> Iterator[Bar]:
-        done: datetime.date | None = None
-        for near in self.grid.dates(start_s, end_s):
-            if done is not None and near <= done:
-                continue
-            group = self.grid.group(near, size)
-            done = group[-1]
-            begins_s = self._begin(group, regular_only)
-            if begins_s is not None and start_s <= begins_s < end_s:
-                made = self._joined([self._day(day, show, regular_only, None) for day in group])
-                if made is not None:
-                    yield made
-
-    def _dated_so_far(self, upto_s: int, size: BarSize, show: str, regular_only: bool) -> Bar | None:
-        group = self.grid.group(self.calendar.trade_date_at(upto_s), size)
-        return self._joined([self._day(day, show, regular_only, upto_s) for day in group], group, regular_only)
-
-    def _begin(self, group: Sequence[datetime.date], regular_only: bool) -> int | None:
-        for day in group:
-            for session in self.grid.of_date(day, regular_only=regular_only):
-                return session.start_s
-        return None
-
-    def _day(self, day: datetime.date, show: str, regular_only: bool, upto_s: int | None) -> Bar | None:
-        sessions = self.grid.of_date(day, regular_only=regular_only)
-        spans = [(each.start_s, each.end_s if upto_s is None else min(each.end_s, upto_s)) for each in sessions]
-        spans = [span for span in spans if span[0] < span[1]]
-        if not spans:
-            return None
-        return self._bar(sessions[0].start_s, sessions[-1].end_s, day, spans, show)
-
-    def _joined(
-        self, days: Sequence[Bar | None], group: Sequence[datetime.date] = (), regular_only: bool = False
-    ) -> Bar | None:
-        """Days as one bar; `group` has all dates of a bar that is not over yet, whose end it keeps."""
-        bars = [each for each in days if each is not None]
-        if len(bars) <= 1 and len(group) <= 1:
-            return bars[0] if bars else None
-        if not bars:
-            return None
-        volume = sum((each.volume for each in bars), _NOTHING)
-        high, low = max(each.high for each in bars), min(each.low for each in bars)
-        wap = bars[-1].close
-        if volume:
-            wap = min(high, max(low, sum(each.wap * float(each.volume) for each in bars) / float(volume)))
-        last, end_s = bars[-1].trade_date, bars[-1].end_s
-        if group:
-            last = group[-1]
-            end_s = self.grid.of_date(last, regular_only=regular_only)[-1].end_s
-        count = sum(each.count for each in bars)
-        return Bar(bars[0].start_s, end_s, last, bars[0].open, high, low, bars[-1].close, volume, wap, count)
 
     # Ticks and states
 
