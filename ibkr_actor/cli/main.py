@@ -11,6 +11,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ibkr_actor import __version__
 from ibkr_actor.cli import simulate_arguments
@@ -56,9 +57,16 @@ def _refuse(message: str) -> int:
     return EXIT_CONFIGURATION
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a wrong argument in one line, as every other mistake is told."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_CONFIGURATION, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    root = argparse.ArgumentParser(
+    root: argparse.ArgumentParser = _Parser(
         prog="ibkr-actor",
         description="One Interactive Brokers connection, published to Redis Streams. Market data only.",
         epilog="Settings are IBKR_* variables, .env, or a TOML file named by --config or IBKR_CONFIG; see the README.",

@@ -45,13 +45,28 @@ def main(arguments: argparse.Namespace) -> int:
 
 def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
     """What the arguments ask for. Raises: ConfigurationError, InvalidInstrumentText."""
-    parse_instrument(arguments.instrument)
+    if arguments.instrument is not None:
+        parse_instrument(arguments.instrument)
+    if arguments.play and arguments.replay:
+        raise ConfigurationError("--replay: --play answers everything itself, so give one of them")
+    for option, given, needs in (
+        ("--speed", arguments.speed, "--replay"),
+        ("--instrument", arguments.instrument, "--replay"),
+        ("--play-speed", arguments.play_speed, "--play"),
+    ):
+        if given is not None and getattr(arguments, needs[2:]) is None:
+            raise ConfigurationError(f"{option}: means nothing without {needs}")
     for option, given in (("--scenario", arguments.scenario), ("--script", arguments.script)):
         for what in given:
             try:
                 load_scenario(what)
             except ScriptError as error:
                 raise ConfigurationError(f"{option}: {error}") from None
+    rest = {
+        "play_speed": arguments.play_speed,
+        "replay_speed": arguments.speed,
+        "replay_instrument": arguments.instrument,
+    }
     try:
         return SimulatorSettings(
             host=arguments.host,
@@ -66,11 +81,9 @@ def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
             start_time_s=arguments.start_time,
             scenarios=(*arguments.scenario, *arguments.script),
             play=str(arguments.play) if arguments.play else None,
-            play_speed=arguments.play_speed,
             replay_file=str(arguments.replay) if arguments.replay else None,
-            replay_speed=arguments.speed,
-            replay_instrument=arguments.instrument,
             journal_file=str(arguments.journal) if arguments.journal else None,
+            **{name: value for name, value in rest.items() if value is not None},
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from None

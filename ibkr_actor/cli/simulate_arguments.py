@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+_N = TypeVar("_N", int, float)
+LANGUAGES = ("en", "de", "zh")
 SERVER_VERSIONS = (157, 165, 173, 178, 193, 200, 201, 205, 206, 208, 212, 213, 222, 226)
 
 
@@ -33,13 +37,22 @@ def _add_gateway(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--lines", type=positive_int, default=100, help="market data lines (default 100)")
     group.add_argument(
-        "--language", default="en", metavar="LANG", help="of errors and notices: en, de, zh (default en)"
+        "--language",
+        default="en",
+        choices=LANGUAGES,
+        metavar="LANG",
+        help=f"of errors and notices: {', '.join(LANGUAGES)} (default en)",
     )
     group.add_argument("--journal", type=Path, metavar="FILE", help="write every frame in and out as JSON lines")
 
 
 def _add_market(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--rate", type=positive_float, default=4.0, help="ticks per second and instrument (default 4)")
+    group.add_argument(
+        "--rate",
+        type=non_negative_float,
+        default=4.0,
+        help="ticks per second and instrument, 0 for the first values only (default 4)",
+    )
     group.add_argument("--seed", type=int, default=1, help="the same seed and time give the same market (default 1)")
     group.add_argument(
         "--market-hours",
@@ -91,43 +104,45 @@ def _add_recordings(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--play-speed",
         type=non_negative_float,
-        default=1.0,
         metavar="N",
         help="how many times its own speed it plays at, 0 for at once (default 1)",
     )
     group.add_argument("--replay", type=Path, metavar="FILE", help="recorded level-1 rows (.jsonl[.gz]) to play")
-    group.add_argument("--speed", type=positive_float, default=1.0, help="how many times real speed to replay at")
+    group.add_argument(
+        "--speed",
+        type=non_negative_float,
+        help="how many times real speed to replay at, 0 for all rows at once (default 1)",
+    )
     group.add_argument(
         "--instrument",
-        default="700.STK.SEHK.HKD",
         help="canonical id of the replayed instrument (default 700.STK.SEHK.HKD)",
     )
 
 
 def positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    value = _number(int, text)
+    if value is None or value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
     return value
 
 
 def positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
+    value = _number(float, text)
+    if value is None or not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
 
 
 def non_negative_float(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
+    value = _number(float, text)
+    if value is None or not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
     return value
 
 
 def port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
+    value = _number(int, text)
+    if value is None or not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port")
     return value
 
@@ -141,3 +156,10 @@ def instant(text: str) -> float:
     if value.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text!r} says no zone: end it with Z, or with an offset such as -05:00")
     return value.timestamp()
+
+
+def _number(kind: Callable[[str], _N], text: str) -> _N | None:
+    try:
+        return kind(text)
+    except ValueError:
+        return None

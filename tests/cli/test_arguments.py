@@ -29,7 +29,11 @@ from ibkr_actor.sim import scenario_titles
             ["simulate", "--port", "0", "--script", "odd.toml"],
             "ibkr-actor: --scenario, --script: odd.toml: step 1",
         ),
-        (["simulate", "--language", "fr"], "ibkr-actor: language must be one of en, de, zh"),
+        (["simulate", "--speed", "2"], "ibkr-actor: --speed: means nothing without --replay"),
+        (["simulate", "--instrument", "AAPL.STK.SMART.USD"], "ibkr-actor: --instrument: means nothing without"),
+        (["simulate", "--play-speed", "2"], "ibkr-actor: --play-speed: means nothing without --play"),
+        (["simulate", "--play", ".", "--replay", "x"], "ibkr-actor: --replay: --play answers everything itself"),
+        (["simulate", "--replay", "nowhere"], "ibkr-actor: --replay: nowhere: No such file or directory"),
         (["simulate", "--play", "nowhere"], "ibkr-actor: --play: "),
         (
             ["tail", "qoute", "AAPL", "--redis-url", "redis://127.0.0.1:1"],
@@ -63,6 +67,11 @@ def test_a_wrong_argument_is_one_line_that_names_it(
         (["--start-time", "2026-01-05T14:30:00"], "'2026-01-05T14:30:00' says no zone: end it with Z"),
         (["--clock-speed", "0"], "argument --clock-speed: 0 is not a positive number"),
         (["--market-hours", "never"], "argument --market-hours: invalid choice: 'never'"),
+        (["--language", "fr"], "argument --language: invalid choice: 'fr'"),
+        (["--port", "http"], "argument --port: http is not a port"),
+        (["--rate", "x"], "argument --rate: x is not a number of 0 or more"),
+        (["--lines", "1.5"], "argument --lines: 1.5 is not a positive whole number"),
+        (["--bogus"], "unrecognized arguments: --bogus"),
     ],
 )
 def test_a_wrong_value_of_the_simulator_is_refused(
@@ -71,7 +80,8 @@ def test_a_wrong_value_of_the_simulator_is_refused(
     with pytest.raises(SystemExit) as ended:
         main(["simulate", *arguments])
     assert ended.value.code == EXIT_CONFIGURATION
-    assert complaint in capsys.readouterr().err
+    [line] = capsys.readouterr().err.splitlines()
+    assert complaint in line
 
 
 def test_scenarios_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
