@@ -155,9 +155,10 @@ def event_messages(line: Line, event: Quote | Trade, market: InstrumentMarket) -
             return []
 
 
-def bar_message(bar: Bar, what_to_show: str, start_s: int) -> m.RealTimeBar:
-    """Only bars of trades have volume, wap and count; the others carry -1 as IB sends them."""
-    trades = what_to_show == "TRADES"
+def bar_message(bar: Bar, line: Line, start_s: int) -> m.RealTimeBar:
+    """Only bars of trades have volume, wap and count; the others carry -1 as IB sends them. An index has no average."""
+    trades = line.view == "TRADES"
+    wap = round(bar.wap, 8) if line.instrument.sized else 0.0
     return m.RealTimeBar(
         time=start_s,
         open=bar.open,
@@ -165,7 +166,7 @@ def bar_message(bar: Bar, what_to_show: str, start_s: int) -> m.RealTimeBar:
         low=bar.low,
         close=bar.close,
         volume=bar.volume if trades else -1,
-        wap=f"{bar.wap:.6f}".rstrip("0").rstrip(".") if trades else -1,
+        wap=wap if trades else -1,
         count=bar.count if trades else -1,
     )
 

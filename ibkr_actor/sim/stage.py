@@ -145,7 +145,7 @@ class Stage:
 
     def _send_bar(self, line: Line, tape: Tape, start_s: int) -> None:
         for bar in tape.bars(start_s, start_s + 1, _FIVE_SECONDS, line.view, line.regular_only):
-            self._world.deliver(line, feed.bar_message(bar, line.view, start_s))
+            self._world.deliver(line, feed.bar_message(bar, line, start_s))
 
     def _replay(self, line: Line) -> None:
         assert self._recording is not None

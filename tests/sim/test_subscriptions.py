@@ -122,6 +122,22 @@ async def test_bars_of_quotes_have_no_volume() -> None:
         assert 1.0 < low <= high < 1.2
 
 
+async def test_bars_of_an_index_have_neither_volume_nor_average_live_or_later() -> None:
+    index = stock("SPX", exchange="CBOE")
+    index.secType = "IND"
+    async with Simulator(_still()) as sim, connected(sim) as peer:
+        await peer.ask("reqRealTimeBars", 2, index, 5, "TRADES", False, [])
+        await peer.settle()
+        await sim.advance(5.0)
+        await peer.ask("reqHistoricalData", 3, index, "", "5 S", "5 secs", "TRADES", 0, 2, False, [])
+        await peer.read_until(lambda heard: heard.named("historicalDataEnd"))
+        ((_, start, *live),) = peer.recorder.named("realtimeBar")
+        ((_, bar),) = peer.recorder.named("historicalData")
+        assert live[4:6] == [Decimal(0), Decimal(0)]
+        assert int(bar.date) == start
+        assert [bar.open, bar.high, bar.low, bar.close, bar.volume, bar.wap, bar.barCount] == live
+
+
 async def test_forex_has_quotes_but_never_a_trade() -> None:
     async with Simulator(_still()) as sim, connected(sim) as peer:
         await peer.ask("reqMktData", 1, forex("EUR", "USD"), "", False, False, [])
