@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from ibkr_actor.cli.address import with_redis
 from ibkr_actor.cli.history_files import Writer, open_writer
-from ibkr_actor.cli.main import EXIT_NO
+from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO
 from ibkr_actor.client.commands import NoAnswer
 from ibkr_actor.client.history import JobRefused, history
 from ibkr_actor.errors import ConfigurationError
@@ -29,7 +29,10 @@ _BAR_WIDTH = 30
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Writes until every job is done. 0 when all is there, 1 when something could not be had."""
+    """Writes until every job is done. 0 when all is there, 1 when something could not be had, 2 for what was wrong.
+
+    When nothing came a file that was there stays as it was.
+    """
     return with_redis(_history, arguments)
 
 
@@ -41,10 +44,13 @@ async def _history(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> i
             for instrument in arguments.instruments:
                 tasks.start_soon(_one, redis, keys, arguments, instrument, writer, progress, limiter)
         progress.end()
-        writer.finish()
+        if progress.came:
+            writer.finish()
     for line in progress.troubles:
         print(f"ibkr-actor: {line}", file=sys.stderr)
-    return EXIT_NO if progress.troubles else 0
+    if progress.troubles:
+        return EXIT_CONFIGURATION if progress.mistaken else EXIT_NO
+    return 0
 
 
 async def _one(
@@ -66,7 +72,10 @@ async def _one(
                 else:
                     writer.write(instrument, entry)
                     progress.rows(instrument, len(entry.rows))
-        except (JobRefused, NoAnswer) as error:
+        except JobRefused as error:
+            progress.mistaken |= error.rejection.code == "validation_error"
+            progress.failed(instrument, str(error))
+        except NoAnswer as error:
             progress.failed(instrument, str(error))
 
 
@@ -98,6 +107,8 @@ class Progress:
         self._rows = 0
         self._next_s = 0.0
         self.troubles: list[str] = []
+        self.came = False  # whether any job was done, or had rows before it ended
+        self.mistaken = False  # whether a job was refused because the arguments make no sense
 
     def told(self, instrument: str, reply: Reply) -> None:
         """A reply of the job."""
@@ -110,10 +121,12 @@ class Progress:
             self._show()
 
     def rows(self, instrument: str, count: int) -> None:
+        self.came = True
         self._rows += count
         self._show()
 
     def done(self, instrument: str, done: Done) -> None:
+        self.came = True
         self._shares[instrument] = 1.0
         self._etas.pop(instrument, None)
         if done.outcome != "complete":

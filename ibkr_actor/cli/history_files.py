@@ -1,6 +1,6 @@
 """Files of bars and ticks: CSV, JSON lines and Parquet by their extension, written as rows come.
 
-A file stands under its name only when it is whole: until then it ends in `.part`.
+A file stands under its name only when it is finished: until then it ends in `.part`, and an older one stays.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _GROUP_ROWS: Final = 100_000
 class Writer(Protocol):
     """Where rows go."""
 
+    finished: bool
+
     def write(self, instrument: str, entry: Bars | Ticks) -> None: ...
 
     def finish(self) -> None: ...
@@ -43,6 +45,8 @@ class Writer(Protocol):
 @contextmanager
 def open_writer(path: Path | None, *, ticks: bool, many: bool) -> Iterator[Writer]:
     """A writer for the extension of `path`; without one, CSV on standard output. `many` adds a column `instrument`.
+
+    What is not finished in the end is thrown away.
 
     Raises:
         ConfigurationError: the extension is none of .csv, .json and .parquet, or pyarrow is missing, or no such folder.
@@ -60,7 +64,13 @@ def open_writer(path: Path | None, *, ticks: bool, many: bool) -> Iterator[Write
     with stream:
         writer = make(stream, columns)
         yield writer
-    part.replace(path)
+        kept = writer.finished
+        if not kept:
+            writer.finish()  # Parquet minds being left open
+    if kept:
+        part.replace(path)
+    else:
+        part.unlink()
 
 
 def _maker(path: Path) -> Any:
@@ -101,13 +111,21 @@ class _CsvWriter:
 
     def __init__(self, stream: IO[str], columns: tuple[str, ...]) -> None:
         self._rows = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
-        self._rows.writeheader()
+        self._begun = self.finished = False
 
     def write(self, instrument: str, entry: Bars | Ticks) -> None:
+        self._begin()
         self._rows.writerows(_shown(row) for row in rows_of(instrument, entry))
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Writes the header if there was no row."""
+        self._begin()
+        self.finished = True
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._rows.writeheader()
 
 
 class _JsonWriter:
@@ -116,6 +134,7 @@ class _JsonWriter:
     def __init__(self, stream: IO[str], columns: tuple[str, ...]) -> None:
         self._stream = stream
         self._columns = columns
+        self.finished = False
 
     def write(self, instrument: str, entry: Bars | Ticks) -> None:
         for row in rows_of(instrument, entry):
@@ -124,6 +143,7 @@ class _JsonWriter:
 
     def finish(self) -> None:
         """Nothing is held back."""
+        self.finished = True
 
 
 class _ParquetWriter:
@@ -137,6 +157,7 @@ class _ParquetWriter:
         self._schema = pa.schema([(name, self._type(name)) for name in columns])
         self._file = pq.ParquetWriter(stream, self._schema)
         self._rows: list[dict[str, Any]] = []
+        self.finished = False
 
     def write(self, instrument: str, entry: Bars | Ticks) -> None:
         self._rows += rows_of(instrument, entry)
@@ -147,6 +168,7 @@ class _ParquetWriter:
         """Writes what is left, and the footer."""
         self._flush()
         self._file.close()
+        self.finished = True
 
     def _flush(self) -> None:
         if self._rows:
