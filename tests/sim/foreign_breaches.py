@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ibapi.contract import Contract
 from ibapi.order import Order
 from ibapi.order_cancel import OrderCancel
+from ibapi.scanner import ScannerSubscription
 
 from ibkr_actor.sim import Rule
 from tests.sim.foreign_client import Meeting, combination, contract, test_stock
@@ -51,6 +52,17 @@ def _duplicate(met: Meeting) -> None:
     met.client.reqMktData(1, contract("MSFT"), "", False, False, [])
 
 
+def _duplicates(met: Meeting) -> None:
+    """Of every kind, and across kinds."""
+    scan = ScannerSubscription()
+    scan.instrument, scan.locationCode, scan.scanCode = "STK", "STK.US.MAJOR", "TOP_PERC_GAIN"
+    for symbol in ("AAPL", "MSFT"):
+        met.client.reqTickByTickData(1, contract(symbol), "Last", 0, False)
+        met.client.reqMktDepth(2, contract(symbol), 5, True, [])
+        met.client.reqRealTimeBars(3, contract(symbol), 5, "TRADES", False, [])
+        met.client.reqScannerSubscription(4, scan, [], [])
+
+
 def _late_cancels(met: Meeting) -> None:
     met.client.reqMktData(1, AAPL, "", False, False, [])
     met.client.cancelMktData(1)
@@ -71,6 +83,8 @@ def _orders(met: Meeting) -> None:
     order.action, order.orderType, order.totalQuantity, order.lmtPrice = "BUY", "LMT", 1, 100.0
     met.client.placeOrder(5, AAPL, order)
     met.client.cancelOrder(6, OrderCancel())
+    met.client.exerciseOptions(7, AAPL, 1, 1, "DU1234567", 0, "", "", "")
+    met.client.reqGlobalCancel(OrderCancel())
 
 
 def _real_time_bars(met: Meeting) -> None:
@@ -211,9 +225,10 @@ BREACHES: tuple[Breach, ...] = (
     Breach(Rule.LINES, "level 1", _lines, ((3, 101),), {"lines": 3}),
     Breach(Rule.LINES, "5 s bars", _lines_of_bars, ((3, 101),), {"lines": 3}),
     Breach(Rule.DUPLICATE_ID, "level 1", _duplicate, ((1, 102),)),
+    Breach(Rule.DUPLICATE_ID, "other kinds", _duplicates, ((1, 102), (2, 102), (3, 102), (4, 385))),
     Breach(Rule.LATE_CANCEL, "all kinds", _late_cancels, ((1, 300), (2, 300), (3, 300), (4, 310), (5, 365))),
     Breach(Rule.DEPTH_LINES, "fourth book", _books, ((3, 309),)),
-    Breach(Rule.ORDER, "place and cancel", _orders, ((5, 321), (6, 321))),
+    Breach(Rule.ORDER, "place, cancel, exercise", _orders, ((5, 321), (6, 321), (7, 321), (-1, 321))),
     Breach(Rule.REAL_TIME_BARS_RATE, "61 in 600 s", _real_time_bars, ((60, 420),), _WINDOW),
     Breach(Rule.TICK_BY_TICK_LINES, "six of 100 lines", _streams, ((5, 10190),)),
     Breach(Rule.TICK_BY_TICK_INTERVAL, "again after 13 s", _same_stream, ((2, 10190),)),

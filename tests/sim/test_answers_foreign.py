@@ -207,3 +207,28 @@ async def test_ib_async_meets_every_limit_of_small_bars() -> None:
         assert await met.codes() == [162, 162, 162]
         small_bars = (Rule.HISTORY_IDENTICAL, Rule.HISTORY_BURST, Rule.HISTORY_RATE)
         assert met.sim.violations == Counter(dict.fromkeys(small_bars, 1))
+
+
+async def test_small_bars_are_kept_for_six_months() -> None:
+    async with meeting() as met:
+        old, young = "20230501-15:00:00", "20230601-15:00:00"
+        for end, size, there in ((old, "5 secs", False), (old, "1 min", True), (young, "5 secs", True)):
+            bars = await met.ib.reqHistoricalDataAsync(_stock(), end, "60 S", size, "TRADES", False)
+            assert (len(bars) > 0) == there
+        assert await met.codes() == [162]
+        assert "HMDS query returned no data" in met.text_of(162)
+        assert not met.sim.violations
+
+
+async def test_ib_async_without_its_own_brake_meets_the_message_rate() -> None:
+    async with meeting(lines=40, enforce_message_rate=True) as met:
+        met.ib.client.MaxRequests = 0
+        await met.sim.advance(1.0)
+        before = met.sim.messages_received[8]
+        for _ in range(21):
+            met.ib.client.reqIds(1)  # type: ignore[no-untyped-call]  # the client is untyped
+        await met.sim.wait_for(lambda: met.sim.errors_sent[100] == 1)
+        await met.sim.advance(1.0)
+        assert await met.codes() == [100]
+        assert met.sim.violations == Counter({Rule.MESSAGE_RATE: 1})
+        assert met.sim.messages_received[8] - before == 21

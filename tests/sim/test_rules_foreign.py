@@ -12,7 +12,7 @@ import pytest
 
 from ibkr_actor.sim import Rule
 from tests.sim.foreign_breaches import BREACHES, Breach
-from tests.sim.foreign_client import meeting
+from tests.sim.foreign_client import contract, meeting
 from tests.sim.test_docs import rows
 
 # What a cell of the page says is answered: `...: 321`, `error 100`, `of a book 310`.
@@ -76,3 +76,27 @@ def test_a_client_that_asked_for_pacing_is_never_refused_and_waits() -> None:
         assert met.errors() == []
         # Each second in which messages had to wait.
         assert met.sim.violations == Counter({Rule.MESSAGE_RATE: 2})
+
+
+@pytest.mark.parametrize("version", [TEXT, PROTOBUF])
+def test_every_question_can_be_cancelled_before_its_answer_which_then_never_comes(version: int) -> None:
+    with meeting(version, history_latency_s=30.0) as met:
+        apple = contract("AAPL")
+        met.bars(1, apple)
+        met.client.cancelHistoricalData(1)
+        met.client.reqHeadTimeStamp(2, apple, "TRADES", 1, 1)
+        met.client.cancelHeadTimeStamp(2)
+        met.client.reqHistogramData(3, apple, True, "3 days")
+        met.client.cancelHistogramData(3)
+        wanted = {"historicalTicksLast": 1, "headTimestamp": 0, "histogramData": 0, "historicalDataEnd": 0}
+        met.client.reqHistoricalTicks(4, apple, "20231114-15:00:00", "", 10, "TRADES", 0, False, [])
+        if version >= 215:
+            met.client.cancelHistoricalTicks(4)
+            wanted["historicalTicksLast"] = 0
+        met.settle()
+        met.sim.advance(60.0)
+        met.settle()
+        assert met.errors() == [(1, 162)]
+        assert met.text_of(1).endswith("API historical data query cancelled: 1")
+        assert {name: len(met.client.named(name)) for name in wanted} == wanted
+        assert not met.sim.violations
