@@ -111,7 +111,7 @@ class Sidecar:
         self.cores: dict[ActorName, Core] = {
             "session": self.session,
             "contracts": ContractsCore(configs.contracts(settings)),
-            "subscriptions": SubscriptionsCore(configs.subscriptions(settings)),
+            "subscriptions": SubscriptionsCore(configs.subscriptions(settings, clock.speed)),
             "history": HistoryCore(configs.history(settings, clock.speed)),
             "pacing": PacingCore(configs.pacing(settings, clock.speed)),
         }

@@ -63,7 +63,8 @@ def contracts(settings: Settings) -> ContractsConfig:
     )
 
 
-def subscriptions(settings: Settings) -> SubscriptionsConfig:
+def subscriptions(settings: Settings, speed: float = 1.0) -> SubscriptionsConfig:
+    default = SubscriptionsConfig()
     return SubscriptionsConfig(
         keys=Keys(settings.prefix, settings.gateway_name),
         lines=settings.lines,
@@ -73,6 +74,7 @@ def subscriptions(settings: Settings) -> SubscriptionsConfig:
         use_rth=settings.use_rth,
         snapshot_mode=settings.snapshot_mode,
         holders_max=settings.subscriptions_max,
+        backfill_timeout_s=default.backfill_timeout_s * speed,
     )
 
 

@@ -92,7 +92,10 @@ class SubscriptionsConfig(Struct, frozen=True):
     """What may be held, and for how long.
 
     `lines` is the login's market data lines; tick-by-tick streams may be 5 % of them, at least one (Source: IBKR,
-    "Tick-by-Tick Data"). `prove_s` is how long a line with a permission warning may stay silent; `probe_s` how often a
+    "Tick-by-Tick Data"). A stream with a backfill holds `backfill_held_max` live records until its history is there; at
+    most `backfill_days` of it. Without live data for `backfill_wait_s` what there is is fetched before; IB's history is
+    taken to be complete `backfill_settle_s` after a second, and not to come when it takes longer than
+    `backfill_timeout_s`. `prove_s` is how long a line with a permission warning may stay silent; `probe_s` how often a
     line silenced by a competing session is asked for again. `lease_s` is the lease of who names none; 0 never ends.
     """
 
@@ -107,6 +110,11 @@ class SubscriptionsConfig(Struct, frozen=True):
     prove_s: float = 15.0
     holders_max: int = 50_000
     waiting_max: int = 10_000
+    backfill_days: int = 7
+    backfill_held_max: int = 50_000
+    backfill_wait_s: float = 10.0
+    backfill_settle_s: float = 2.0
+    backfill_timeout_s: float = 3_600.0
     max_asks: int = 3
 
 

@@ -24,10 +24,13 @@ from ibkr_actor.core.events import (
 )
 from ibkr_actor.core.history_job import Job, JobState, decode_state, encode_state
 from ibkr_actor.core.history_lookups import Lookups
+from ibkr_actor.core.history_past import Past
 from ibkr_actor.core.history_trouble import Trouble
 from ibkr_actor.core.history_work import Work
 from ibkr_actor.core.interval import asked
 from ibkr_actor.core.messages import (
+    FetchPast,
+    ForgetPast,
     JobAbandoned,
     JobUnread,
     JobWritten,
@@ -73,6 +76,7 @@ class HistoryCore:
         req_ids = ReqIds("history")
         self._work = Work(config, req_ids)
         self._trouble = Trouble(config, self._work)
+        self._past = Past(config, self._work)
         self._lookups = Lookups(config, req_ids)
         self._handlers: dict[type[Struct], Callable[..., list[Effect]]] = {
             ResolvedCommand: self._command,
@@ -88,6 +92,8 @@ class HistoryCore:
             SessionUp: self._session_up,
             SessionDown: self._session_down,
             RestoreJobs: self._restore,
+            FetchPast: self._past.fetch,
+            ForgetPast: self._past.forget,
             JobWritten: self._work.written,
             JobUnread: self._work.unread,
             JobAbandoned: self._work.abandoned,
@@ -179,7 +185,8 @@ class HistoryCore:
         jobs = [
             job
             for job in self._work.jobs.values()
-            if (job.state.job == command.job if command.job else job.state.client == ref.client)
+            if job.past_of is None
+            and (job.state.job == command.job if command.job else job.state.client == ref.client)
         ]
         effects: list[Effect] = []
         for job in jobs:

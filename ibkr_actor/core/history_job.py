@@ -82,8 +82,10 @@ class Part(Struct):
 class Job:
     """A job while this process runs. Parts stand in order of time and are delivered in it, whatever comes first."""
 
-    def __init__(self, state: JobState) -> None:
+    def __init__(self, state: JobState, past_of: int | None = None) -> None:
         self.state = state
+        # The number of the past of a stream that it fetches; None for a client's job, whose entries go to Redis.
+        self.past_of = past_of
         self.planned = False
         self._parts: dict[int, Part] = {}
         self._count = 0

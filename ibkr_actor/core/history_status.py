@@ -5,11 +5,15 @@ Decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Collection, Iterable
 
 from ibkr_actor.core.config import HistoryConfig
-from ibkr_actor.core.history_job import Job
+from ibkr_actor.core.effects import Notify
+from ibkr_actor.core.history_job import Job, JobState
 from ibkr_actor.core.resolutions import resolution
+from ibkr_actor.schema.commands import Reply
+from ibkr_actor.schema.records import Done
 
 
 def shown(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> dict[str, object]:
@@ -27,6 +31,29 @@ def shown(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> dict[str, obj
         "cached": state.cached,
         "until_ns": str(state.cursor_ns) if state.cursor_ns else None,
         "eta_s": _eta_s(job, jobs, config),
+    }
+
+
+def shown_all(jobs: Collection[Job], config: HistoryConfig) -> list[dict[str, object]]:
+    """The first `shown_max` of them."""
+    return [shown(job, jobs, config) for job in itertools.islice(jobs, config.shown_max)]
+
+
+def progress(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> Notify:
+    """The reply that tells the client of a job how far it is."""
+    state, result = job.state, shown(job, jobs, config)
+    return Notify(state.client, Reply(id=state.command_id, op=state.op, status="progress", result=result))
+
+
+def ended(state: JobState, done: Done) -> dict[str, object]:
+    """The result of the reply that ends a job."""
+    return {
+        "job": state.job,
+        "outcome": done.outcome,
+        "rows": done.rows,
+        "requests": done.requests,
+        "cached": done.cached,
+        "holes": len(done.holes),
     }
 
 

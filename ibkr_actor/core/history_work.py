@@ -10,7 +10,7 @@ from typing import Final
 from ibkr_actor.core import history_status
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.deadlines import Deadlines
-from ibkr_actor.core.effects import Effect, Instant, Notify, WriteJob
+from ibkr_actor.core.effects import Effect, Instant, Notify, Tell, WriteJob
 from ibkr_actor.core.events import (
     HeadTimestamp,
     HistoricalBars,
@@ -22,7 +22,7 @@ from ibkr_actor.core.history_cache import WindowCache
 from ibkr_actor.core.history_job import Job, Outcome, Part, encode_state
 from ibkr_actor.core.history_known import Known
 from ibkr_actor.core.history_ticks import Paging
-from ibkr_actor.core.messages import JobAbandoned, JobUnread, JobWritten, SessionUp
+from ibkr_actor.core.messages import JobAbandoned, JobUnread, JobWritten, PastDone, PastRows, SessionUp
 from ibkr_actor.core.plan import Window, plan, schedule_request
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import AnyRequest, ReqHeadTimestamp, ReqHistoricalData
@@ -66,7 +66,8 @@ class Work:
     def add(self, job: Job, now: Instant) -> list[Effect]:
         """Takes a job up, new or restored."""
         self.jobs[job.state.job] = job
-        self._progress.set(job.state.job, now.s + self._config.progress_s)
+        if job.past_of is None:
+            self._progress.set(job.state.job, now.s + self._config.progress_s)
         return self.advance(job, now)
 
     def pause(self, job: Job, now: Instant) -> list[Effect]:
@@ -95,15 +96,10 @@ class Work:
         self._empty.pop(state.job, None)
         self._done_total += 1
         done = job.done(outcome, message, now.ns)
+        if job.past_of is not None:
+            return [*effects, Tell("subscriptions", PastDone(job.past_of, done))]
         effects.append(WriteJob(state.job, (done,), state.entries, None))
-        result = {
-            "job": state.job,
-            "outcome": outcome,
-            "rows": state.rows,
-            "requests": state.requests,
-            "cached": state.cached,
-            "holes": len(done.holes),
-        }
+        result = history_status.ended(state, done)
         status: Status = "rejected" if error is not None else "done"
         reply = Reply(id=state.command_id, op=state.op, status=status, error=error, result=result, note=message or None)
         effects.append(Notify(state.client, reply))
@@ -111,7 +107,7 @@ class Work:
 
     def say_again(self) -> list[Effect]:
         """Redis forgot: how far each job is, once more."""
-        return [self.write(job, []) for job in self.jobs.values()]
+        return [self.write(job, []) for job in self.jobs.values() if job.past_of is None]
 
     def written(self, message: JobWritten, now: Instant) -> list[Effect]:
         job = self.jobs.get(message.job)
@@ -135,7 +131,11 @@ class Work:
             return []
         return self.finish(job, "cancelled", "its results were not read before they expired", now)
 
-    def write(self, job: Job, entries: list[DataRecord]) -> WriteJob:
+    def write(self, job: Job, entries: list[DataRecord]) -> Effect:
+        """Hands entries over, to Redis or to the stream that begins with them."""
+        if job.past_of is not None:
+            job.written = job.state.entries
+            return Tell("subscriptions", PastRows(job.past_of, tuple(entries)))
         return WriteJob(job.state.job, tuple(entries), job.state.entries, encode_state(job.state))
 
     # ---- getting on
@@ -369,20 +369,14 @@ class Work:
         for name in self._progress.due(now.s):
             job = self.jobs.get(name)
             if job is not None:
-                effects.append(self._told(job))
+                effects.append(history_status.progress(job, self.jobs.values(), self._config))
                 self._progress.set(name, now.s + self._config.progress_s)
         return effects
 
-    def _told(self, job: Job) -> Effect:
-        state = job.state
-        shown = history_status.shown(job, self.jobs.values(), self._config)
-        return Notify(state.client, Reply(id=state.command_id, op=state.op, status="progress", result=shown))
-
     def status(self) -> dict[str, object]:
         """This core's part of the status."""
-        jobs = self.jobs.values()
         return {
-            "jobs": [history_status.shown(job, jobs, self._config) for job in list(jobs)[: self._config.shown_max]],
+            "jobs": history_status.shown_all(self.jobs.values(), self._config),
             "jobs_open": len(self.jobs),
             "jobs_done": self._done_total,
             "asked": len(self.asks),

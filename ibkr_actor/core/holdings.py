@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
+from ibkr_actor.core.backfills import Backfills
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import (
@@ -30,7 +31,8 @@ from ibkr_actor.schema.keys import Stream
 class Holdings:
     """Holders of channels, with their leases. A line exists as long as one of its channels has a holder."""
 
-    def __init__(self, config: SubscriptionsConfig, book: LineBook, waits: Waits) -> None:
+    def __init__(self, config: SubscriptionsConfig, book: LineBook, waits: Waits, backfills: Backfills) -> None:
+        self._backfills = backfills
         self._keys = config.keys
         self._book = book
         self._waits = waits
@@ -110,6 +112,7 @@ class Holdings:
     def _close(self, channel: Channel, reason: str, now: Instant, *, ended: bool) -> list[Effect]:
         line, stream = channel.line, channel.stream
         effects: list[Effect] = [
+            *self._backfills.stop(channel),
             Publish([channel.end(reason, now.ns)]),
             SetState(stream, "ended", reason, now.ns),
             CloseStream(stream),

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ibkr_actor.core import events, translate
 from ibkr_actor.core.holders import Holder
+from ibkr_actor.core.joining import Joining
 from ibkr_actor.core.kinds import KindRow, what_to_show
 from ibkr_actor.core.quote import TopOfBook
 from ibkr_actor.core.tick_types import QUOTE_PRICES, QUOTE_SIZES, TickType
@@ -35,7 +36,7 @@ class PendingGap(Struct, frozen=True):
 class Channel:
     """One stream that a line feeds: a kind of an instrument, and who holds it."""
 
-    __slots__ = ("gap", "holders", "line", "published", "row", "stream")
+    __slots__ = ("gap", "holders", "joining", "line", "published", "row", "stream")
 
     def __init__(self, stream: Stream, row: KindRow, line: Line) -> None:
         self.stream = stream
@@ -43,6 +44,8 @@ class Channel:
         self.line = line
         # client -> holder; the channel is closed when the last one leaves.
         self.holders: dict[str, Holder] = {}
+        # Set while its past is fetched: live records are held until it is there.
+        self.joining: Joining | None = None
         # Set when something is lost, cleared by the first record after it.
         self.gap: PendingGap | None = None
         # Whether a reader may have seen data of it: before that nothing can be missing.
@@ -176,10 +179,16 @@ def _append(items: list[Item], line: Line, channel: Channel, record: DataRecord)
     if gap is not None:
         channel.gap = None
         at_ns = record.received_ns
-        items.append(
-            (channel.stream, Gap(0, 0, line.con_id, at_ns, None, line.feed, line.flags, gap.cause, gap.from_ns, at_ns))
-        )
-    items.append((channel.stream, record))
+        lost = Gap(0, 0, line.con_id, at_ns, None, line.feed, line.flags, gap.cause, gap.from_ns, at_ns)
+        _add(items, channel, lost)
+    _add(items, channel, record)
+
+
+def _add(items: list[Item], channel: Channel, record: DataRecord) -> None:
+    if channel.joining is None:
+        items.append((channel.stream, record))
+    else:
+        channel.joining.hold(record)
 
 
 def _tick_price(line: Line, event: events.TickPrice, items: list[Item]) -> None:

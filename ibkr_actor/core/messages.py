@@ -12,6 +12,7 @@ from ibkr_actor.core.events import MarketDataEvent
 from ibkr_actor.core.requests import AnyRequest
 from ibkr_actor.schema.commands import AnyCommand
 from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.records import DataRecord, Done
 
 
 class Start(Struct, frozen=True):
@@ -217,6 +218,42 @@ class JobAbandoned(Struct, frozen=True):
     """The stream of a job that waits for its reader is gone: expired unread, or deleted."""
 
     job: str
+
+
+class FetchPast(Struct, frozen=True):
+    """What a stream is to begin with, from `start` (ISO 8601) to `end_ns`: bars of 5 s, or ticks if `bar` is empty.
+
+    Told of by PastRows, in order of time, and closed by PastDone, both with the same `number`.
+    """
+
+    number: int
+    client: str
+    contract: Contract
+    bar: str
+    what_to_show: str
+    use_rth: bool
+    start: str
+    end_ns: int
+
+
+class ForgetPast(Struct, frozen=True):
+    """Nobody waits for it any more."""
+
+    number: int
+
+
+class PastRows(Struct, frozen=True):
+    """The next entries."""
+
+    number: int
+    entries: tuple[DataRecord, ...]
+
+
+class PastDone(Struct, frozen=True):
+    """There is no more; `done` says how it ended and what is missing."""
+
+    number: int
+    done: Done
 
 
 class ForgetContract(Struct, frozen=True):

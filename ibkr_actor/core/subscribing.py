@@ -11,11 +11,13 @@ from collections import Counter
 from msgspec import UNSET
 
 from ibkr_actor.core import translate
+from ibkr_actor.core.backfills import Backfills, past_of, read_wish
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Answer, CommandRef, Effect, Instant, Publish, SetState
 from ibkr_actor.core.holders import Holder
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.hours import market_at
+from ibkr_actor.core.joining import Wish
 from ibkr_actor.core.kinds import ROWS, KindRow, known_kinds, why_not
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Channel, Item, Line
@@ -40,8 +42,11 @@ class Refused(Exception):
 class Subscribing:
     """The one command that takes lines. Caller: `SubscriptionsCore`; affects its lines, holders and waits."""
 
-    def __init__(self, config: SubscriptionsConfig, book: LineBook, holdings: Holdings, waits: Waits) -> None:
+    def __init__(
+        self, config: SubscriptionsConfig, book: LineBook, holdings: Holdings, waits: Waits, backfills: Backfills
+    ) -> None:
         self._config = config
+        self._backfills = backfills
         self._book = book
         self._holdings = holdings
         self._waits = waits
@@ -51,10 +56,11 @@ class Subscribing:
         try:
             rows = self._rows(command, contract)
             holder = self._holder(ref, command, rows, now)
+            wish = self._wish(command, rows, contract.instrument, now)
             self._check_room(ref, rows, contract.instrument)
         except Refused as refusal:
             return [rejected(ref, refusal.rejection)]
-        return self._accept(ref, rows, holder, contract, now)
+        return self._accept(ref, rows, holder, contract, wish, now)
 
     def channel(self, instrument: str, row: KindRow, contract: Contract, *, opened_by: str) -> Channel:
         """The channel of a kind, with its line, made when it is not there."""
@@ -90,6 +96,24 @@ class Subscribing:
             raise _invalid(f"generic_ticks are at most {_GENERIC_TICKS_MAX} of IB's numbers, such as 233")
         return Holder(ref.client, min(lease_s, self._config.lease_max_s), ticks, ref.id, now.ns)
 
+    def _wish(self, command: Subscribe, rows: list[KindRow], instrument: str, now: Instant) -> Wish | None:
+        """What of the past the streams begin with."""
+        if not command.backfill:
+            return None
+        try:
+            wish = read_wish(command.backfill, self._config.backfill_days, now.ns)
+        except ValueError as error:
+            raise _invalid(str(error)) from None
+        for row in rows:
+            if past_of(row) is None:
+                text = f"IB has no history that {row.kind} could begin with; subscribe to it without backfill"
+                raise Refused(Rejection("unsupported", text))
+            line = self._book.lines.get((instrument, row.slot))
+            if line is not None and row.kind in line.channels:
+                text = f"{row.kind}:{instrument} is open already, and nothing can be put before what it holds"
+                raise Refused(Rejection("unsupported", f"{text}; ask `history` for what was before"))
+        return wish
+
     def _check_room(self, ref: CommandRef, rows: list[KindRow], instrument: str) -> None:
         held = self._holdings.of(ref.client)
         new = sum(1 for row in rows if not any(s.kind == row.kind and s.instrument == instrument for s in held))
@@ -114,7 +138,13 @@ class Subscribing:
     # ---- accepting
 
     def _accept(
-        self, ref: CommandRef, rows: list[KindRow], holder: Holder, contract: Contract, now: Instant
+        self,
+        ref: CommandRef,
+        rows: list[KindRow],
+        holder: Holder,
+        contract: Contract,
+        wish: Wish | None,
+        now: Instant,
     ) -> list[Effect]:
         before: dict[Line, frozenset[int] | None] = {}
         fresh: list[Channel] = []
@@ -127,6 +157,9 @@ class Subscribing:
             channels.append(channel)
         writes = tuple(self._holdings.add(channel, self._own(holder, channel), now) for channel in channels)
         joining = [channel for channel in fresh if channel.line.state]
+        if wish is not None:
+            for channel in fresh:
+                self._backfills.begin(channel, wish, ref.client, now)
         effects: list[Effect] = []
         for line, ticks in before.items():
             effects += self._request(line, ref.client, ticks, now)

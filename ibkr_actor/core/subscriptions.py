@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
+from ibkr_actor.core.backfills import Backfills
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import (
     Announce,
@@ -35,6 +36,8 @@ from ibkr_actor.core.messages import (
     CommandsReadable,
     DataLost,
     MarketData,
+    PastDone,
+    PastRows,
     RedisForgot,
     RequestRefused,
     RequestSent,
@@ -64,9 +67,10 @@ class SubscriptionsCore:
         self._config = config
         self._book = LineBook(config)
         self._waits = Waits(config.keys)
-        self._holdings = Holdings(config, self._book, self._waits)
+        self._backfills = Backfills(config)
+        self._holdings = Holdings(config, self._book, self._waits, self._backfills)
         self._errors = LineErrors(config, self._book, self._holdings, self._waits)
-        self._subscribing = Subscribing(config, self._book, self._holdings, self._waits)
+        self._subscribing = Subscribing(config, self._book, self._holdings, self._waits, self._backfills)
         # Events of requests that are over, and of requests never made here.
         self._late = 0
         self._foreign = 0
@@ -85,6 +89,8 @@ class SubscriptionsCore:
             RestoreHolders: self._restore,
             CommandsReadable: self._commands_readable,
             RedisForgot: self._say_again,
+            PastRows: self._backfills.rows,
+            PastDone: self._backfills.done,
             WakeUp: self._wake_up,
             Start: self._nothing,
             Stop: self._stop,
@@ -96,10 +102,8 @@ class SubscriptionsCore:
 
     def next_wakeup_s(self) -> float | None:
         """When the next lease runs out or a line is looked at again."""
-        lease_s, timer_s = self._holdings.leases.next_s(), self._book.timers.next_s()
-        if lease_s is None or timer_s is None:
-            return timer_s if lease_s is None else lease_s
-        return min(lease_s, timer_s)
+        times = (self._holdings.leases.next_s(), self._book.timers.next_s(), self._backfills.next_wakeup_s())
+        return min((at_s for at_s in times if at_s is not None), default=None)
 
     # ---- market data
 
@@ -116,6 +120,8 @@ class SubscriptionsCore:
             if line.watched:
                 effects += self._watch(line, event, now)
             publish[type(event)](line, event, items)
+        if self._backfills.open:
+            effects += self._backfills.look(now)
         return [Publish(items), *effects] if items else effects
 
     def _watch(self, line: Line, event: MarketDataEvent, now: Instant) -> list[Effect]:
@@ -183,7 +189,7 @@ class SubscriptionsCore:
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         """Gives the lines back but keeps the holders, which the next start restores; then pacing and session stop."""
-        effects: list[Effect] = []
+        effects = self._backfills.stop_all(now)
         for line in self._book.lines.values():
             effects += self._book.unask(line, ended=False)
             effects += self._book.set_state(line, "starved", "stopped", now)
@@ -273,7 +279,7 @@ class SubscriptionsCore:
     # ---- time
 
     def _wake_up(self, message: WakeUp, now: Instant) -> list[Effect]:
-        effects = self._holdings.expire(now)
+        effects = self._holdings.expire(now) + self._backfills.wake_up(now)
         for key, timer in self._book.timers.due(now.s):
             line = self._book.lines.get(key)
             if line is None:
@@ -337,6 +343,7 @@ class SubscriptionsCore:
             "lines": {"taken": self._book.taken("level1"), "of": self._book.slots("level1")},
             "tick_by_tick": {"taken": self._book.taken("tick_by_tick"), "of": self._book.slots("tick_by_tick")},
             "commands_waiting": self._waits.count,
+            "backfills": self._backfills.status(),
             "late_events": self._late + self._errors.late,
             "foreign_events": self._foreign,
             "unheld_events": self._book.unheld_gone + sum(line.unheld for line in lines),

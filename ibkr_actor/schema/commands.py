@@ -49,12 +49,14 @@ class Subscribe(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=
     """Adds the client as a holder of each kind of the instrument. `lease_s` 0 means until unsubscribed.
 
     `generic_ticks` are IB's generic tick numbers, asked for with the level-1 line of kinds `quote` and `tick`.
+    `backfill` is what a stream that opens begins with: `90s`, `15m`, `2h` or `1d` before now, or a start in ISO 8601.
     """
 
     instrument: str | InstrumentQuery
     kinds: list[str]
     lease_s: float | UnsetType = UNSET
     generic_ticks: list[int] = []
+    backfill: str = ""
 
 
 class Unsubscribe(

@@ -31,6 +31,7 @@ GAP_CAUSES: Final = (
     "restart",
     "stall",
     "bust",
+    "no_history",
 )
 END_REASONS: Final = ("no_holders", "evicted", "failed", "expired")
 
