@@ -62,6 +62,7 @@ class Catalogue:
         self, instruments: Iterable[Instrument], today: Today = utc_today, *, derivatives: bool = True
     ) -> None:
         self._by_con_id: dict[int, Instrument] = {}
+        self._by_symbol: dict[str, set[int]] = {}
         self._today = today
         self._added = 0
         for instrument in instruments:
@@ -71,6 +72,7 @@ class Catalogue:
         """Raises: ValueError when the con_id is taken by something else."""
         if self._by_con_id.setdefault(instrument.con_id, instrument) != instrument:
             raise ValueError(f"con_id {instrument.con_id} is taken")
+        self._by_symbol.setdefault(instrument.symbol, set()).add(instrument.con_id)
 
     def all(self) -> list[Instrument]:
         """Those that are always there."""
@@ -158,9 +160,13 @@ class Catalogue:
         Raises: UnknownInstrument when there is none.
         """
         if isinstance(name, str):
-            fixed = {each.con_id for each in self._by_con_id.values() if each.symbol == name}
-            listed = self.match(ContractSpec(symbol=name, sec_type="FUT+CONTFUT"))
-            if found := fixed.union(each.con_id for each in listed):
+            today = self._today()
+            found = set(self._by_symbol.get(name, ()))
+            for number, root in enumerate(futures.ROOTS):
+                if root.symbol == name:
+                    found.add(futures.continuous(number, today).con_id)
+                    found.update(each.con_id for each in futures.listed(number, today))
+            if found:
                 return frozenset(found)
         return frozenset({self.find(name).con_id})
 

@@ -60,6 +60,8 @@ def skipped_numbers(lines: Iterable[JournalLine]) -> dict[str, list[int]]:
 def compare(lines: Iterable[JournalLine], arrived: Iterable[bytes], *, session: int | None = None) -> Comparison:
     """What a connection was sent against the payloads (frames without their length) that its client got, in order.
 
+    Neither side has the answer to the greeting.
+
     Raises: ValueError for a journal without payloads (`journal_payload`).
     """
     sent = frames_sent(lines, session=session)
