@@ -68,6 +68,8 @@ def subscriptions(settings: Settings, speed: float = 1.0) -> SubscriptionsConfig
     return SubscriptionsConfig(
         keys=Keys(settings.prefix, settings.gateway_name),
         lines=settings.lines,
+        depth_lines=settings.depth_lines,
+        depth_rows=settings.depth_rows,
         market_data_type=settings.market_data_type,
         lease_s=settings.lease_s,
         lease_max_s=settings.lease_max_s,

@@ -97,10 +97,13 @@ class SubscriptionsConfig(Struct, frozen=True):
     taken to be complete `backfill_settle_s` after a second, and not to come when it takes longer than
     `backfill_timeout_s`. `prove_s` is how long a line with a permission warning may stay silent; `probe_s` how often a
     line silenced by a competing session is asked for again. `lease_s` is the lease of who names none; 0 never ends.
+    `depth_lines` order books may be open, each `depth_rows` deep (Source: IBKR, "Market Depth Data": 3 at least).
     """
 
     keys: Keys = Keys()
     lines: int = LINES_DEFAULT
+    depth_lines: int = 3
+    depth_rows: int = 10
     market_data_type: int = 1
     lease_s: float = 300.0
     lease_max_s: float = 86_400.0

@@ -35,6 +35,7 @@ Kind = Literal[
 # What is done. For a request:
 #   note         nothing; it is over or was never concerned
 #   keep         it stays open; said in `system`
+#   empty        it stays open, and its order book begins anew
 #   prove        it stays open if data comes in `retry_after_s`, else it failed
 #   starve       it stays open and silent; asked for again every `retry_after_s`
 #   resubscribe  it is over; asked for again at once, with a gap
@@ -46,6 +47,7 @@ Kind = Literal[
 Effect = Literal[
     "note",
     "keep",
+    "empty",
     "prove",
     "starve",
     "resubscribe",

@@ -62,7 +62,7 @@ _MARKET_DATA: Final = (
     CodeRow(309, "market depth requests used up", "request", "limit", "fail", "line_limit", True, 60.0, _TABLE),
     CodeRow(310, "depth was over already", "request", "information", "note", source=_TABLE),
     CodeRow(316, "depth halted", "request", "subscription", "resubscribe", source=_TABLE),
-    CodeRow(317, "depth reset", "request", "advisory", "keep", source=_TABLE),
+    CodeRow(317, "depth reset", "request", "advisory", "empty", source=_TABLE),
     CodeRow(320, "IB could not read the request", "request", "bad_request", "fail", "validation_error", source=_TABLE),
     CodeRow(321, "IB found the request invalid", "request", "bad_request", "fail", "validation_error", source=_TABLE),
     CodeRow(322, "IB could not process the request", "request", "bad_request", "new_id", "internal", source=_TABLE),

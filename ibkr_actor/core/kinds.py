@@ -10,11 +10,25 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from ibkr_actor.core.requests import AnyRequest, ReqMktData, ReqRealTimeBars, ReqTickByTick, TickByTickType
+from ibkr_actor.core.requests import (
+    AnyRequest,
+    ReqMktData,
+    ReqMktDepth,
+    ReqRealTimeBars,
+    ReqTickByTick,
+    TickByTickType,
+)
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import KINDS
 
-LineType = Literal["level1", "tick_by_tick", "bars"]
+LineType = Literal["level1", "tick_by_tick", "depth", "bars"]
+# Line types with the same pool share IB's budget.
+POOL_OF: Final[dict[LineType, str]] = {
+    "level1": "market data lines",
+    "bars": "market data lines",
+    "tick_by_tick": "tick-by-tick streams",
+    "depth": "order books",
+}
 
 
 class KindRow(Struct, frozen=True):
@@ -26,6 +40,7 @@ class KindRow(Struct, frozen=True):
     tick_type: TickByTickType | None = None
     what_to_show: str = ""
     rth: bool = False
+    smart: bool = False
 
 
 def _bars(kind: str, what_to_show: str, *, rth: bool = False) -> KindRow:
@@ -41,6 +56,8 @@ ROWS: Final[dict[str, KindRow]] = {
         KindRow("alltrade", "tick_by_tick", "alltrade", "AllLast"),
         KindRow("bidask", "tick_by_tick", "bidask", "BidAsk"),
         KindRow("midpoint", "tick_by_tick", "midpoint", "MidPoint"),
+        KindRow("depth", "depth", "depth"),
+        KindRow("depth.smart", "depth", "depth.smart", smart=True),
         _bars("bar.5s", "TRADES"),
         _bars("bar.5s.bid", "BID"),
         _bars("bar.5s.ask", "ASK"),
@@ -57,6 +74,8 @@ _TRADES_OF: Final = {"CASH": "MIDPOINT", "CMDTY": "MIDPOINT", "CFD": "MIDPOINT",
 # Source: IBKR, TWS API, "Tick-by-Tick Data": no trades for forex and metals, nothing for options and combinations.
 _NO_TRADES: Final = frozenset({"CASH", "CMDTY", "CFD"})
 _NO_TICK_BY_TICK: Final = frozenset({"OPT", "FOP", "WAR", "BAG", "BOND", "FUND"})
+# An index is computed and a fund has one price a day: nobody quotes them.
+_NO_BOOK: Final = frozenset({"IND", "FUND"})
 
 
 def known_kinds(kinds: Sequence[str], *, use_rth: bool) -> list[str]:
@@ -76,9 +95,15 @@ def known_kinds(kinds: Sequence[str], *, use_rth: bool) -> list[str]:
     return [kind for kind in KINDS if kind in wanted]
 
 
-def why_not(kind: str, sec_type: str) -> str | None:
-    """Why IB has no such kind for the type of security; None when it may have it."""
+def why_not(kind: str, sec_type: str, exchange: str = "") -> str | None:
+    """Why IB has no such kind for the type of security (at an exchange); None when it may have it."""
     row = ROWS[kind]
+    if row.line_type == "depth":
+        if sec_type in _NO_BOOK:
+            return f"there is no order book of {sec_type}"
+        if row.smart and exchange != "SMART":
+            return "the book of all exchanges is that of an instrument at SMART; use depth"
+        return None
     if row.line_type != "tick_by_tick":
         return None
     if sec_type in _NO_TICK_BY_TICK:
@@ -94,11 +119,19 @@ def what_to_show(row: KindRow, sec_type: str) -> str:
 
 
 def request_of(
-    row: KindRow, req_id: int, contract: Contract, *, generic_ticks: frozenset[int], snapshot: bool
+    row: KindRow,
+    req_id: int,
+    contract: Contract,
+    *,
+    generic_ticks: frozenset[int],
+    snapshot: bool,
+    depth_rows: int = 10,
 ) -> AnyRequest:
     """The request that feeds a kind."""
     if row.line_type == "level1":
         return ReqMktData(req_id, contract, tuple(sorted(generic_ticks)), snapshot=snapshot)
+    if row.line_type == "depth":
+        return ReqMktDepth(req_id, contract, depth_rows, row.smart)
     if row.tick_type is not None:
         return ReqTickByTick(req_id, contract, row.tick_type)
     return ReqRealTimeBars(req_id, contract, what_to_show(row, contract.sec_type), row.rth)

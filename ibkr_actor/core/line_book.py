@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal
 
+from ibkr_actor.core.book import Book
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, SetState, Tell
-from ibkr_actor.core.kinds import KindRow, LineType, request_of
+from ibkr_actor.core.kinds import POOL_OF, KindRow, LineType, request_of
 from ibkr_actor.core.lines import Candidate, Line, LineKey
 from ibkr_actor.core.messages import Enqueue, RequestEnded, Withdraw
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.schema.instruments import Contract
 
-# `again`: ask once more; `prove`: no data came in time.
-Timer = Literal["again", "prove"]
+# `again`: ask once more; `prove`: no data came in time; `show`: publish the whole order book.
+Timer = Literal["again", "prove", "show"]
 # Source: IBKR, TWS API, "Tick-by-Tick Data": 5 % of the market data lines.
 _TICK_BY_TICK_PERCENT = 5
 
@@ -34,6 +35,8 @@ class LineBook:
         self.lines: dict[LineKey, Line] = {}
         # req_id -> line; set when asked, cleared when withdrawn, ended or the session is over.
         self.by_req: dict[int, Line] = {}
+        # Those with an order book.
+        self.books: dict[LineKey, Line] = {}
         self.timers = Deadlines[tuple[LineKey, Timer]]()
         # Slots taken by line type; see `slots`.
         self._taken: Counter[str] = Counter()
@@ -45,13 +48,15 @@ class LineBook:
 
     def slots(self, line_type: LineType) -> int:
         """How many lines of a type there may be. Level 1 and bars share the market data lines."""
+        if line_type == "depth":
+            return self._config.depth_lines
         if line_type == "tick_by_tick":
             return max(1, self._config.lines * _TICK_BY_TICK_PERCENT // 100)
         return self._config.lines
 
     def taken(self, line_type: LineType) -> int:
         """How many of them are taken, requests that replace another included."""
-        return self._taken[_pool(line_type)]
+        return self._taken[POOL_OF[line_type]]
 
     def room(self, line_type: LineType) -> int:
         """How many further lines of a type there may be."""
@@ -62,7 +67,7 @@ class LineBook:
         counts = Counter(
             client
             for line in self.lines.values()
-            if _pool(line.row.line_type) == _pool(line_type)
+            if POOL_OF[line.row.line_type] == POOL_OF[line_type]
             for client in {client for channel in line.channels.values() for client in channel.holders}
         )
         return ", ".join(f"{client} {count}" for client, count in counts.most_common(5))
@@ -74,6 +79,9 @@ class LineBook:
         line = Line(key, row, contract, opened_by=opened_by, feed=self._config.market_data_type)
         if self._config.snapshot_mode and row.line_type == "level1":
             line.as_snapshot()
+        if row.line_type == "depth":
+            line.book = Book(self._config.depth_rows)
+            self.books[key] = line
         self.lines[key] = line
         self._take_slot(line)
         return line
@@ -98,7 +106,12 @@ class LineBook:
         # What was up before is asked again in the name of nobody, in its old order; a new wish in its client's turn.
         client = "" if line.proven else line.opened_by
         request = request_of(
-            line.row, req_id, line.contract, generic_ticks=generic_ticks, snapshot=self._config.snapshot_mode
+            line.row,
+            req_id,
+            line.contract,
+            generic_ticks=generic_ticks,
+            snapshot=self._config.snapshot_mode,
+            depth_rows=self._config.depth_rows,
         )
         return Tell("pacing", Enqueue(request, client=client, conn=self.conn))
 
@@ -124,10 +137,11 @@ class LineBook:
         """Gives the line back; its slot goes to a line that waits for one."""
         effects = self.unask(line, ended=ended)
         del self.lines[line.key]
+        self.books.pop(line.key, None)
         self.unheld_gone += line.unheld
         self.ignored_gone += line.ignored
         if line.slotted:
-            self._taken[_pool(line.row.line_type)] -= 1
+            self._taken[POOL_OF[line.row.line_type]] -= 1
         for other in self.lines.values():
             if not other.slotted and self._take_slot(other):
                 effects += self.ask(other, now)
@@ -136,7 +150,7 @@ class LineBook:
     def _take_slot(self, line: Line) -> bool:
         if self.room(line.row.line_type) > 0:
             line.slotted = True
-            self._taken[_pool(line.row.line_type)] += 1
+            self._taken[POOL_OF[line.row.line_type]] += 1
         return line.slotted
 
     # ---- more generic ticks for a line that is up
@@ -156,7 +170,7 @@ class LineBook:
             line.req_id = None
             line.lose("restart", now.ns)
         if line.req_id is not None:
-            self._taken[_pool(line.row.line_type)] += 1
+            self._taken[POOL_OF[line.row.line_type]] += 1
         req_id = self.req_ids.next()
         line.candidate = Candidate(req_id, line.wanted_ticks(), before)
         line.watched = True
@@ -170,7 +184,7 @@ class LineBook:
         effects: list[Effect] = []
         if line.req_id is not None:
             effects.append(self._give_up(line.req_id, ended=False))
-            self._taken[_pool(line.row.line_type)] -= 1
+            self._taken[POOL_OF[line.row.line_type]] -= 1
         line.req_id, line.generic_ticks = candidate.req_id, candidate.generic_ticks
         return effects
 
@@ -180,7 +194,7 @@ class LineBook:
         if candidate is None:
             return []
         if line.req_id is not None:
-            self._taken[_pool(line.row.line_type)] -= 1
+            self._taken[POOL_OF[line.row.line_type]] -= 1
         return [self._give_up(candidate.req_id, ended=ended)]
 
     # ---- losses
@@ -229,7 +243,3 @@ class LineBook:
     def clear_timers(self, line: Line) -> None:
         self.timers.clear((line.key, "again"))
         self.timers.clear((line.key, "prove"))
-
-
-def _pool(line_type: LineType) -> str:
-    return "tick_by_tick" if line_type == "tick_by_tick" else "lines"

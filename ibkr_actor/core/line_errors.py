@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Final
 
 from ibkr_actor.core.config import SubscriptionsConfig
-from ibkr_actor.core.effects import Announce, Effect, HolderWrite, Instant, Tell, WriteHolders
+from ibkr_actor.core.effects import Announce, Effect, HolderWrite, Instant, Publish, Tell, WriteHolders
 from ibkr_actor.core.events import ErrorNotice
 from ibkr_actor.core.holders import holder_delete
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.ib_codes import CodeRow, lookup
 from ibkr_actor.core.line_book import LineBook
-from ibkr_actor.core.lines import Line
+from ibkr_actor.core.lines import Line, emptied_book
 from ibkr_actor.core.messages import ForgetContract, RateExceeded, RequestRefused
 from ibkr_actor.core.replies import ib_text, rejection_of
 from ibkr_actor.core.waits import Waits
@@ -35,6 +35,7 @@ class LineErrors:
         self._waits = waits
         self.late = 0
         self._doings: dict[str, Callable[[Line, CodeRow, ErrorNotice, Instant], list[Effect]]] = {
+            "empty": self._empty,
             "prove": self._prove,
             "starve": self._starve,
             "resubscribe": self._resubscribe,
@@ -77,6 +78,10 @@ class LineErrors:
         return self._book.unask(line, ended=False) + self._holdings.fail(line, doubt, now)
 
     # ---- by effect
+
+    def _empty(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        items = emptied_book(line, event.received_ns)
+        return [Publish(items)] if items else []
 
     def _prove(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
         if not line.live:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ibkr_actor.core import events, translate
+from ibkr_actor.core.book import BadRow, Book
 from ibkr_actor.core.holders import Holder
 from ibkr_actor.core.joining import Joining
 from ibkr_actor.core.kinds import KindRow, what_to_show
@@ -77,7 +78,7 @@ class Line:
     """One request to IB. It exists as long as one of its channels is held, over any number of connections."""
 
     __slots__ = (
-        "asks", "candidate", "channels", "con_id", "contract", "doubt", "feed", "feed_at_start", "flags",
+        "asks", "book", "candidate", "channels", "con_id", "contract", "doubt", "feed", "feed_at_start", "flags",
         "generic_ticks", "ignored", "key", "live", "main", "opened_by", "proven", "quote", "reason", "req_id", "row",
         "sent", "since_ns", "slotted", "state", "tick", "top", "unheld", "watched", "what_to_show",
     )  # fmt: skip
@@ -95,6 +96,8 @@ class Line:
         self.tick: Channel | None = None
         self.main: Channel | None = None
         self.top = TopOfBook()
+        # Of a depth line only.
+        self.book: Book | None = None
         # The market data type as IB told it; only level 1 comes in others than live.
         self.feed_at_start = feed if row.line_type == "level1" else 1
         self.feed = self.feed_at_start
@@ -157,6 +160,8 @@ class Line:
     def renew(self) -> None:
         """Forgets what the last request told: a new one starts with what IB sends now."""
         self.top = TopOfBook()
+        if self.book is not None:
+            self.book = Book(self.book.rows)
         self.feed = self.feed_at_start
         self.live, self.sent, self.watched = False, False, True
 
@@ -164,6 +169,8 @@ class Line:
         """Data may be missing from now on in every stream it feeds."""
         for channel in self.channels.values():
             channel.lose(cause, from_ns)
+        if self.book is not None:
+            self.book.doubtful = True
         self.live, self.watched = False, True
 
     def as_snapshot(self) -> None:
@@ -268,6 +275,45 @@ def _bar(line: Line, event: events.RealTimeBar, items: list[Item]) -> None:
         _append(items, line, line.main, record)
 
 
+def whole_book(line: Line, book: Book, received_ns: int) -> DataRecord:
+    """The record that shows a book whole."""
+    return translate.whole_book(book, received_ns, line.con_id, line.feed, line.flags, smart=line.row.smart)
+
+
+def emptied_book(line: Line, received_ns: int) -> list[Item]:
+    """IB begins the book anew: it is empty until rows are inserted again."""
+    items: list[Item] = []
+    if line.book is not None:
+        line.book = Book(line.book.rows)
+        if line.main is not None and line.live:
+            line.book.fresh = False
+            _append(items, line, line.main, whole_book(line, line.book, received_ns))
+    return items
+
+
+def _depth(line: Line, event: events.DepthUpdate, items: list[Item]) -> None:
+    book, channel = line.book, line.main
+    if book is None or channel is None:
+        line.unheld += 1
+        return
+    if book.broken or book.doubtful:
+        book.broken = True
+        return
+    empty = Book(0) if book.fresh else None
+    try:
+        changes = book.apply(event)
+    except BadRow:
+        book.broken = True
+        return
+    if empty is not None:
+        # What a reader holds of an earlier request is void.
+        book.fresh = False
+        _append(items, line, channel, whole_book(line, empty, event.received_ns))
+    for change in changes:
+        record = translate.book_row(change, event.received_ns, line.con_id, line.feed, line.flags, smart=line.row.smart)
+        items.append((channel.stream, record))
+
+
 def _market_data_type(line: Line, event: events.MarketDataType, items: list[Item]) -> None:
     line.feed = event.feed
 
@@ -288,6 +334,7 @@ DATA: Final[frozenset[type[events.MarketDataEvent]]] = frozenset(
         events.TickByTickBidAsk,
         events.TickByTickMidPoint,
         events.RealTimeBar,
+        events.DepthUpdate,
     }
 )
 PUBLISH: Final[dict[type[events.MarketDataEvent], Callable[[Line, Any, list[Item]], None]]] = {
@@ -302,7 +349,7 @@ PUBLISH: Final[dict[type[events.MarketDataEvent], Callable[[Line, Any, list[Item
     events.MarketDataType: _market_data_type,
     events.TickOptionComputation: _ignore,
     events.HistoricalBarUpdate: _ignore,
-    events.DepthUpdate: _ignore,
+    events.DepthUpdate: _depth,
     events.TickReqParams: _ignore,
     events.TickSnapshotEnd: _ignore,
 }

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from ibkr_actor.core.config import PacingConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.limits import OpenLimit
-from ibkr_actor.core.requests import CANCEL_OF, AnyCancel, AnyRequest, ReqHeadTimestamp
+from ibkr_actor.core.requests import CANCEL_OF, AnyCancel, AnyRequest, ReqHeadTimestamp, cancel_of
 
 # How much the newest answer counts in the mean time an answer takes.
 _NEWEST_SHARE = 0.2
@@ -79,9 +79,9 @@ class OpenRequests:
         entry = self._open.get(req_id)
         if entry is None:
             return
-        cancel = CANCEL_OF.get(type(entry.request))
+        cancel = cancel_of(entry.request)
         if cancel is not None:
-            self._cancels.setdefault(req_id, cancel(req_id))
+            self._cancels.setdefault(req_id, cancel)
         elif req_id not in self._abandoned:
             self._abandoned.set(req_id, now_s + self._config.abandon_s)
 

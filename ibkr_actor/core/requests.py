@@ -48,6 +48,20 @@ class CancelTickByTick(Request, frozen=True):
     pass
 
 
+class ReqMktDepth(Request, frozen=True):
+    """The order book, `rows` deep on each side; `smart_depth` is that of all exchanges together."""
+
+    contract: Contract
+    rows: int
+    smart_depth: bool = False
+
+
+class CancelMktDepth(Request, frozen=True):
+    """`smart_depth` as it was asked for."""
+
+    smart_depth: bool = False
+
+
 class ReqRealTimeBars(Request, frozen=True):
     contract: Contract
     what_to_show: str
@@ -128,6 +142,8 @@ AnyRequest = (
     | CancelMktData
     | ReqTickByTick
     | CancelTickByTick
+    | ReqMktDepth
+    | CancelMktDepth
     | ReqRealTimeBars
     | CancelRealTimeBars
     | ReqMarketDataType
@@ -141,14 +157,29 @@ AnyRequest = (
     | CancelHistogram
 )
 AnyCancel = (
-    CancelMktData | CancelTickByTick | CancelRealTimeBars | CancelHistoricalData | CancelHeadTimestamp | CancelHistogram
+    CancelMktData
+    | CancelTickByTick
+    | CancelMktDepth
+    | CancelRealTimeBars
+    | CancelHistoricalData
+    | CancelHeadTimestamp
+    | CancelHistogram
 )
 # The cancel that ends each request; what has none ends by itself.
 CANCEL_OF: dict[type[Request], type[AnyCancel]] = {
     ReqMktData: CancelMktData,
     ReqTickByTick: CancelTickByTick,
+    ReqMktDepth: CancelMktDepth,
     ReqRealTimeBars: CancelRealTimeBars,
     ReqHistoricalData: CancelHistoricalData,
     ReqHeadTimestamp: CancelHeadTimestamp,
     ReqHistogram: CancelHistogram,
 }
+
+
+def cancel_of(request: AnyRequest) -> AnyCancel | None:
+    """The message that ends the request; None when it ends by itself."""
+    if isinstance(request, ReqMktDepth):
+        return CancelMktDepth(request.req_id, request.smart_depth)
+    cancel = CANCEL_OF.get(type(request))
+    return None if cancel is None else cancel(request.req_id)

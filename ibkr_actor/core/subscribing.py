@@ -18,7 +18,7 @@ from ibkr_actor.core.holders import Holder
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.hours import market_at
 from ibkr_actor.core.joining import Wish
-from ibkr_actor.core.kinds import ROWS, KindRow, known_kinds, why_not
+from ibkr_actor.core.kinds import POOL_OF, ROWS, KindRow, known_kinds, why_not
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Channel, Item, Line
 from ibkr_actor.core.replies import rejected
@@ -78,7 +78,7 @@ class Subscribing:
         except ValueError as error:
             raise _invalid(str(error)) from None
         for kind in kinds:
-            reason = why_not(kind, contract.sec_type)
+            reason = why_not(kind, contract.sec_type, contract.exchange)
             if reason is not None:
                 raise Refused(Rejection("unsupported", f"{kind} of {contract.instrument}: {reason}"))
         return [ROWS[kind] for kind in kinds]
@@ -122,16 +122,13 @@ class Subscribing:
         if self._waits.count >= self._config.waiting_max:
             raise _busy(f"{self._config.waiting_max} commands are waiting for their first data")
         slots = {row.slot: row for row in rows if (instrument, row.slot) not in self._book.lines}
-        for line_type, needed in Counter(row.line_type for row in slots.values()).items():
-            together = needed
-            if line_type != "tick_by_tick":
-                together = sum(1 for row in slots.values() if row.line_type != "tick_by_tick")
-            if together <= self._book.room(line_type):
+        needed = Counter(POOL_OF[row.line_type] for row in slots.values())
+        for line_type, pool in POOL_OF.items():
+            if needed[pool] <= self._book.room(line_type):
                 continue
-            name = "tick-by-tick streams" if line_type == "tick_by_tick" else "market data lines"
             text = (
-                f"{self._book.taken(line_type)} of {self._book.slots(line_type)} {name} are taken "
-                f"({self._book.holders_of(line_type) or 'none held'}); {together} more are needed"
+                f"{self._book.taken(line_type)} of {self._book.slots(line_type)} {pool} are taken "
+                f"({self._book.holders_of(line_type) or 'none held'}); {needed[pool]} more are needed"
             )
             raise Refused(Rejection("line_limit", text, None, True, _LINE_RETRY_S))
 

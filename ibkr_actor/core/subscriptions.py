@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ibkr_actor.core.backfills import Backfills
 from ibkr_actor.core.config import SubscriptionsConfig
+from ibkr_actor.core.depth import DepthBooks
 from ibkr_actor.core.effects import (
     Announce,
     Answer,
@@ -66,6 +67,7 @@ class SubscriptionsCore:
     def __init__(self, config: SubscriptionsConfig) -> None:
         self._config = config
         self._book = LineBook(config)
+        self._depth = DepthBooks(self._book)
         self._waits = Waits(config.keys)
         self._backfills = Backfills(config)
         self._holdings = Holdings(config, self._book, self._waits, self._backfills)
@@ -120,6 +122,8 @@ class SubscriptionsCore:
             if line.watched:
                 effects += self._watch(line, event, now)
             publish[type(event)](line, event, items)
+        if self._book.books:
+            effects += self._depth.after_burst(now)
         if self._backfills.open:
             effects += self._backfills.look(now)
         return [Publish(items), *effects] if items else effects
@@ -286,6 +290,8 @@ class SubscriptionsCore:
                 continue
             if timer == "prove":
                 effects += self._errors.unproven(line, now)
+            elif timer == "show":
+                effects += self._depth.show(line)
             else:
                 effects += self._book.ask_again(line, now, ended=False)
         return effects
@@ -342,6 +348,8 @@ class SubscriptionsCore:
             "states": dict(sorted(states.items())),
             "lines": {"taken": self._book.taken("level1"), "of": self._book.slots("level1")},
             "tick_by_tick": {"taken": self._book.taken("tick_by_tick"), "of": self._book.slots("tick_by_tick")},
+            "depth": {"taken": self._book.taken("depth"), "of": self._book.slots("depth")},
+            "books": {"bad_rows": self._depth.bad_rows, "restarted": self._depth.healed},
             "commands_waiting": self._waits.count,
             "backfills": self._backfills.status(),
             "late_events": self._late + self._errors.late,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ibkr_actor.core.book import ASK, BID, Book, Change
 from ibkr_actor.core.events import (
     RealTimeBar,
     TickByTickBidAsk,
@@ -18,7 +19,7 @@ from ibkr_actor.core.events import (
     TickString,
 )
 from ibkr_actor.core.quote import TopOfBook
-from ibkr_actor.schema.records import FLAG_BUILT, Bar, BidAsk, MidPoint, Quote, Tick, Trade
+from ibkr_actor.schema.records import FLAG_BUILT, FLAG_SNAPSHOT, Bar, BidAsk, Depth, MidPoint, Quote, Tick, Trade
 
 NS_PER_S: Final = 1_000_000_000
 # Source: IBKR, "5 Second Bars": real-time bars have this one size.
@@ -110,6 +111,36 @@ def bid_ask(event: TickByTickBidAsk, con_id: int, feed: int, flags: int) -> BidA
 def midpoint(event: TickByTickMidPoint, con_id: int, feed: int, flags: int) -> MidPoint:
     """A tick-by-tick change of the midpoint."""
     return MidPoint(0, 0, con_id, event.received_ns, event.time_ns, feed, flags, event.price)
+
+
+def book_row(change: Change, received_ns: int, con_id: int, feed: int, flags: int, *, smart: bool) -> Depth:
+    """A change of one row. IB sends no time with it."""
+    row = change.row
+    return Depth(
+        0,
+        0,
+        con_id,
+        received_ns,
+        None,
+        feed,
+        flags,
+        "bid" if change.side == BID else "ask",
+        change.position,
+        change.operation,
+        row.price,
+        row.size,
+        row.market_maker,
+        smart,
+    )
+
+
+def whole_book(book: Book, received_ns: int, con_id: int, feed: int, flags: int, *, smart: bool) -> Depth:
+    """All rows of a book as they stood after the last change."""
+    bids, asks = ([(row.price, row.size, row.market_maker) for row in book.sides[side]] for side in (BID, ASK))
+    flags |= FLAG_SNAPSHOT
+    return Depth(
+        0, 0, con_id, received_ns, None, feed, flags, None, None, "snapshot", None, None, None, smart, bids, asks
+    )
 
 
 def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: str) -> Bar:

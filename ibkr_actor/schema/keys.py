@@ -21,6 +21,8 @@ KINDS: Final = (
     "alltrade",
     "bidask",
     "midpoint",
+    "depth",
+    "depth.smart",
     "bar.5s",
     "bar.5s.bid",
     "bar.5s.ask",

@@ -128,6 +128,26 @@ class Greeks(Record, tag="greeks", array_like=True, gc=False):
     underlying_price: float | None
 
 
+class Depth(Record, tag="depth", array_like=True, gc=False):
+    """A change of one row of an order book, or the whole book.
+
+    `operation` is insert, update, delete or snapshot; `side` bid or ask. A snapshot has no row but `bids` and `asks`,
+    best first, each row [price, size, market_maker]; it replaces all that was known before. A change has none of both.
+    An insert moves the rows at and behind `position` (0 is the best) back by one, a delete moves those behind it up.
+    `market_maker` is who stands in the row, or in a smart book the exchange.
+    """
+
+    side: str | None
+    position: int | None
+    operation: str
+    price: float | None
+    size: str | None
+    market_maker: str | None
+    smart: bool
+    bids: list[tuple[float | None, str | None, str | None]] | None = None
+    asks: list[tuple[float | None, str | None, str | None]] | None = None
+
+
 class Bars(Record, tag="bars", array_like=True, gc=False):
     """Up to 500 bars of a history job, oldest first; one entry of `history:<job>`. `seq` counts the job's entries.
 
@@ -226,5 +246,7 @@ class System(Struct, tag="system", array_like=True, tag_field="tag", gc=False):
     conn: int | None = None
 
 
-DataRecord = Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Bars | Ticks | Done | Gap | Reset | End
-AnyRecord = Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Bars | Ticks | Done | Gap | Reset | End | System
+DataRecord = Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Depth | Bars | Ticks | Done | Gap | Reset | End
+AnyRecord = (
+    Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Depth | Bars | Ticks | Done | Gap | Reset | End | System
+)

@@ -13,6 +13,7 @@ from ibkr_actor.core.requests import (
     CancelHistogram,
     CancelHistoricalData,
     CancelMktData,
+    CancelMktDepth,
     CancelRealTimeBars,
     CancelTickByTick,
     ReqContractDetails,
@@ -23,6 +24,7 @@ from ibkr_actor.core.requests import (
     ReqHistoricalTicks,
     ReqMarketDataType,
     ReqMktData,
+    ReqMktDepth,
     ReqRealTimeBars,
     ReqTickByTick,
     Request,
@@ -67,6 +69,14 @@ def _tick_by_tick(client: Client, request: ReqTickByTick) -> None:
 
 def _cancel_tick_by_tick(client: Client, request: CancelTickByTick) -> None:
     client.cancelTickByTickData(request.req_id)
+
+
+def _mkt_depth(client: Client, request: ReqMktDepth) -> None:
+    client.reqMktDepth(request.req_id, to_ibapi(request.contract), request.rows, request.smart_depth, [])
+
+
+def _cancel_mkt_depth(client: Client, request: CancelMktDepth) -> None:
+    client.cancelMktDepth(request.req_id, request.smart_depth)
 
 
 def _real_time_bars(client: Client, request: ReqRealTimeBars) -> None:
@@ -146,6 +156,8 @@ WRITERS: Final[dict[type[Request], Callable[[Client, Any], None]]] = {
     CancelMktData: _cancel_mkt_data,
     ReqTickByTick: _tick_by_tick,
     CancelTickByTick: _cancel_tick_by_tick,
+    ReqMktDepth: _mkt_depth,
+    CancelMktDepth: _cancel_mkt_depth,
     ReqRealTimeBars: _real_time_bars,
     CancelRealTimeBars: _cancel_real_time_bars,
     ReqMarketDataType: _market_data_type,

@@ -28,11 +28,13 @@ from ibkr_actor.core.pacing import PacingCore
 from ibkr_actor.core.requests import (
     AnyRequest,
     CancelMktData,
+    CancelMktDepth,
     CancelRealTimeBars,
     CancelTickByTick,
     ReqContractDetails,
     ReqCurrentTime,
     ReqMktData,
+    ReqMktDepth,
     ReqRealTimeBars,
     ReqTickByTick,
 )
@@ -254,7 +256,12 @@ def test_a_heavy_request_is_not_passed_by_light_ones_for_ever() -> None:
 
 @pytest.mark.parametrize(
     ("request_", "cancel"),
-    [(level1(1), CancelMktData(12)), (by_tick(1), CancelTickByTick(12)), (bars(1), CancelRealTimeBars(12))],
+    [
+        (level1(1), CancelMktData(12)),
+        (by_tick(1), CancelTickByTick(12)),
+        (bars(1), CancelRealTimeBars(12)),
+        (ReqMktDepth(12, stock(), 10, True), CancelMktDepth(12, True)),
+    ],
 )
 def test_a_request_that_was_sent_is_withdrawn_by_its_cancel(request_: AnyRequest, cancel: AnyRequest) -> None:
     pacing = up()

@@ -145,7 +145,7 @@ def test_what_ib_does_not_have_is_unsupported_and_says_what_it_has(contract: Con
 
 
 def test_forex_has_quotes_bars_and_tick_by_tick_bid_and_ask() -> None:
-    assert [kind for kind in KINDS if why_not(kind, "CASH")] == ["trade", "alltrade"]
+    assert [kind for kind in KINDS if why_not(kind, "CASH", "IDEALPRO")] == ["trade", "alltrade", "depth.smart"]
 
 
 @pytest.mark.parametrize(

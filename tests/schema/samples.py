@@ -7,6 +7,7 @@ from ibkr_actor.schema.records import (
     Bar,
     Bars,
     BidAsk,
+    Depth,
     Done,
     End,
     Gap,
@@ -35,6 +36,10 @@ SAMPLES: dict[str, AnyRecord] = {
         *COMMON, None, 1, 2, SOURCE, SOURCE + 5_000_000_000, 1.0, 2.0, 0.5, 1.5, "7", "1.25", 3, True, 0, "TRADES", None
     ),
     "greeks": Greeks(*COMMON, None, 1, 0, "model", 0.25, 0.5, 0.01, 0.1, -0.02, 5.5, None, 190.0),
+    "depth": Depth(*COMMON, None, 1, 0, "bid", 2, "update", -0.25, "0.5", "NSDQ", True),
+    "depth.snapshot": Depth(
+        *COMMON, None, 1, 8, None, None, "snapshot", None, None, None, False, [(0.0, "7", None)], [(None, None, "NSDQ")]
+    ),
     "bars": Bars(
         *COMMON,
         None,

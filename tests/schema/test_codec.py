@@ -61,7 +61,7 @@ def test_a_golden_json_record_reads_as_it_was_written(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_msgpack_is_a_positional_array_that_begins_with_its_tag(kind: str) -> None:
     value = msgspec.msgpack.decode(encode_record(SAMPLES[kind]))
-    assert value[0] == kind
+    assert value[0] == kind.partition(".")[0]
     assert value[1:] == msgspec.json.decode(
         msgspec.json.encode([getattr(SAMPLES[kind], name) for name in SAMPLES[kind].__struct_fields__])
     )
