@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tests.compat.probes.asked import BARS, CONTRACTS, LEVEL1, SCHEDULE_VERSION, TICKS
+from tests.compat.probes.asked import BARS, CHAINS, CONTRACTS, LEVEL1, SCHEDULE_VERSION, TICKS
 
 Facts = dict[str, Any]
 Judge = Callable[[Facts], str]
@@ -22,6 +22,7 @@ EXPECTED: dict[str, tuple[int, float, tuple[str, ...]]] = {
     "FUT": (0, 0.25, ("E-mini S&P 500",)),
     "CONTFUT": (0, 0.25, ("E-mini S&P 500",)),
     "OPT": (0, 0.01, ("APPLE INC",)),
+    "FOP": (0, 0.05, ("E-mini S&P 500",)),
     "CRYPTO": (479624278, 0.25, ("Bitcoin cryptocurrency",)),
     "IND": (416904, 0.01, ("S&P 500 Stock Index",)),
     "BOND": (0, 0.001, ("AAPL 3.85 05/04/43",)),
@@ -118,9 +119,12 @@ def _ticks(rows: Any) -> bool:
     return len(rows) >= 10 and times[0] >= 1767625200 and times == sorted(times) and all(min(row) > 0 for row in rows)
 
 
-def _chain(values: Any) -> bool:
-    expirations, strikes = values
-    return len(expirations) > 5 and all(re.fullmatch(_DAY, each) for each in expirations) and 230 in strikes
+def _chain(symbol: str) -> Callable[[Any], bool]:
+    """The classes of a future have an expiry or two each, a stock has weeks and months of them."""
+    least, strike = {"AAPL": (6, 230), "ES": (1, 6500)}[symbol]
+    return lambda values: (
+        len(values[0]) >= least and all(re.fullmatch(_DAY, each) for each in values[0]) and strike in values[1]
+    )
 
 
 def keeps_up(facts: Facts) -> str:
@@ -169,7 +173,7 @@ def without_errors(facts: Facts) -> str:
 CAPABILITIES: dict[str, Judge] = {
     "connect": connects,
     **{f"resolve {name}": resolves(name) for name in CONTRACTS},
-    "option parameters": holds("chain", _chain),
+    **{f"option chain of {symbol}": holds(f"chain {symbol}", _chain(symbol)) for symbol in CHAINS},
     "matching symbols": holds("symbols", lambda values: 265598 in values),
     "market rule": holds("market rule", lambda values: values == [26, [0, 0.01]]),
     **{f"price of {name}": prices(name) for name in LEVEL1},
@@ -178,7 +182,7 @@ CAPABILITIES: dict[str, Judge] = {
     "generic": holds("generic", lambda value: value > 0),
     # @stoqey/ib reads the tick of 0.01 as a whole number.
     "request parameters": holds("parameters", lambda values: values[0] in (0.01, 0) and bool(values[1])),
-    "option computation": holds("option", _option),
+    **{f"computation of {name}": holds(f"option {name}", _option) for name in ("OPT", "FOP")},
     "news": holds("news", lambda values: values[0] > 1767711600000 and all(values)),
     "tick Last": holds("Last", _tick(4)),
     "tick AllLast": holds("AllLast", _tick(4)),

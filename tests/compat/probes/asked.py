@@ -20,9 +20,11 @@ CONTRACTS: dict[str, dict[str, Any]] = ASKED["contracts"]
 # Contract -> generic ticks. The stock is also watched as 5 s bars.
 LEVEL1: dict[str, str] = ASKED["level1"]
 # What the lines of level 1 are looked at for, beside the price of each contract.
-KINDS = ("size", "string", "generic", "parameters", "option", "news")
+KINDS = ("size", "string", "generic", "parameters", "option OPT", "option FOP", "news")
 PRICES = {1: "bid", 2: "ask", 4: "last"}
 TICK_BY_TICK: list[str] = ASKED["tick_by_tick"]
+# Symbol -> exchange asked, type and con_id of the underlying, exchange looked at.
+CHAINS: dict[str, list[Any]] = ASKED["chains"]
 # Name -> duration, bar size, whatToShow, formatDate.
 BARS: dict[str, list[Any]] = ASKED["bars"]
 TICKS: list[str] = ASKED["ticks"]

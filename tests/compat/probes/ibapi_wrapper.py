@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .asked import CONTRACTS, LEVEL1, PATIENCE_S, TICK_BY_TICK, TICKS, Facts
+from .asked import CHAINS, CONTRACTS, LEVEL1, PATIENCE_S, TICK_BY_TICK, TICKS, Facts
 
 # Numbers of requests: the contracts from 0 on, then these.
 NAMES = list(CONTRACTS)
 LINES = list(LEVEL1)
 LEVEL1_ID, BAR, DEPTH, SMART_DEPTH, STREAM_ID = 100, 120, 121, 122, 130
-BARS_ID, TICKS_ID, KEPT, HEAD, HISTOGRAM, SCHEDULE, CHAIN, SYMBOLS = 200, 210, 220, 221, 222, 223, 224, 225
+BARS_ID, TICKS_ID, KEPT, HEAD, HISTOGRAM, SCHEDULE, SYMBOLS, CHAIN = 200, 210, 220, 221, 222, 223, 224, 230
 
 
 class Wrapper:
@@ -28,7 +28,6 @@ class Wrapper:
         self.rounds = 0
         self.greeted = False
         self.data = 0
-        self.chain: list[str] = []
         self._bars = bars
 
     def __getattr__(self, name: str) -> Callable[..., None]:
@@ -74,11 +73,10 @@ class Wrapper:
     def _contractDetailsEnd(self, req_id: int) -> None:
         self.ended.add(req_id)
 
-    def _securityDefinitionOptionParameter(self, _: int, exchange: str, *values: Any) -> None:
-        if exchange == "SMART":
-            expirations, strikes = sorted(values[3]), sorted(values[4])
-            self.chain = expirations
-            self.facts.first("chain", [expirations, strikes])
+    def _securityDefinitionOptionParameter(self, req_id: int, exchange: str, *values: Any) -> None:
+        symbol, (_, __, con_id, wanted) = list(CHAINS.items())[req_id - CHAIN]
+        if (values[0], exchange) == (con_id, wanted):
+            self.facts.first(f"chain {symbol}", [sorted(values[3]), sorted(values[4])])
 
     def _securityDefinitionOptionParameterEnd(self, req_id: int) -> None:
         self.ended.add(req_id)
@@ -119,7 +117,9 @@ class Wrapper:
         self.data += 1
         if tick_type == 13 and None not in values[-8:]:
             volatility, delta, price, _, gamma, vega, theta, underlying = values[-8:]
-            self.facts.first("option", [volatility, delta, price, gamma, vega, theta, underlying])
+            self.facts.first(
+                f"option {LINES[req_id - LEVEL1_ID]}", [volatility, delta, price, gamma, vega, theta, underlying]
+            )
 
     def _tickNews(self, _: int, time_ms: int, provider: str, article: str, headline: str, *__: Any) -> None:
         self.facts.first("news", [time_ms, provider, article, headline])

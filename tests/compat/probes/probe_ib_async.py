@@ -16,6 +16,7 @@ from typing import Any
 from .asked import (
     ASKED,
     BARS,
+    CHAINS,
     CONTRACTS,
     DEPTH_ROWS,
     HOST,
@@ -76,8 +77,8 @@ class Watch:
         greeks = ticker.modelGreeks
         if greeks is not None:
             values = [greeks.impliedVol, greeks.delta, greeks.optPrice, greeks.gamma, greeks.vega, greeks.theta]
-            if numbers([*values, greeks.undPrice]) and name == "OPT":
-                self.facts.first("option", [*values, greeks.undPrice])
+            if numbers([*values, greeks.undPrice]):
+                self.facts.first(f"option {name}", [*values, greeks.undPrice])
         self._updated()
 
     def news(self, tick: Any) -> None:
@@ -125,9 +126,10 @@ async def patient(answer: Awaitable[Any]) -> Any:
 
 async def resolve(ib: Any, lib: Any, facts: Facts) -> dict[str, Any]:
     """The option chain, then every contract; returns the first match of each."""
-    chains = await patient(ib.reqSecDefOptParamsAsync("AAPL", "", "STK", ASKED["con_id"]))
-    [chain] = [each for each in chains if each.exchange == "SMART"]
-    facts.first("chain", [sorted(chain.expirations), sorted(chain.strikes)])
+    for symbol, (exchange, sec_type, con_id, venue) in CHAINS.items():
+        for chain in await patient(ib.reqSecDefOptParamsAsync(symbol, exchange, sec_type, con_id)):
+            if (int(chain.underlyingConId), chain.exchange) == (con_id, venue):
+                facts.first(f"chain {symbol}", [sorted(chain.expirations), sorted(chain.strikes)])
     samples = await patient(ib.reqMatchingSymbolsAsync("AAPL"))
     facts.first("symbols", [each.contract.conId for each in samples])
     rule = await patient(ib.reqMarketRuleAsync(ASKED["market_rule"]))
@@ -138,7 +140,7 @@ async def resolve(ib: Any, lib: Any, facts: Facts) -> dict[str, Any]:
             continue
         wanted = lib.Contract(**fields)
         if name == ASKED["expiry"]:
-            wanted.lastTradeDateOrContractMonth = sorted(chain.expirations)[2]
+            wanted.lastTradeDateOrContractMonth = facts.seen["chain AAPL"][0][2]
         for each in await patient(ib.reqContractDetailsAsync(wanted)):
             contracts.setdefault(name, each.contract)
             facts.contract(name, each.contract.conId, each.minTick, each.longName, each.tradingHours)

@@ -17,6 +17,7 @@ from ibapi.server_versions import MAX_CLIENT_VER
 from .asked import (
     ASKED,
     BARS,
+    CHAINS,
     CONTRACTS,
     DEPTH_ROWS,
     HOST,
@@ -72,12 +73,15 @@ def combination() -> Any:
 
 def resolve(client: Any, wrapper: Wrapper) -> dict[str, Any]:
     """The option chain, then every contract; returns them by name, with the con_id where several matched."""
-    client.reqSecDefOptParams(CHAIN, "AAPL", "", "STK", ASKED["con_id"])
+    for number, (symbol, (exchange, sec_type, con_id, _)) in enumerate(CHAINS.items()):
+        client.reqSecDefOptParams(CHAIN + number, symbol, exchange, sec_type, con_id)
     client.reqMatchingSymbols(SYMBOLS, "AAPL")
     client.reqMarketRule(ASKED["market_rule"])
-    wrapper.wait(lambda: CHAIN in wrapper.ended and {"symbols", "market rule"} <= wrapper.facts.seen.keys())
+    chains = {CHAIN + number for number in range(len(CHAINS))}
+    wrapper.wait(lambda: wrapper.ended >= chains and {"symbols", "market rule"} <= wrapper.facts.seen.keys())
     wanted = {name: contract_of(**fields) for name, fields in CONTRACTS.items()}
-    wanted[ASKED["expiry"]].lastTradeDateOrContractMonth = wrapper.chain[2] if len(wrapper.chain) > 2 else ""
+    expirations = wrapper.facts.seen.get("chain AAPL", [[""] * 3])[0]
+    wanted[ASKED["expiry"]].lastTradeDateOrContractMonth = expirations[2]
     numbers = {NAMES.index(name) for name in NAMES if name not in NOT_ASKED}
     for req_id in sorted(numbers):
         client.reqContractDetails(req_id, wanted[NAMES[req_id]])

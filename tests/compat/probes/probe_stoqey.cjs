@@ -6,10 +6,11 @@ const ASKED = require("./asked.json");
 
 const NAMES = Object.keys(ASKED.contracts);
 const LINES = Object.keys(ASKED.level1);
+const CHAINS = Object.keys(ASKED.chains);
 const BARS = Object.keys(ASKED.bars);
-const KINDS = ["size", "string", "generic", "parameters", "option", "news", ...ASKED.tick_by_tick, "5 s bar"];
+const KINDS = ["size", "string", "generic", "parameters", "option OPT", "option FOP", "news", ...ASKED.tick_by_tick, "5 s bar"];
 const [LEVEL1, BAR, DEPTH, SMART_DEPTH, STREAM] = [100, 120, 121, 122, 130];
-const [BARS_ID, TICKS_ID, KEPT, HEAD, HISTOGRAM, SCHEDULE, CHAIN, SYMBOLS] = [200, 210, 220, 221, 222, 223, 224, 225];
+const [BARS_ID, TICKS_ID, KEPT, HEAD, HISTOGRAM, SCHEDULE, SYMBOLS, CHAIN] = [200, 210, 220, 221, 222, 223, 224, 230];
 const PRICES = { 1: "bid", 2: "ask", 4: "last" };
 const SCHEDULE_VERSION = 165;
 
@@ -45,8 +46,11 @@ function listen(ib, facts, state) {
   on(EventName.contractDetails, details);
   on(EventName.bondContractDetails, details);
   on(EventName.contractDetailsEnd, (reqId) => state.ended.add(reqId));
-  on(EventName.securityDefinitionOptionParameter, (_, exchange, conId, tradingClass, multiplier, dates, strikes) => {
-    if (exchange === "SMART") first("chain", [[...dates].sort(), [...strikes].map(Number).sort((a, b) => a - b)]);
+  on(EventName.securityDefinitionOptionParameter, (reqId, exchange, conId, name, multiplier, dates, strikes) => {
+    const symbol = CHAINS[reqId - CHAIN];
+    const [, , underlying, wanted] = ASKED.chains[symbol];
+    const found = [[...dates].sort(), [...strikes].map(Number).sort((a, b) => a - b)];
+    if (conId === underlying && exchange === wanted) first(`chain ${symbol}`, found);
   });
   on(EventName.securityDefinitionOptionParameterEnd, (reqId) => state.ended.add(reqId));
   on(EventName.symbolSamples, (_, found) => first("symbols", found.map((each) => each.contract.conId)));
@@ -60,10 +64,10 @@ function listen(ib, facts, state) {
   onData(EventName.tickString, (_, type, text) => type === 48 && first("string", Number(text.split(";")[3])));
   onData(EventName.tickGeneric, (_, type, value) => [46, 54].includes(type) && first("generic", value));
   on(EventName.tickReqParams, (reqId, minTick, bbo) => reqId === LEVEL1 && first("parameters", [minTick, bbo]));
-  onData(EventName.tickOptionComputation, (_, type, attribute, ...values) => {
+  onData(EventName.tickOptionComputation, (reqId, type, attribute, ...values) => {
     const [volatility, delta, price, , gamma, vega, theta, underlying] = values;
     const found = [volatility, delta, price, gamma, vega, theta, underlying];
-    if (type === 13 && found.every((value) => value !== undefined)) first("option", found);
+    if (type === 13 && found.every((value) => value !== undefined)) first(`option ${LINES[reqId - LEVEL1]}`, found);
   });
   on(EventName.tickNews, (_, time, provider, article, text) => first("news", [time, provider, article, text]));
 
@@ -106,12 +110,15 @@ const complete = (facts) =>
 
 // The option chain, then every contract; gives them by name.
 async function resolve(ib, facts, state) {
-  ib.reqSecDefOptParams(CHAIN, "AAPL", "", "STK", ASKED.con_id);
+  CHAINS.forEach((symbol, n) => {
+    const [exchange, secType, conId] = ASKED.chains[symbol];
+    ib.reqSecDefOptParams(CHAIN + n, symbol, exchange, secType, conId);
+  });
   ib.reqMatchingSymbols(SYMBOLS, "AAPL");
   ib.reqMarketRule(ASKED.market_rule);
-  await state.wait(() => state.ended.has(CHAIN) && "symbols" in facts.seen && "market rule" in facts.seen);
+  await state.wait(() => CHAINS.every((_, n) => state.ended.has(CHAIN + n)) && "symbols" in facts.seen && "market rule" in facts.seen);
   const wanted = structuredClone(ASKED.contracts);
-  wanted[ASKED.expiry].lastTradeDateOrContractMonth = facts.seen.chain?.[0][2];
+  wanted[ASKED.expiry].lastTradeDateOrContractMonth = facts.seen["chain AAPL"]?.[0][2];
   NAMES.forEach((name, reqId) => ib.reqContractDetails(reqId, wanted[name]));
   await state.wait(() => NAMES.every((_, reqId) => state.ended.has(reqId)));
   wanted.FUT.conId = facts.contracts.FUT?.con_id;
