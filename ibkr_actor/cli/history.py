@@ -40,9 +40,13 @@ async def _history(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> i
     progress = Progress(arguments.instruments, shown=sys.stderr.isatty() and not arguments.quiet)
     limiter = anyio.CapacityLimiter(JOBS_MAX)
     with open_writer(arguments.out, ticks=arguments.ticks, many=len(arguments.instruments) > 1) as writer:
-        async with anyio.create_task_group() as tasks:
-            for instrument in arguments.instruments:
-                tasks.start_soon(_one, redis, keys, arguments, instrument, writer, progress, limiter)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for instrument in arguments.instruments:
+                    tasks.start_soon(_one, redis, keys, arguments, instrument, writer, progress, limiter)
+        except ExceptionGroup as group:
+            # Redis is away, or the reader of our output: the same for every job, and told by what called us.
+            raise group.exceptions[0] from None
         progress.end()
         if progress.came:
             writer.finish()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ibkr_actor.cli import history as command
 from ibkr_actor.cli.history_files import open_writer
-from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO, parser
+from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO, main, parser
 from ibkr_actor.client.history import JobRefused
 from ibkr_actor.schema.commands import Code, Rejection
 from ibkr_actor.schema.records import Done
@@ -69,6 +70,24 @@ async def test_a_job_without_rows_has_a_header_and_one_of_two_is_kept(
     assert out.read_text().startswith("start,end,open,")
     assert await run(monkeypatch, refusing("invalid_instrument"), "AAPL", "MSFT", out=out) == EXIT_NO
     assert out.read_text().startswith("instrument,start,end,open,")
+
+
+@pytest.mark.parametrize("error", [RedisConnectionError("away"), BrokenPipeError()])
+async def test_what_ends_every_job_comes_as_itself(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object, **how: object) -> AsyncIterator[Any]:
+        if how:
+            raise error
+        yield
+
+    with pytest.raises(type(error)):
+        await run(monkeypatch, away, "AAPL", "MSFT", out=None)
+
+
+def test_a_redis_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["history", "AAPL", "MSFT", "--start", "2026-01-05", "--redis-url", "redis://127.0.0.1:1"]
+    assert main(given) == EXIT_NO
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("ibkr-actor: Redis does not answer: ")
 
 
 @pytest.mark.parametrize("name", ["bars.csv", "bars.json", "bars.parquet"])
