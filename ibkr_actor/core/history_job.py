@@ -134,7 +134,7 @@ class Job:
 
     def unplan(self) -> None:
         """Drops what is under way: the rest is planned anew behind what was delivered."""
-        self.planned = False
+        self.planned = self.turning = False
         self._parts = {}
 
     def to_ask(self, ahead: int) -> list[Part]:
@@ -182,7 +182,13 @@ class Job:
         """The last entry. Affects: `entries` of the state."""
         state = self.state
         state.entries += 1
-        holes = list(joined([*self.plan_holes, *state.holes]))
+        # What was found empty before it was known that data begins later is said once.
+        found = [
+            hole
+            for hole in state.holes
+            if not any(cut.from_ns <= hole.from_ns and hole.to_ns <= cut.to_ns for cut in self.plan_holes)
+        ]
+        holes = list(joined([*self.plan_holes, *found]))
         return Done(
             0,
             state.entries,

@@ -100,13 +100,15 @@ class Answers:
         version = query.session.server_version
         stretch = self._stretch(query.instrument, request)
         count, size, pieces = 0, 0, []
-        async for piece in _in_turns(self._world, self.source(query.instrument, request.view).pieces(stretch)):
-            bars = [self.wire_bar(query, request, bar) for bar in piece]
-            if bars:
-                pieces.append(encode_bars(bars, version))
-                count, size = count + len(bars), size + len(pieces[-1])
-            if size > MAX_FRAME_BYTES - 1024:
-                raise NoAnswer(f"{rules.HMDS}Time length exceed max.")
+        source = self.source(query.instrument, request.view)
+        async with self._world.turns:
+            async for piece in _in_turns(self._world, source.pieces(stretch)):
+                bars = [self.wire_bar(query, request, bar) for bar in piece]
+                if bars:
+                    pieces.append(encode_bars(bars, version))
+                    count, size = count + len(bars), size + len(pieces[-1])
+                if size > MAX_FRAME_BYTES - 1024:
+                    raise NoAnswer(f"{rules.HMDS}Time length exceed max.")
         if not count:
             raise NoAnswer(self._nothing(query.instrument, request))
         start, end = self._ends(query.instrument, request)
@@ -236,8 +238,9 @@ class Answers:
     async def ticks(self, query: Query, ask: TickAsk) -> Message:
         now_s = self._world.clock.now_s()
         picker = Picker(self.tape(query.instrument), self.calendar(query.instrument), ask, now_s)
-        async for _ in _in_turns(self._world, picker.pieces()):
-            pass
+        async with self._world.turns:
+            async for _ in _in_turns(self._world, picker.pieces()):
+                pass
         kinds: dict[str, Callable[..., Message]] = {
             "BID_ASK": h.HistoricalTicksBidAsk,
             "MIDPOINT": h.HistoricalTicks,

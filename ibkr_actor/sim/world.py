@@ -44,6 +44,9 @@ class World:
         # What scripts do is due here, also while a stall holds up everything in `schedule`.
         self.control = Schedule(self._wake)
         self.gate = Gate(self._wake)
+        # Answers too long for one turn of the loop are made one after the other: what clients send meanwhile is read,
+        # and counted by the rules, when it comes.
+        self.turns = anyio.Lock()
         self.tasks: anyio.abc.TaskGroup | None = None
         self.journal = Journal(settings.journal_file, with_payload=settings.journal_payload)
         self.catalogue = default_catalogue(self.today)

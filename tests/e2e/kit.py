@@ -45,8 +45,9 @@ async def running_redis() -> AsyncIterator[EmbeddedRedis]:
 class House:
     """A running sidecar with a connection to read what it writes."""
 
-    def __init__(self, redis: Redis, sidecar: app.Sidecar) -> None:
+    def __init__(self, redis: Redis, url: str, sidecar: app.Sidecar) -> None:
         self.redis = redis
+        self.url = url
         self.sidecar = sidecar
 
     async def call(self, command: AnyCommand) -> Reply:
@@ -108,7 +109,7 @@ async def running_house(
         tasks.start_soon(serve)
         with anyio.fail_after(DEADLINE_S):
             await started.wait()
-        yield House(redis, sidecars[0])
+        yield House(redis, redis_url, sidecars[0])
         stopping.set()
 
 

@@ -1,0 +1,142 @@
+"""Many history jobs at once beside a simulator whose clock runs fast: no rule broken, no time lost but what IB takes.
+
+The simulator is a process of its own, so that its work holds up nobody's clock; its journal says what came when.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
+from redis.asyncio import Redis
+
+from ibkr_actor.actors.clock import Clock
+from ibkr_actor.client.history import history
+from ibkr_actor.schema.commands import History
+from ibkr_actor.schema.records import Done
+from tests.e2e.kit import KEYS, House, own_environment, running_house, running_redis
+from tests.e2e.past import NS, PRESENT, seconds
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+SPEED = 20.0
+# The window of IB's rule for small bars, and what fits into it.
+WINDOW_S, IN_A_WINDOW = 600.0, 60
+# Numbers of messages; in protobuf form 200 is added.
+REQ_HISTORICAL_DATA = 20
+
+
+class Site:
+    """Simulator, Redis and sidecar in one time."""
+
+    def __init__(self, house: House, clock: Clock, end: Any) -> None:
+        self.house = house
+        self.clock = clock
+        self._end = end
+
+    def now_s(self) -> float:
+        return self.clock().ns / NS
+
+    async def end(self) -> tuple[dict[str, int], list[float]]:
+        """What was broken, and when requests for bars and schedules arrived, in the simulator's seconds."""
+        said, lines = await self._end()
+        received = [
+            line["time"]
+            for line in lines
+            if line["direction"] == "in" and line.get("message_id", 0) % 200 == REQ_HISTORICAL_DATA
+        ]
+        return said["violations"], received
+
+
+@asynccontextmanager
+async def running_site(folder: Path, speed: float = SPEED, **given: Any) -> AsyncIterator[Site]:
+    journal = folder / "journal.jsonl"
+    settings = {
+        "start_time_s": seconds(PRESENT),
+        "clock_speed": speed,
+        "market_hours": "exchange",
+        "ticks_per_s": 1.0,
+        "journal_file": str(journal),
+    }
+    process = await anyio.open_process(
+        [sys.executable, "-m", "tests.e2e.past_simulator", json.dumps(settings)],
+        env=own_environment(),
+        cwd=Path(__file__).parents[2],
+        stderr=None,
+        stdin=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    lines = BufferedByteReceiveStream(process.stdout)
+    try:
+        said = json.loads(await lines.receive_until(b"\n", 10_000))
+        clock = Clock(speed=speed, start_ns=round(said["now_s"] * NS))
+
+        async def end() -> tuple[Any, list[Any]]:
+            assert process.stdin is not None
+            await process.stdin.aclose()
+            broken = json.loads(await lines.receive_until(b"\n", 100_000))
+            await process.wait()
+            return broken, [json.loads(line) for line in journal.read_text().splitlines()]
+
+        async with (
+            running_redis() as server,
+            running_house(server.own_url, said["port"], clock=clock, **given) as house,
+        ):
+            yield Site(house, clock, end)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+async def run(redis: Redis, commands: list[History]) -> list[Done]:
+    """All jobs at once, read to their ends."""
+    found: list[Done] = []
+
+    async def one(command: History) -> None:
+        rows = 0
+        async for entry in history(redis, KEYS, command, timeout_s=60.0):
+            if isinstance(entry, Done):
+                assert entry.rows == rows
+                found.append(entry)
+            else:
+                rows += len(entry.rows)
+
+    async with anyio.create_task_group() as tasks:
+        for command in commands:
+            tasks.start_soon(one, command)
+    return found
+
+
+async def test_30_symbols_of_10_days_of_5_s_bars_take_what_the_rule_demands_and_no_more(tmp_path: Path) -> None:
+    commands = [
+        History(instrument=f"SIM{n:03}", bar="5s", start="2025-12-01", end="2025-12-12", use_rth=True)
+        for n in range(30)
+    ]
+    # A day in each request, so that there are 300.
+    async with running_site(tmp_path, hist_max_bars_per_request=5_000) as site:
+        began_s = site.now_s()
+        done = await run(site.house.redis, commands)
+        took_s = site.now_s() - began_s
+        violations, received = await site.end()
+    assert violations == {}
+    assert [each.outcome for each in done] == ["complete"] * 30
+    assert sum(each.rows for each in done) == 30 * 10 * 4_680
+    # The schedules are not small bars; each of the others is.
+    small = sum(each.requests for each in done)
+    assert len(received) == small + 30
+    bound_s = (small - IN_A_WINDOW) / IN_A_WINDOW * WINDOW_S
+    asking_s = received[-1] - received[0]
+    told = f"{small} small-bar requests: bound {bound_s:.0f} s, asked within {asking_s:.0f} s, all took {took_s:.0f} s"
+    sys.stdout.write(f"\n{told}\n")
+    assert bound_s <= asking_s <= bound_s * 1.03
