@@ -187,9 +187,7 @@ class HistoryDesk(Desk):
             self._answer(query, work)
 
     def _ticks(self, session: Session, request: h.ReqHistoricalTicks) -> None:
-        instrument = self._instrument(session, request.req_id, request.contract)
-        if instrument is None:
-            return
+        # The fields before the contract: the text form of a combination comes without its legs, so none would be found.
         try:
             start = self._moment(request.start_date_time, "Start Date/Time")
             end = self._moment(request.end_date_time, "End Date/Time")
@@ -197,9 +195,12 @@ class HistoryDesk(Desk):
             self._refuse(session, request.req_id, refused.refusal)
             return
         view, given = request.what_to_show.upper(), (start is not None) + (end is not None)
-        refusal = rules.ticks_refusal_of(instrument.sec_type, view, request.number_of_ticks, given)
+        refusal = rules.ticks_refusal_of(request.contract.sec_type, view, request.number_of_ticks, given)
         if refusal is not None:
             self._refuse(session, request.req_id, refusal)
+            return
+        instrument = self._instrument(session, request.req_id, request.contract)
+        if instrument is None:
             return
         self._warn(session, request.req_id, start, end)
         if view == "AGGTRADES" and instrument.sec_type != "CRYPTO":

@@ -209,6 +209,20 @@ def _ticks(met: Meeting) -> None:
         met.client.reqHistoricalTicks(number, AAPL, first, last, count, view, 0, False, [])
 
 
+def _odd_head(met: Meeting) -> None:
+    met.client.reqHeadTimeStamp(1, AAPL, "PRICES", 0, 1)
+
+
+def _odd_histogram(met: Meeting) -> None:
+    met.client.reqHistogramData(1, AAPL, True, "3 fortnights")
+
+
+def _odd_ticks(met: Meeting) -> None:
+    start, legs = "20231114-15:00:00", combination(265598, 272093)
+    met.client.reqHistoricalTicks(1, legs, start, "", 10, "TRADES", 0, False, [])
+    met.client.reqHistoricalTicks(2, AAPL, start, "", 10, "", 0, False, [])
+
+
 def _expired(met: Meeting) -> None:
     stock = contract("AAPL")
     stock.includeExpired = True
@@ -250,6 +264,10 @@ BREACHES: tuple[Breach, ...] = (
     Breach(Rule.HISTORY_DURATION, "no unit, too long", _durations, tuple((number, 321) for number in range(6))),
     Breach(Rule.HISTORY_BAR_SIZE, "7 mins", _asked(size="7 mins"), ((1, 321),)),
     Breach(Rule.HISTORY_VIEW, "unknown", _asked(view="PRICES"), ((1, 321),)),
+    Breach(Rule.HISTORY_VIEW, "adjusted weeks", _asked(view="ADJUSTED_LAST", duration="1 Y", size="1W"), ((1, 321),)),
+    Breach(Rule.HISTORY_VIEW, "head timestamp", _odd_head, ((1, 321),)),
+    Breach(Rule.HISTORY_DURATION, "histogram", _odd_histogram, ((1, 321),)),
+    Breach(Rule.HISTORY_TICKS, "combination, empty view", _odd_ticks, ((1, 321), (2, 321))),
     Breach(Rule.HISTORY_VIEW, "hourly schedule", _asked(view="SCHEDULE", size="1 hour"), ((1, 10295),)),
     Breach(Rule.HISTORY_VIEW, "trades of crypto", _asked(_CRYPTO, size="1 min"), ((1, 10299),)),
     Breach(Rule.HISTORY_FORMAT, "4", _asked(form=4), ((1, 321),)),
