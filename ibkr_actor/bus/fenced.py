@@ -188,14 +188,14 @@ class FencedWriter:
         for state in states:
             keys += (state.key, state.last_key)
             group = state.group or ()
-            newest, ticks = _last_values(state, group)
+            newest, parts = _last_values(state, group)
             how = b"1" if state.opened else b"0" if state.is_data else b"2"
-            args += (how, state.ttl, state.entries_max, len(group), newest, *state.kind_fields, len(ticks))
+            args += (how, state.ttl, state.entries_max, len(group), newest, *state.kind_fields, len(parts))
             state.give_ids(group, now_ms)
             for entry in group:
                 args += (entry.id, entry.payload)
-            for tick_type, index in ticks.items():
-                args += (b"tick:%d" % tick_type, index)
+            for slot, index in parts.items():
+                args += (state.part_field(slot), index)
         return pack((b"EVALSHA", WRITE.sha, len(keys), *keys, *args))
 
     def _outcome(self, answer: object, states: Sequence[StreamState]) -> Written:
@@ -246,11 +246,11 @@ def _note_opened(states: Sequence[StreamState], expiries: Sequence[bytes], writt
 
 
 def _last_values(state: StreamState, group: Sequence[Entry]) -> tuple[int, dict[int, int]]:
-    """Index of the newest entry that is a last value, -1 for none; for ticks also type -> index of its newest."""
-    ticks: dict[int, int] = {}
-    if state.kind == "tick":
-        ticks = {entry.slot: i for i, entry in enumerate(group) if entry.slot >= 0}
+    """Index of the newest entry that is a last value, -1 for none; and slot -> index of its newest, for each part."""
+    parts: dict[int, int] = {}
+    if state.in_parts:
+        parts = {entry.slot: i for i, entry in enumerate(group) if entry.slot >= 0}
     for i in range(len(group) - 1, -1, -1):
         if group[i].slot != NOT_LAST:
-            return i, ticks
-    return -1, ticks
+            return i, parts
+    return -1, parts

@@ -13,7 +13,7 @@ from ibkr_actor.bus.config import PublisherConfig, RetentionConfig
 from ibkr_actor.bus.streams import LAST, NOT_LAST, Entry, StreamState
 from ibkr_actor.schema.codec import encode_msgpack, encode_record
 from ibkr_actor.schema.keys import Keys, Stream
-from ibkr_actor.schema.records import FEED_LIVE, DataRecord, Depth, End, Gap, Record, Reset, System
+from ibkr_actor.schema.records import FEED_LIVE, GREEKS_SOURCES, DataRecord, Depth, End, Gap, Greeks, Record, Reset, System
 
 ENTRIES_MIN: Final = 100  # approximate trimming works on whole nodes of 100 entries
 # Records that are no last value.
@@ -55,6 +55,8 @@ class Stamper:
             slot = SLOTS.get(type(record), LAST)
             if slot == LAST and state.kind == "tick":
                 slot = record.tick_type  # type: ignore[union-attr]  # a stream of ticks holds ticks
+            elif type(record) is Greeks:
+                slot = GREEKS_SOURCES.index(record.source)
             elif type(record) is Depth and record.operation == "snapshot":
                 slot = LAST  # only a whole book is a value
             entries.append(Entry(state, seq, payload, slot))

@@ -11,9 +11,10 @@ from typing import Final
 from msgspec import Struct
 
 from ibkr_actor.schema.keys import Stream
-from ibkr_actor.schema.records import Reset
+from ibkr_actor.schema.records import GREEKS_SOURCES, Reset
 
-# What an entry means for the hash of last values; numbers from 0 on are IB tick types.
+# What an entry means for the hash of last values; numbers from 0 on are one of several values of its kind: IB tick types,
+# and places in `GREEKS_SOURCES`.
 NOT_LAST: Final = -2
 LAST: Final = -1
 
@@ -69,6 +70,15 @@ class StreamState:
         self.ttl = b""  # what the next write does to the expiry: nothing, `p` to remove it, or seconds
         self.entries_max = b"10000"  # retention, for MAXLEN
         self.group: list[Entry] | None = None  # only while a batch is packed
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the hash of last values keeps several values of the kind."""
+        return self.kind in ("tick", "greeks")
+
+    def part_field(self, slot: int) -> bytes:
+        """The field of one of them."""
+        return b"tick:%d" % slot if self.kind == "tick" else f"greeks:{GREEKS_SOURCES[slot]}".encode()
 
     def give_ids(self, entries: Sequence[Entry], ms: int) -> None:
         """Ids after the last one given, to those that have none: `ms` is the clock, which may stand still or go back.

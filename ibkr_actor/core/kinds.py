@@ -52,6 +52,7 @@ ROWS: Final[dict[str, KindRow]] = {
     for row in (
         KindRow("quote", "level1", "level1"),
         KindRow("tick", "level1", "level1"),
+        KindRow("greeks", "level1", "level1"),
         KindRow("trade", "tick_by_tick", "trade", "Last"),
         KindRow("alltrade", "tick_by_tick", "alltrade", "AllLast"),
         KindRow("bidask", "tick_by_tick", "bidask", "BidAsk"),
@@ -74,6 +75,8 @@ _TRADES_OF: Final = {"CASH": "MIDPOINT", "CMDTY": "MIDPOINT", "CFD": "MIDPOINT",
 # Source: IBKR, TWS API, "Tick-by-Tick Data": no trades for forex and metals, nothing for options and combinations.
 _NO_TRADES: Final = frozenset({"CASH", "CMDTY", "CFD"})
 _NO_TICK_BY_TICK: Final = frozenset({"OPT", "FOP", "WAR", "BAG", "BOND", "FUND"})
+# What IB computes greeks of.
+_OPTIONS: Final = frozenset({"OPT", "FOP", "WAR"})
 # An index is computed and a fund has one price a day: nobody quotes them.
 _NO_BOOK: Final = frozenset({"IND", "FUND"})
 
@@ -98,6 +101,8 @@ def known_kinds(kinds: Sequence[str], *, use_rth: bool) -> list[str]:
 def why_not(kind: str, sec_type: str, exchange: str = "") -> str | None:
     """Why IB has no such kind for the type of security (at an exchange); None when it may have it."""
     row = ROWS[kind]
+    if kind == "greeks" and sec_type not in _OPTIONS:
+        return f"IB computes no greeks of {sec_type}"
     if row.line_type == "depth":
         if sec_type in _NO_BOOK:
             return f"there is no order book of {sec_type}"

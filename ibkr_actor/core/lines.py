@@ -16,7 +16,7 @@ from ibkr_actor.core.holders import Holder
 from ibkr_actor.core.joining import Joining
 from ibkr_actor.core.kinds import KindRow, what_to_show
 from ibkr_actor.core.quote import TopOfBook
-from ibkr_actor.core.tick_types import QUOTE_PRICES, QUOTE_SIZES, TickType
+from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF, QUOTE_PRICES, QUOTE_SIZES, TickType
 from ibkr_actor.schema.commands import Rejection
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import Stream
@@ -78,8 +78,8 @@ class Line:
     """One request to IB. It exists as long as one of its channels is held, over any number of connections."""
 
     __slots__ = (
-        "asks", "book", "candidate", "channels", "con_id", "contract", "doubt", "feed", "feed_at_start", "flags",
-        "generic_ticks", "ignored", "key", "live", "main", "opened_by", "proven", "quote", "reason", "req_id", "row",
+        "asks", "book", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed", "feed_at_start", "flags",
+        "generic_ticks", "greeks", "ignored", "key", "live", "main", "opened_by", "proven", "quote", "reason", "req_id", "row",
         "sent", "since_ns", "slotted", "state", "tick", "top", "unheld", "watched", "what_to_show",
     )  # fmt: skip
 
@@ -94,8 +94,11 @@ class Line:
         self.channels: dict[str, Channel] = {}
         self.quote: Channel | None = None
         self.tick: Channel | None = None
+        self.greeks: Channel | None = None
         self.main: Channel | None = None
         self.top = TopOfBook()
+        # What was computed of an option, the newest of each source.
+        self.computed: dict[str, events.TickOptionComputation] = {}
         # Of a depth line only.
         self.book: Book | None = None
         # The market data type as IB told it; only level 1 comes in others than live.
@@ -146,6 +149,7 @@ class Line:
     def _index(self) -> None:
         self.quote = self.channels.get("quote")
         self.tick = self.channels.get("tick")
+        self.greeks = self.channels.get("greeks")
         self.main = self.channels.get(self.row.kind) if self.row.line_type != "level1" else None
 
     def wanted_ticks(self) -> frozenset[int]:
@@ -159,7 +163,7 @@ class Line:
 
     def renew(self) -> None:
         """Forgets what the last request told: a new one starts with what IB sends now."""
-        self.top = TopOfBook()
+        self.top, self.computed = TopOfBook(), {}
         if self.book is not None:
             self.book = Book(self.book.rows)
         self.feed = self.feed_at_start
@@ -275,6 +279,21 @@ def _bar(line: Line, event: events.RealTimeBar, items: list[Item]) -> None:
         _append(items, line, line.main, record)
 
 
+def _greeks(line: Line, event: events.TickOptionComputation, items: list[Item]) -> None:
+    tick_type = event.tick_type
+    source = GREEKS_SOURCE_OF.get(tick_type)
+    if source is None:
+        line.ignored += 1
+        return
+    if tick_type >= _FIRST_DELAYED and line.feed < FEED_DELAYED:
+        line.feed = FEED_DELAYED
+    line.computed[source] = event
+    if line.greeks is None:
+        line.unheld += 1
+    else:
+        _append(items, line, line.greeks, translate.greeks(event, line.con_id, line.feed, line.flags))
+
+
 def whole_book(line: Line, book: Book, received_ns: int) -> DataRecord:
     """The record that shows a book whole."""
     return translate.whole_book(book, received_ns, line.con_id, line.feed, line.flags, smart=line.row.smart)
@@ -347,7 +366,7 @@ PUBLISH: Final[dict[type[events.MarketDataEvent], Callable[[Line, Any, list[Item
     events.TickByTickMidPoint: _midpoint,
     events.RealTimeBar: _bar,
     events.MarketDataType: _market_data_type,
-    events.TickOptionComputation: _ignore,
+    events.TickOptionComputation: _greeks,
     events.HistoricalBarUpdate: _ignore,
     events.DepthUpdate: _depth,
     events.TickReqParams: _ignore,

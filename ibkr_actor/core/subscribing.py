@@ -25,6 +25,7 @@ from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import Rejection, Reply, Subscribe
 from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.records import FLAG_BUILT
 
 _GENERIC_TICKS_MAX = 50
 # A line may free whenever another client leaves or its lease ends.
@@ -89,7 +90,7 @@ class Subscribing:
             raise _invalid("lease_s is a number of seconds, 0 for until unsubscribed")
         ticks = frozenset(command.generic_ticks)
         if ticks and not any(row.line_type == "level1" for row in rows):
-            raise _invalid("generic_ticks come with the kinds quote and tick only")
+            raise _invalid("generic_ticks come with the kinds quote, tick and greeks only")
         if ticks and self._config.snapshot_mode:
             raise _invalid("IB takes no generic_ticks in snapshot mode")
         if len(ticks) > _GENERIC_TICKS_MAX or any(not 0 < tick < 10_000 for tick in ticks):
@@ -191,6 +192,10 @@ class Subscribing:
                 quote = translate.known_quote(line.top, line.con_id, line.feed, line.flags)
                 if quote is not None:
                     items.append((channel.stream, quote))
+            if channel is line.greeks and line.live:
+                flags = line.flags | FLAG_BUILT
+                known = (translate.greeks(event, line.con_id, line.feed, flags) for event in line.computed.values())
+                items.extend((channel.stream, record) for record in known)
         return [*effects, Publish(items)] if items else effects
 
     def _wait(self, ref: CommandRef, channels: list[Channel]) -> list[Effect]:

@@ -152,3 +152,15 @@ QUOTE_SIZES: Final = frozenset(
     )
 )
 QUOTE_TYPES: Final = QUOTE_PRICES | QUOTE_SIZES
+# The price an option computation is made of, one of `schema.records.GREEKS_SOURCES`.
+GREEKS_SOURCE_OF: Final[dict[int, str]] = {
+    int(TickType.BID_OPTION_COMPUTATION): "bid",
+    int(TickType.ASK_OPTION_COMPUTATION): "ask",
+    int(TickType.LAST_OPTION_COMPUTATION): "last",
+    int(TickType.MODEL_OPTION): "model",
+    int(TickType.CUST_OPTION_COMPUTATION): "custom",
+    int(TickType.DELAYED_BID_OPTION): "bid",
+    int(TickType.DELAYED_ASK_OPTION): "ask",
+    int(TickType.DELAYED_LAST_OPTION): "last",
+    int(TickType.DELAYED_MODEL_OPTION): "model",
+}

@@ -14,12 +14,14 @@ from ibkr_actor.core.events import (
     TickByTickLast,
     TickByTickMidPoint,
     TickGeneric,
+    TickOptionComputation,
     TickPrice,
     TickSize,
     TickString,
 )
 from ibkr_actor.core.quote import TopOfBook
-from ibkr_actor.schema.records import FLAG_BUILT, FLAG_SNAPSHOT, Bar, BidAsk, Depth, MidPoint, Quote, Tick, Trade
+from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF
+from ibkr_actor.schema.records import FLAG_BUILT, FLAG_SNAPSHOT, Bar, BidAsk, Depth, Greeks, MidPoint, Quote, Tick, Trade
 
 NS_PER_S: Final = 1_000_000_000
 # Source: IBKR, "5 Second Bars": real-time bars have this one size.
@@ -111,6 +113,28 @@ def bid_ask(event: TickByTickBidAsk, con_id: int, feed: int, flags: int) -> BidA
 def midpoint(event: TickByTickMidPoint, con_id: int, feed: int, flags: int) -> MidPoint:
     """A tick-by-tick change of the midpoint."""
     return MidPoint(0, 0, con_id, event.received_ns, event.time_ns, feed, flags, event.price)
+
+
+def greeks(event: TickOptionComputation, con_id: int, feed: int, flags: int) -> Greeks:
+    """What IB computed of an option; what it could not compute is null."""
+    return Greeks(
+        0,
+        0,
+        con_id,
+        event.received_ns,
+        None,
+        feed,
+        flags,
+        GREEKS_SOURCE_OF[event.tick_type],
+        event.implied_vol,
+        event.delta,
+        event.gamma,
+        event.vega,
+        event.theta,
+        event.option_price,
+        event.pv_dividend,
+        event.underlying_price,
+    )
 
 
 def book_row(change: Change, received_ns: int, con_id: int, feed: int, flags: int, *, smart: bool) -> Depth:

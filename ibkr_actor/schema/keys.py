@@ -17,6 +17,7 @@ CLIENT_PATTERN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 KINDS: Final = (
     "quote",
     "tick",
+    "greeks",
     "trade",
     "alltrade",
     "bidask",

@@ -33,6 +33,8 @@ GAP_CAUSES: Final = (
     "bust",
     "no_history",
 )
+# `custom` is IB's answer to a computation with a price or volatility of the caller's.
+GREEKS_SOURCES: Final = ("bid", "ask", "last", "model", "custom")
 END_REASONS: Final = ("no_holders", "evicted", "failed", "expired")
 
 
@@ -115,7 +117,7 @@ class Bar(Record, tag="bar", array_like=True, gc=False):
 
 
 class Greeks(Record, tag="greeks", array_like=True, gc=False):
-    """An option computation. `source` is bid, ask, last or model."""
+    """An option computation: what IB makes of the price that `source` names, one of `GREEKS_SOURCES`."""
 
     source: str
     implied_vol: float | None

@@ -145,18 +145,18 @@ def test_what_ib_does_not_have_is_unsupported_and_says_what_it_has(contract: Con
 
 
 def test_forex_has_quotes_bars_and_tick_by_tick_bid_and_ask() -> None:
-    assert [kind for kind in KINDS if why_not(kind, "CASH", "IDEALPRO")] == ["trade", "alltrade", "depth.smart"]
+    assert [kind for kind in KINDS if why_not(kind, "CASH", "IDEALPRO")] == ["greeks", "trade", "alltrade", "depth.smart"]
 
 
 @pytest.mark.parametrize(
     ("kinds", "lease_s", "ticks", "word"),
     [
         ([], 0.0, [], "kinds is empty"),
-        (["quotes"], 0.0, [], "'quotes' is not served; known: quote, tick"),
+        (["quotes"], 0.0, [], "'quotes' is not served; known: quote, tick, greeks"),
         (["quote"], -1.0, [], "lease_s"),
         (["quote"], math.nan, [], "lease_s"),
         (["quote"], math.inf, [], "lease_s"),
-        (["trade"], 0.0, [233], "quote and tick only"),
+        (["trade"], 0.0, [233], "quote, tick and greeks only"),
         (["quote"], 0.0, [0], "IB's numbers"),
         (["quote"], 0.0, list(range(1, 60)), "at most 50"),
     ],
@@ -311,8 +311,8 @@ def test_data_that_nobody_holds_and_events_of_other_requests_are_counted() -> No
     desk.subscribe("quote")
     desk.subscribe("trade")
     desk.unsubscribe("trade", s=1)
-    greeks = TickOptionComputation(12, ns(1), 13, None, *[None] * 8)
-    assert desk.data(TickString(12, ns(1), 45, "1"), greeks, s=1)
+    unknown = TickOptionComputation(12, ns(1), 99, None, *[None] * 8)
+    assert desk.data(TickString(12, ns(1), 45, "1"), unknown, s=1)
     desk.trade(22, 2)
     desk.price(99992, 2)
     desk.price(7, 2)
