@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -42,15 +43,18 @@ def seconds(text: str) -> float:
 
 @asynccontextmanager
 async def running_past(
-    present: str = PRESENT, *, speed: float = SPEED, seed: int = 1
+    present: str = PRESENT, *, speed: float = SPEED, seed: int = 1, **sidecar: Any
 ) -> AsyncIterator[tuple[Simulator, House]]:
-    """Simulator and sidecar in one time, which begins at `present` and runs `speed` times as fast as ours."""
+    """Simulator and sidecar in one time, which begins at `present` and runs `speed` times as fast as ours.
+
+    `sidecar` are settings of the sidecar.
+    """
     settings = SimulatorSettings(
         start_time_s=seconds(present), clock_speed=speed, market_hours="exchange", seed=seed, ticks_per_s=1.0
     )
     async with running_redis() as server, Simulator(settings) as sim:
         clock = Clock(speed=speed, start_ns=round(sim.world.clock.now_s() * NS))
-        async with running_house(server.own_url, sim.port, clock=clock) as house:
+        async with running_house(server.own_url, sim.port, clock=clock, **sidecar) as house:
             yield sim, house
 
 
