@@ -64,6 +64,12 @@ class RememberingBus:
     def write_job(self, job: str, entries: Sequence[DataRecord], number: int, state: bytes | None) -> None:
         self.done.append(("write_job", job, entries, number, state))
 
+    def look_up_window(self, name: str) -> None:
+        self.done.append(("look_up_window", name))
+
+    def store_window(self, name: str, value: bytes) -> None:
+        self.done.append(("store_window", name, value))
+
     def write_pacing(self, value: bytes) -> None:
         self.done.append(("write_pacing", value))
 
@@ -94,6 +100,8 @@ REPLY = Reply("c1", "subscribe", "active")
         (fx.Answer(REF, REPLY, HOLDERS), ("answer", REF, REPLY, HOLDERS, ())),
         (fx.Answer(REF, REPLY, jobs=HOLDERS), ("answer", REF, REPLY, (), HOLDERS)),
         (fx.WriteJob("j1", (RECORD,), 4, b"{}"), ("write_job", "j1", (RECORD,), 4, b"{}")),
+        (fx.LookUpWindow("w"), ("look_up_window", "w")),
+        (fx.StoreWindow("w", b"bars"), ("store_window", "w", b"bars")),
         (fx.WritePacing(b"w"), ("write_pacing", b"w")),
         (fx.Notify("strat-1", REPLY), ("notify", "strat-1", REPLY)),
         (fx.WriteHolders(HOLDERS), ("write_holders", HOLDERS)),

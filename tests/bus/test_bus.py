@@ -85,7 +85,7 @@ async def test_records_commands_and_states_go_their_ways(config: BusConfig, prob
         await probe.do("XADD", probe.keys.commands(), "*", "j", '{"op":"status","client":"me"}')
         await until(lambda: len(commands.received) == 1)
         ref = commands.received[0].ref
-        port.answer(ref, Reply(ref.id, "status", "accepted"), (HolderWrite("h", b"1"),))
+        port.answer(ref, Reply(ref.id, "status", "accepted"), (HolderWrite("h", b"1"),), ())
         port.notify("me", Reply(ref.id, "status", "active"))
         port.write_holders((HolderWrite("i", b"2"),))
         port.write_contracts((HolderWrite("AAPL", b"{}"), HolderWrite("OLD", None)))
