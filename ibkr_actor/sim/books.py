@@ -58,6 +58,11 @@ def first_rows(line: Line, book: Book) -> list[m.Message]:
     return _rows(line, book, 0, {1: line.rows, 0: line.rows})
 
 
+def all_rows(line: Line, book: Book) -> list[m.Message]:
+    """The whole book over the one that is there."""
+    return _rows(line, book, 1, {1: line.rows, 0: line.rows})
+
+
 def changed_rows(line: Line, book: Book, quote: Quote) -> list[m.Message]:
     """All rows of a side that moved, the best row of one that only has another size."""
     bids = line.rows if quote.bid_moved else int(quote.bid_resized)

@@ -11,7 +11,7 @@ from decimal import Decimal
 import msgspec
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.books import Book, changed_rows, first_rows
+from ibkr_actor.sim.books import Book, all_rows, changed_rows, first_rows
 from ibkr_actor.sim.level_1 import (
     ASK_OPTION,
     ASK_YIELD,
@@ -139,6 +139,20 @@ def _computed(line: Line, market: View, now_s: float, moved: dict[int, bool]) ->
 def first_depth(line: Line, market: Book) -> list[m.Message]:
     """The whole book, inserted row by row, bids first."""
     return first_rows(line, market)
+
+
+def present_messages(line: Line, market: InstrumentMarket, now_s: float) -> list[m.Message]:
+    """What holds now, on a line whose client may know otherwise: prices as at the start, all rows of a book.
+
+    Ticks one by one are what happened, and nothing did.
+    """
+    match line.kind:
+        case Kind.MARKET_DATA:
+            return first_ticks(line, market, now_s)
+        case Kind.DEPTH:
+            return all_rows(line, market)
+        case _:
+            return []
 
 
 def event_messages(line: Line, event: Quote | Trade, market: InstrumentMarket) -> list[m.Message]:

@@ -122,8 +122,14 @@ class Stage:
         now_s = self._world.clock.now_s()
         behind_s = _CATCH_UP_S * max(self._world.clock.speed, 1.0)
         if market.next_s is not None and market.next_s < now_s - behind_s:
-            market.seek(now_s)
+            self._jump(market, lines, now_s)
         self._schedule_step(market)
+
+    def _jump(self, market: InstrumentMarket, lines: list[Line], now_s: float) -> None:
+        """Leave out what happened meanwhile. Later events say what differs from now, so that lines must be told of it."""
+        market.seek(now_s)
+        for line in lines:
+            self._deliver_all(line, feed.present_messages(line, market, now_s))
 
     def _schedule_bars(self, now_s: float) -> None:
         boundary_s = (math.floor(now_s / BAR_S) + 1) * BAR_S

@@ -422,3 +422,26 @@ async def test_a_client_of_whole_sizes_is_not_told_of_a_trade_of_less_than_one_s
         sizes = [call[4] for call in peer.recorder.named("tickByTickAllLast")]
         assert sizes
         assert any(size < 1 for size in sizes) is told
+
+
+async def test_after_a_stall_lines_are_told_where_the_market_is_now() -> None:
+    """What was left out meanwhile would else be missing in the client's picture until each value moves again."""
+    async with Simulator(_still()) as sim, connected(sim) as peer:
+
+        def picture(level_1: int, book: int) -> dict[tuple[int, ...], float]:
+            prices = [call for call in peer.recorder.named("tickPrice") if call[0] == level_1]
+            rows = [call for call in peer.recorder.named("updateMktDepthL2") if call[0] == book]
+            return {(call[1],): call[2] for call in prices} | {(call[4], call[1]): call[5] for call in rows}
+
+        await peer.ask("reqMktData", 1, stock("AAPL"), "", False, False, [])
+        await peer.ask("reqMktDepth", 2, stock("AAPL"), 5, True, [])
+        await sim.advance(1.0)
+        await peer.settle()
+        before = picture(1, 2)
+        sim.act("stall", for_s=3600)
+        await sim.advance(3601.0)
+        await peer.ask("reqMktData", 3, stock("AAPL"), "", False, False, [])
+        await peer.ask("reqMktDepth", 4, stock("AAPL"), 5, True, [])
+        await peer.settle()
+        assert len(before) == 7 + 10
+        assert picture(1, 2) == picture(3, 4) != before
