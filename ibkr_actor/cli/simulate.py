@@ -62,7 +62,10 @@ def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
                 load_scenario(what)
             except ScriptError as error:
                 raise ConfigurationError(f"{option}: {error}") from None
+    if arguments.play and arguments.server_version is not None:
+        raise ConfigurationError("--server-version: with --play it is the recording's own")
     rest = {
+        "server_version": arguments.server_version,
         "play_speed": arguments.play_speed,
         "replay_speed": arguments.speed,
         "replay_instrument": arguments.instrument,
@@ -71,7 +74,6 @@ def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
         return SimulatorSettings(
             host=arguments.host,
             port=arguments.port,
-            server_version=arguments.server_version,
             lines=arguments.lines,
             language=arguments.language,
             ticks_per_s=arguments.rate,

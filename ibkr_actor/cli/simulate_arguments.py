@@ -30,7 +30,6 @@ def _add_gateway(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--server-version",
         type=int,
-        default=226,
         choices=SERVER_VERSIONS,
         metavar="CAP",
         help=f"highest server version to answer: {', '.join(map(str, SERVER_VERSIONS))} (default 226)",

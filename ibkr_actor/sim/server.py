@@ -278,9 +278,8 @@ async def run_simulator(settings: SimulatorSettings, *, started: Callable[[Simul
     Raises: ReplayError, OSError, as Simulator does.
     """
     async with Simulator(settings) as simulator:
-        logger.info(
-            "simulator listening on %s:%d, server version %d", settings.host, simulator.port, settings.server_version
-        )
+        version = "of the recording" if settings.play is not None else settings.server_version
+        logger.info("simulator listening on %s:%d, server version %s", settings.host, simulator.port, version)
         if simulator.replayed is not None:
             logger.info("replaying %s as %s", settings.replay_file, simulator.replayed.key)
         if started is not None:

@@ -7,7 +7,7 @@ import pytest
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, main, parser
 from ibkr_actor.cli.simulate import settings_of
 from ibkr_actor.errors import ConfigurationError
-from ibkr_actor.sim import scenario_titles
+from ibkr_actor.sim import SimulatorSettings, scenario_titles
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,7 @@ from ibkr_actor.sim import scenario_titles
         (["simulate", "--speed", "2"], "ibkr-actor: --speed: means nothing without --replay"),
         (["simulate", "--instrument", "AAPL.STK.SMART.USD"], "ibkr-actor: --instrument: means nothing without"),
         (["simulate", "--play-speed", "2"], "ibkr-actor: --play-speed: means nothing without --play"),
+        (["simulate", "--play", ".", "--server-version", "178"], "ibkr-actor: --server-version: with --play it is"),
         (["simulate", "--play", ".", "--replay", "x"], "ibkr-actor: --replay: --play answers everything itself"),
         (["simulate", "--replay", "nowhere"], "ibkr-actor: --replay: nowhere: No such file or directory"),
         (["simulate", "--play", "nowhere"], "ibkr-actor: --play: "),
@@ -101,3 +102,5 @@ def test_arguments_reach_the_simulator() -> None:
     assert (settings.scenarios, settings.clock_speed, settings.language) == (("bust", "zombie"), 20.0, "de")
     assert (settings.start_time_s, settings.market_hours) == (1_767_623_400.0, "exchange")
     assert (settings.play, settings.play_speed) == (".", 0.0)
+    assert settings_of(parser().parse_args(["simulate"])) == SimulatorSettings(port=4002)
+    assert settings_of(parser().parse_args(["simulate", "--server-version", "178"])).server_version == 178

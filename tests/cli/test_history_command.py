@@ -136,7 +136,8 @@ def test_what_is_missing_is_said_by_the_parser(arguments: list[str], capsys: pyt
     with pytest.raises(SystemExit) as ended:
         main(["history", *arguments])
     assert ended.value.code == EXIT_CONFIGURATION
-    assert "error:" in capsys.readouterr().err
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("ibkr-actor history: ")
 
 
 def test_without_a_sidecar_or_redis_one_line_says_so(tmp_path: Path) -> None:
