@@ -126,7 +126,7 @@ class Stage:
         self._schedule_step(market)
 
     def _jump(self, market: InstrumentMarket, lines: list[Line], now_s: float) -> None:
-        """Leave out what happened meanwhile. Later events say what differs from now, so that lines must be told of it."""
+        """Leave out what happened meanwhile. Events say what differs from now on, so lines must be told what is now."""
         market.seek(now_s)
         for line in lines:
             self._deliver_all(line, feed.present_messages(line, market, now_s))
