@@ -25,9 +25,9 @@ _venv:
 demo *args: _venv
     {{ bin }}/ibkr-actor demo {{ args }}
 
-# The whole test suite, or a part of it: just test tests/core -k pacing
+# The whole test suite on all processors, or a part of it: just test tests/core -k pacing
 test *args: _venv
-    {{ bin }}/python -m pytest {{ args }}
+    {{ bin }}/python -m pytest {{ if args == "" { "-n auto --dist worksteal" } else { args } }}
 
 # Lint, format and types.
 check: _venv
