@@ -77,6 +77,10 @@ def subscriptions(settings: Settings, speed: float = 1.0) -> SubscriptionsConfig
         snapshot_mode=settings.snapshot_mode,
         holders_max=settings.subscriptions_max,
         backfill_timeout_s=default.backfill_timeout_s * speed,
+        # Fast time leaves the machine less of its own: a look takes place 20 times a second at most.
+        stale_min_s=settings.stale_after_s + max(0.0, speed - 1) / 4,
+        stale_probe_s=settings.stale_probe_s,
+        sweep_s=max(default.sweep_s, speed / 20),
     )
 
 

@@ -93,6 +93,12 @@ class Settings(BaseSettings):
     depth_rows: int = Field(10, ge=1, le=20, description="rows of each side of an order book")
     lease_s: float = Field(0.0, ge=0, description="lease of a subscription whose command names none; 0 = none")
     lease_max_s: float = Field(7 * 86_400.0, gt=0, description="longest lease a command may ask for")
+    stale_after_s: float = Field(
+        7.0, ge=1, le=3600, description="shortest silence in market hours that makes a stream stale; slow ones get more"
+    )
+    stale_probe_s: float = Field(
+        30.0, ge=0, description="silence in market hours after which a line is asked for again; 0 = never"
+    )
     contract_ttl_s: float = Field(86_400.0, gt=0, description="age at which a resolved contract is asked for again")
     unknown_contract_ttl_s: float = Field(300.0, ge=0, description="how long IB's 'no such contract' is remembered")
     contract_timeout_s: float = Field(30.0, gt=0, description="how long a look-up may wait for IB's answer")

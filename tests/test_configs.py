@@ -27,6 +27,8 @@ def _recorded(settings: Settings, name: str) -> Any:
         ({"snapshot_mode": True}, lambda s: configs.subscriptions(s).snapshot_mode),
         ({"use_rth": True}, lambda s: configs.subscriptions(s).use_rth),
         ({"lease_s": 60}, lambda s: configs.subscriptions(s).lease_s == 60),
+        ({"stale_after_s": 20}, lambda s: configs.subscriptions(s).stale_min_s == 20),
+        ({"stale_probe_s": 0}, lambda s: configs.subscriptions(s).stale_probe_s == 0),
         ({"host": "h", "port": 7497}, lambda s: (configs.gateway(s).host, configs.gateway(s).port) == ("h", 7497)),
         ({"record_dir": "r"}, lambda s: (given := configs.recorder(s)) is not None and given.directory.name == "r"),
         ({"record_dir": "r", "record_max_bytes": 2**28}, lambda s: _recorded(s, "max_bytes") == 2**28),

@@ -21,6 +21,7 @@ AnyEffect = (
     | fx.Tell
     | fx.Announce
     | fx.SetState
+    | fx.SetFreshness
     | fx.Answer
     | fx.Notify
     | fx.WriteHolders
@@ -73,6 +74,8 @@ class Performer:
                 self._gateway.send(request)
             case fx.SetState(stream, state, reason, since_ns):
                 self._bus.set_state(stream, state, reason, since_ns)
+            case fx.SetFreshness(stream, freshness, since_ns, received_ns):
+                self._bus.set_freshness(stream, freshness, since_ns, received_ns)
             case fx.Announce(record):
                 self._bus.announce(record)
             case fx.Answer():

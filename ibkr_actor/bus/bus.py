@@ -192,6 +192,10 @@ class Bus:
         """State of a kind in the instrument's hash of last values."""
         self._started()[1].set_state(stream, state, reason, since_ns)
 
+    def set_freshness(self, stream: Stream, freshness: str, since_ns: int, received_ns: int) -> None:
+        """How fresh a kind is, in the instrument's hash of last values."""
+        self._started()[1].set_freshness(stream, freshness, since_ns, received_ns)
+
     def close_stream(self, stream: Stream) -> None:
         """The stream has no holders: it expires after `stream_ttl_s` unless it is published to again."""
         self._started()[0].close_stream(stream)

@@ -117,7 +117,18 @@ class Outbox:
         fields = {"state": state, f"state:{stream.kind}": state, "state_since_ns": str(since_ns)}
         writes = [HolderWrite(name, value.encode()) for name, value in fields.items()]
         writes.append(HolderWrite("state_reason", reason.encode() if reason else None))
+        if state == "ended":
+            writes += [HolderWrite(name, None) for name in _freshness_fields(stream)]
         self._put(("state", stream), _Write(self._calls.fields(self._keys.last(stream.instrument), writes)))
+
+    def set_freshness(self, stream: Stream, freshness: str, since_ns: int, received_ns: int) -> None:
+        """How fresh one kind of an instrument is, in its hash of last values; it goes when the stream ends."""
+        values = (freshness, str(since_ns), str(received_ns) if received_ns else None)
+        writes = [
+            HolderWrite(name, None if value is None else value.encode())
+            for name, value in zip(_freshness_fields(stream), values, strict=True)
+        ]
+        self._put(("freshness", stream), _Write(self._calls.fields(self._keys.last(stream.instrument), writes)))
 
     def again(self, ref: CommandRef) -> tuple[Word, ...]:
         """The call that sends a remembered answer, for the reader to perform itself."""
@@ -234,3 +245,7 @@ class Outbox:
 
 def _first(queue: OrderedDict[Hashable, _Write], count: int) -> list[Hashable]:
     return [key for key, _ in zip(queue, range(count), strict=False)]
+
+
+def _freshness_fields(stream: Stream) -> tuple[str, str, str]:
+    return f"freshness:{stream.kind}", f"freshness_since_ns:{stream.kind}", f"received_ns:{stream.kind}"

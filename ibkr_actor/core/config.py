@@ -98,6 +98,8 @@ class SubscriptionsConfig(Struct, frozen=True):
     `backfill_timeout_s`. `prove_s` is how long a line with a permission warning may stay silent; `probe_s` how often a
     line silenced by a competing session is asked for again. `lease_s` is the lease of who names none; 0 never ends.
     `depth_lines` order books may be open, each `depth_rows` deep (Source: IBKR, "Market Depth Data": 3 at least).
+    A line that is silent in market hours is stale after `stale_min_s` at the earliest, and asked for again after
+    `stale_probe_s` (0: never); every `sweep_s` all lines are looked at (0: never).
     """
 
     keys: Keys = Keys()
@@ -109,6 +111,9 @@ class SubscriptionsConfig(Struct, frozen=True):
     lease_max_s: float = 86_400.0
     use_rth: bool = False
     snapshot_mode: bool = False
+    stale_min_s: float = 7.0
+    stale_probe_s: float = 30.0
+    sweep_s: float = 1.0
     probe_s: float = 60.0
     prove_s: float = 15.0
     holders_max: int = 50_000

@@ -81,6 +81,15 @@ class SetState(Effect, frozen=True):
     since_ns: int
 
 
+class SetFreshness(Effect, frozen=True):
+    """How fresh an instrument's kind is, since when, and when its newest data left the socket (0: never any)."""
+
+    stream: Stream
+    freshness: str
+    since_ns: int
+    received_ns: int
+
+
 class HolderWrite(Struct, frozen=True):
     """A field of the `subscriptions` hash; `value` None deletes it."""
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ibkr_actor.core import events, translate
 from ibkr_actor.core.book import BadRow, Book
+from ibkr_actor.core.freshness import HALTED_TICKS, Watch
 from ibkr_actor.core.holders import Holder
 from ibkr_actor.core.joining import Joining
 from ibkr_actor.core.kinds import KindRow, what_to_show
@@ -78,9 +79,10 @@ class Line:
     """One request to IB. It exists as long as one of its channels is held, over any number of connections."""
 
     __slots__ = (
-        "asks", "book", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed", "feed_at_start", "flags",
-        "generic_ticks", "greeks", "ignored", "key", "live", "main", "opened_by", "proven", "quote", "reason", "req_id", "row",
-        "sent", "since_ns", "slotted", "state", "tick", "top", "unheld", "watched", "what_to_show",
+        "asks", "book", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed", "feed_at_start",
+        "flags", "generic_ticks", "greeks", "halted", "ignored", "key", "live", "main", "newest_ns", "opened_by", "proven",
+        "quote", "reason", "req_id", "row", "sent", "since_ns", "slotted", "state", "tick", "top", "unheld", "watch",
+        "watched", "what_to_show",
     )  # fmt: skip
 
     def __init__(self, key: LineKey, row: KindRow, contract: Contract, *, opened_by: str, feed: int) -> None:
@@ -117,6 +119,11 @@ class Line:
         self.proven = False
         # Why IB may refuse it after all, if no data comes in time; cleared by data.
         self.doubt: Rejection | None = None
+        # When the newest data left the socket, 0 before the first; whether IB says that trading is halted.
+        self.newest_ns = 0
+        self.halted = False
+        # Made at the first look at how fresh it is.
+        self.watch: Watch | None = None
         # Whether the next data changes more than its streams.
         self.watched = True
         # Whether it counts against the budget; False only when restored beyond it.
@@ -167,7 +174,7 @@ class Line:
         if self.book is not None:
             self.book = Book(self.book.rows)
         self.feed = self.feed_at_start
-        self.live, self.sent, self.watched = False, False, True
+        self.live, self.sent, self.watched, self.halted = False, False, True, False
 
     def lose(self, cause: str, from_ns: int) -> None:
         """Data may be missing from now on in every stream it feeds."""
@@ -251,6 +258,8 @@ def _tick_size(line: Line, event: events.TickSize, items: list[Item]) -> None:
 
 
 def _tick_value(line: Line, event: events.TickGeneric | events.TickString, items: list[Item]) -> None:
+    if event.tick_type in HALTED_TICKS and isinstance(event, events.TickGeneric):
+        line.halted = (event.value or 0) > 0
     channel = line.tick
     if channel is None:
         line.unheld += 1

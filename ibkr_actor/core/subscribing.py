@@ -22,6 +22,7 @@ from ibkr_actor.core.kinds import POOL_OF, ROWS, KindRow, known_kinds, why_not
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Channel, Item, Line
 from ibkr_actor.core.replies import rejected
+from ibkr_actor.core.silences import freshness_of
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import Rejection, Reply, Subscribe
 from ibkr_actor.schema.instruments import Contract
@@ -188,6 +189,7 @@ class Subscribing:
             line = channel.line
             channel.published = line.live
             effects.append(SetState(channel.stream, line.state, line.reason, line.since_ns))
+            effects += freshness_of(line, channel.stream)
             if channel is line.quote and line.live:
                 quote = translate.known_quote(line.top, line.con_id, line.feed, line.flags)
                 if quote is not None:

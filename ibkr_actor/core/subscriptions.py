@@ -54,6 +54,7 @@ from ibkr_actor.core.messages import (
     WakeUp,
 )
 from ibkr_actor.core.replies import rejected
+from ibkr_actor.core.silences import Silences, freshness_of, listed_freshness
 from ibkr_actor.core.subscribing import Subscribing
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import AnyCommand, List, Rejection, Renew, Reply, Subscribe, Unsubscribe
@@ -73,6 +74,7 @@ class SubscriptionsCore:
         self._holdings = Holdings(config, self._book, self._waits, self._backfills)
         self._errors = LineErrors(config, self._book, self._holdings, self._waits)
         self._subscribing = Subscribing(config, self._book, self._holdings, self._waits, self._backfills)
+        self._silences = Silences(config, self._book)
         # Events of requests that are over, and of requests never made here.
         self._late = 0
         self._foreign = 0
@@ -104,7 +106,12 @@ class SubscriptionsCore:
 
     def next_wakeup_s(self) -> float | None:
         """When the next lease runs out or a line is looked at again."""
-        times = (self._holdings.leases.next_s(), self._book.timers.next_s(), self._backfills.next_wakeup_s())
+        times = (
+            self._holdings.leases.next_s(),
+            self._book.timers.next_s(),
+            self._backfills.next_wakeup_s(),
+            self._silences.next_s(),
+        )
         return min((at_s for at_s in times if at_s is not None), default=None)
 
     # ---- market data
@@ -119,6 +126,7 @@ class SubscriptionsCore:
             if line is None:
                 self._stray(event)
                 continue
+            line.newest_ns = event.received_ns
             if line.watched:
                 effects += self._watch(line, event, now)
             publish[type(event)](line, event, items)
@@ -149,7 +157,8 @@ class SubscriptionsCore:
         self._book.clear_timers(line)
         for channel in line.channels.values():
             channel.published = True
-        return self._book.set_state(line, "live", "", now) + self._waits.came(line.streams)
+        effects = self._book.set_state(line, "live", "", now) + self._silences.heard(line, now)
+        return effects + self._waits.came(line.streams)
 
     def _stray(self, event: MarketDataEvent) -> None:
         if self._book.req_ids.was_ours(event.req_id):
@@ -197,6 +206,7 @@ class SubscriptionsCore:
         for line in self._book.lines.values():
             effects += self._book.unask(line, ended=False)
             effects += self._book.set_state(line, "starved", "stopped", now)
+        effects += self._silences.stop(now)
         self._book.conn = None
         return [*effects, Tell("pacing", Stop())]
 
@@ -254,6 +264,7 @@ class SubscriptionsCore:
         return [
             *(WriteHolders(part) for part in in_parts(self._holdings.writes())),
             *(SetState(stream, line.state, line.reason, line.since_ns) for line in lines for stream in line.streams),
+            *(effect for line in lines for effect in freshness_of(line)),
         ]
 
     def _restore(self, message: RestoreHolders, now: Instant) -> list[Effect]:
@@ -294,7 +305,7 @@ class SubscriptionsCore:
                 effects += self._depth.show(line)
             else:
                 effects += self._book.ask_again(line, now, ended=False)
-        return effects
+        return effects + self._silences.sweep(now)
 
     def _nothing(self, message: Struct, now: Instant) -> list[Effect]:
         return []
@@ -317,6 +328,7 @@ class SubscriptionsCore:
                         "state": line.state,
                         "reason": line.reason,
                         "since_ns": str(line.since_ns),
+                        **listed_freshness(line),
                         "feed": line.feed,
                         "generic_ticks": sorted(line.generic_ticks),
                         "holders": [
@@ -350,6 +362,7 @@ class SubscriptionsCore:
             "tick_by_tick": {"taken": self._book.taken("tick_by_tick"), "of": self._book.slots("tick_by_tick")},
             "depth": {"taken": self._book.taken("depth"), "of": self._book.slots("depth")},
             "books": {"bad_rows": self._depth.bad_rows, "restarted": self._depth.healed},
+            "freshness": self._silences.counts(),
             "commands_waiting": self._waits.count,
             "backfills": self._backfills.status(),
             "late_events": self._late + self._errors.late,

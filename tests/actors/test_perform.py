@@ -49,6 +49,9 @@ class RememberingBus:
     def set_state(self, stream: Stream, state: str, reason: str, since_ns: int) -> None:
         self.done.append(("set_state", stream, state, reason, since_ns))
 
+    def set_freshness(self, stream: Stream, freshness: str, since_ns: int, received_ns: int) -> None:
+        self.done.append(("set_freshness", stream, freshness, since_ns, received_ns))
+
     def close_stream(self, stream: Stream) -> None:
         self.done.append(("close_stream", stream))
 
@@ -96,6 +99,7 @@ REPLY = Reply("c1", "subscribe", "active")
         (fx.Publish([(STREAM, RECORD)]), ("publish", [(STREAM, RECORD)])),
         (fx.Announce(SYSTEM), ("announce", SYSTEM)),
         (fx.SetState(STREAM, "active", "", 5), ("set_state", STREAM, "active", "", 5)),
+        (fx.SetFreshness(STREAM, "stale", 5, 4), ("set_freshness", STREAM, "stale", 5, 4)),
         (fx.CloseStream(STREAM), ("close_stream", STREAM)),
         (fx.Answer(REF, REPLY, HOLDERS), ("answer", REF, REPLY, HOLDERS, ())),
         (fx.Answer(REF, REPLY, jobs=HOLDERS), ("answer", REF, REPLY, (), HOLDERS)),

@@ -235,6 +235,23 @@ async def test_states_stand_in_the_hash_of_the_instrument(config: BusConfig, pro
     assert await probe.last(TRADE) == {"state": b"live", "state:trade": b"live", "state_since_ns": b"78"}
 
 
+async def test_freshness_stands_beside_the_state_and_goes_when_the_stream_ends(config: BusConfig, probe: Probe) -> None:
+    async with sending(config) as outbox:
+        outbox.set_freshness(TRADE, "stale", 77, 70)
+        await done(outbox)
+        assert await probe.last(TRADE) == {
+            "freshness:trade": b"stale",
+            "freshness_since_ns:trade": b"77",
+            "received_ns:trade": b"70",
+        }
+        outbox.set_freshness(TRADE, "quiet", 78, 0)
+        await done(outbox)
+        assert (await probe.last(TRADE)).keys() == {"freshness:trade", "freshness_since_ns:trade"}
+        outbox.set_state(TRADE, "ended", "expired", 79)
+        await done(outbox)
+    assert (await probe.last(TRADE)).keys() == {"state", "state:trade", "state_since_ns", "state_reason"}
+
+
 async def test_a_hash_of_another_type_costs_that_write_only(config: BusConfig, probe: Probe) -> None:
     await probe.do("SET", probe.keys.contracts, "not a hash")
     async with sending(config) as outbox:

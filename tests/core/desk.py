@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Effect
 from ibkr_actor.core.events import (
@@ -26,8 +28,12 @@ from tests.core.kit import asked, at, ns, ref, stock
 
 
 class Desk:
-    def __init__(self, config: SubscriptionsConfig | None = None, *, up: bool = True) -> None:
-        self.core = SubscriptionsCore(config or SubscriptionsConfig())
+    def __init__(
+        self, config: SubscriptionsConfig | None = None, *, up: bool = True, looks_every_s: float = 0.0
+    ) -> None:
+        """`looks_every_s`: how often lines are looked at for their freshness; only tests of that need it."""
+        config = structs.replace(config or SubscriptionsConfig(), sweep_s=looks_every_s)
+        self.core = SubscriptionsCore(config)
         self.conn = 0
         self.last_req_id = 0
         if up:

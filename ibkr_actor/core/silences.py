@@ -1,0 +1,201 @@
+"""Owns what follows from a line's silence: its freshness is told, a `stall` or `farm` gap opens, and it is asked anew.
+
+Judges no line itself: `core.freshness` does. Knows no command.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from ibkr_actor.core.config import SubscriptionsConfig
+from ibkr_actor.core.effects import Announce, Effect, Instant, SetFreshness
+from ibkr_actor.core.freshness import Facts, Freshness, Watch
+from ibkr_actor.core.line_book import LineBook
+from ibkr_actor.core.lines import Line
+from ibkr_actor.schema.keys import Stream
+from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
+
+# Between two messages of one sort; what changes meanwhile is told together.
+_SAY_EVERY_S: Final = 30.0
+_NAMED_MAX: Final = 5
+# Lines are asked anew one after the other, and each more rarely the longer that does not help.
+_PROBE_APART_S: Final = 0.2
+_DOUBLINGS_MAX: Final = 5
+_TOLD: Final[dict[Freshness, str]] = {
+    "stale": "silent in market hours for longer than usual",
+    "fresh": "heard again",
+    "quiet": "silent with a reason",
+}
+
+
+class Silences:
+    """Looks at all lines about once a second. Caller: `SubscriptionsCore` only; affects lines by their book."""
+
+    def __init__(self, config: SubscriptionsConfig, book: LineBook) -> None:
+        self._config = config
+        self._book = book
+        self._next_s: float | None = None
+        # When any line was last heard.
+        self._heard_s = 0.0
+        # When something of a state was last said; see `_SAY_EVERY_S`.
+        self._said_s: dict[Freshness, float] = {}
+        # Market data farms that are down -> since when.
+        self._farms: dict[str, int] = {}
+        self._outages = 0
+
+    def next_s(self) -> float | None:
+        """When to look next; None when there is nothing to look at."""
+        return (self._next_s or 0.0) if self._book.lines and self._config.sweep_s > 0 else None
+
+    # ---- looking
+
+    def sweep(self, now: Instant) -> list[Effect]:
+        """Looks at every line, when it is time to."""
+        if self._config.sweep_s <= 0 or (self._next_s is not None and now.s < self._next_s):
+            return []
+        self._next_s = now.s + self._config.sweep_s
+        looked = [(line, watch_of(line, self._config), _facts(line)) for line in self._lines()]
+        for _, watch, facts in looked:
+            if watch.look(facts, now):
+                self._heard_s = now.s
+        effects = self._silent(looked, now)
+        for line, watch, _ in looked:
+            effects += self._judge(line, watch, now)
+        return effects + self._say([(line, watch) for line, watch, _ in looked], now)
+
+    def _lines(self) -> Iterable[Line]:
+        return (line for line in list(self._book.lines.values()) if not line.flags & FLAG_SNAPSHOT)
+
+    def _silent(self, looked: list[tuple[Line, Watch, Facts]], now: Instant) -> list[Effect]:
+        """Lines that fell silent, or were asked for in vain: a gap begins, and they are to be asked for again."""
+        waiting = [found for found in looked if found[0].req_id is not None and found[0].state in ("live", "pending")]
+        overdue = [found for found in waiting if found[1].overdue(found[2], now)]
+        spoke = [found for found in waiting if found[2].live and found[1].phase.is_open]
+        together = len({line.key[0] for line, _, facts in overdue if facts.live}) > 1
+        if together and now.s - self._heard_s >= self._config.stale_min_s:
+            # Nothing comes any more: that concerns the slow ones too.
+            overdue += [found for found in spoke if found not in overdue and not found[2].halted]
+        effects: list[Effect] = []
+        for n, (line, watch, facts) in enumerate(overdue):
+            if line.doubt is not None:
+                continue
+            watch.lone = not together
+            if facts.live:
+                line.lose("farm" if self._farms else "stall", line.newest_ns)
+            effects += self._starve(line, watch, n, now)
+        return effects
+
+    def _starve(self, line: Line, watch: Watch, n: int, now: Instant) -> list[Effect]:
+        probe_s = self._config.stale_probe_s
+        if probe_s <= 0:
+            line.live, line.watched = False, True
+            return self._book.set_state(line, "starved", "silent", now)
+        doublings = min(line.asks, _DOUBLINGS_MAX)
+        again_s = max(0.0, probe_s * 2.0**doublings - watch.silent_s(now)) + n * _PROBE_APART_S
+        return self._book.starve(line, "silent", now, again_s=again_s)
+
+    def _judge(self, line: Line, watch: Watch, now: Instant) -> list[Effect]:
+        facts = _facts(line)
+        state, reason = watch.judge(facts, now)
+        if state == "stale" and not line.newest_ns and not watch.state and line.state == "pending":
+            return []  # asked for just now, and nothing is missing yet
+        if state == "stale" and line.state == "starved":
+            reason = line.reason
+        watch.reason = reason
+        if state == watch.state:
+            return []
+        watch.state, watch.since_ns = state, now.ns
+        return freshness_of(line)
+
+    # ---- what others tell
+
+    def heard(self, line: Line, now: Instant) -> list[Effect]:
+        """The first data after a request or a loss."""
+        watch = watch_of(line, self._config)
+        watch.look(_facts(line), now)
+        return self._judge(line, watch, now)
+
+    def stop(self, now: Instant) -> list[Effect]:
+        """Nothing is heard any more, and nobody will judge it."""
+        effects: list[Effect] = []
+        for line in self._lines():
+            watch = watch_of(line, self._config)
+            if watch.state not in ("", "stale"):
+                watch.state, watch.since_ns = "stale", now.ns
+                effects += freshness_of(line)
+        return effects
+
+    # ---- what is told
+
+    def _say(self, watched: list[tuple[Line, Watch]], now: Instant) -> list[Effect]:
+        """One message for all lines that changed alike."""
+        changed: dict[Freshness, list[Line]] = {}
+        for line, watch in watched:
+            if watch.state == watch.said:
+                continue
+            if (not watch.said and watch.state == "fresh") or (watch.state == "fresh" and not watch.phase.is_open):
+                watch.said = watch.said or watch.state
+                continue
+            changed.setdefault(watch.state, []).append(line)
+        effects: list[Effect] = []
+        for state, lines in changed.items():
+            if now.s - self._said_s.get(state, float("-inf")) < _SAY_EVERY_S:
+                continue
+            self._said_s[state] = now.s
+            effects.append(_message(state, lines, now))
+        return effects
+
+    def counts(self) -> dict[str, object]:
+        """How many lines are in which state, and which are stale, for the status."""
+        watches = [(line, line.watch) for line in self._book.lines.values() if line.watch is not None]
+        states = Counter(watch.state or "unknown" for _, watch in watches)
+        stale = [line.streams[0].name for line, watch in watches if watch.state == "stale"]
+        return {**dict(sorted(states.items())), "stale_lines": stale[:20]}
+
+
+def watch_of(line: Line, config: SubscriptionsConfig) -> Watch:
+    """The line's watch, made when it has none."""
+    if line.watch is None:
+        line.watch = Watch(line.contract, line.row.line_type, rth=line.row.rth, least_s=config.stale_min_s)
+    return line.watch
+
+
+def freshness_of(line: Line, stream: Stream | None = None) -> list[Effect]:
+    """What readers are told of each stream of the line, or of one; nothing before it was judged."""
+    watch = line.watch
+    if watch is None or not watch.state:
+        return []
+    streams = line.streams if stream is None else [stream]
+    return [SetFreshness(stream, watch.state, watch.since_ns, line.newest_ns) for stream in streams]
+
+
+def listed_freshness(line: Line) -> dict[str, object]:
+    """The same for a list of subscriptions; texts, since nanoseconds are no exact numbers in JSON."""
+    watch = line.watch
+    return {
+        "freshness": watch.state or None if watch else None,
+        "freshness_since_ns": str(watch.since_ns) if watch and watch.state else None,
+        "received_ns": str(line.newest_ns) if line.newest_ns else None,
+    }
+
+
+def _facts(line: Line) -> Facts:
+    return Facts(line.req_id, line.sent or line.live, line.live, line.newest_ns, line.feed, line.halted)
+
+
+def _message(state: Freshness, lines: list[Line], now: Instant) -> Announce:
+    """Affects: `said` of the lines' watches."""
+    reasons: Counter[str] = Counter()
+    for line in lines:
+        assert line.watch is not None
+        line.watch.said = state
+        reasons[line.watch.reason] += 1
+    names = [stream.name for line in lines for stream in line.streams]
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    why = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common() if reason)
+    text = f"{len(names)} streams are {state}, {_TOLD[state]}{f' ({why})' if why else ''}: "
+    subject = names[0] if len(names) == 1 else "streams"
+    message = text + ", ".join(names[:_NAMED_MAX]) + more + "."
+    return Announce(System(0, 0, now.ns, "subscription", state, subject, message))
