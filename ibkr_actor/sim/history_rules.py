@@ -294,7 +294,7 @@ class SmallBars:
     """Counts the requests IB paces: bars of 30 s or less and head timestamps, with the real-time bars in `window`.
 
     Source: IBKR, pacing violations for small bars: none identical within 15 s, fewer than six of one contract, exchange
-    and type in 2 s, 60 in 600 s, where BID_ASK counts twice.
+    and type in 2 s, 60 in 600 s. BID_ASK counts twice in both.
     """
 
     def __init__(self, window: Window) -> None:
@@ -311,13 +311,13 @@ class SmallBars:
         if identity in self._identical:
             return Rule.HISTORY_IDENTICAL
         burst = self._bursts.get(subject, ())
-        if len(burst) >= BURST:
+        if len(burst) + cost > BURST:
             return Rule.HISTORY_BURST
         if self._window.count(now_s) + cost > self._window.limit:
             return Rule.HISTORY_RATE
         self._identical[identity] = now_s
-        self._bursts.setdefault(subject, deque()).append(now_s)
         for _ in range(cost):
+            self._bursts.setdefault(subject, deque()).append(now_s)
             self._window.take(now_s)
         return None
 

@@ -144,6 +144,14 @@ def test_the_sixth_of_one_contract_in_two_seconds_is_a_breach() -> None:
     assert pacing.breach(7, "AAPL", 1, 1002.0) is None
 
 
+def test_bid_ask_counts_twice_in_two_seconds_too() -> None:
+    pacing = SmallBars(Window(60, 600.0))
+    assert pacing.breach(1, "AAPL BID_ASK", 2, 1000.0) is None
+    assert pacing.breach(2, "AAPL BID_ASK", 2, 1000.1) is None
+    assert pacing.breach(3, "AAPL BID_ASK", 2, 1001.9) is Rule.HISTORY_BURST
+    assert pacing.breach(4, "AAPL BID_ASK", 2, 1002.0) is None
+
+
 def test_the_sixty_first_in_ten_minutes_is_a_breach_and_bid_ask_counts_twice() -> None:
     window = Window(60, 600.0)
     pacing = SmallBars(window)
