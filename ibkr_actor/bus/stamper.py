@@ -13,7 +13,18 @@ from ibkr_actor.bus.config import PublisherConfig, RetentionConfig
 from ibkr_actor.bus.streams import LAST, NOT_LAST, Entry, StreamState
 from ibkr_actor.schema.codec import encode_msgpack, encode_record
 from ibkr_actor.schema.keys import Keys, Stream
-from ibkr_actor.schema.records import FEED_LIVE, GREEKS_SOURCES, DataRecord, Depth, End, Gap, Greeks, Record, Reset, System
+from ibkr_actor.schema.records import (
+    FEED_LIVE,
+    GREEKS_SOURCES,
+    DataRecord,
+    Depth,
+    End,
+    Gap,
+    Greeks,
+    Record,
+    Reset,
+    System,
+)
 
 ENTRIES_MIN: Final = 100  # approximate trimming works on whole nodes of 100 entries
 # Records that are no last value.

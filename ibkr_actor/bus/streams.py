@@ -13,8 +13,8 @@ from msgspec import Struct
 from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import GREEKS_SOURCES, Reset
 
-# What an entry means for the hash of last values; numbers from 0 on are one of several values of its kind: IB tick types,
-# and places in `GREEKS_SOURCES`.
+# What an entry means for the hash of last values; numbers from 0 on are one of several values of its kind: IB tick
+# types, and places in `GREEKS_SOURCES`.
 NOT_LAST: Final = -2
 LAST: Final = -1
 

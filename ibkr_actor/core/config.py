@@ -97,6 +97,7 @@ class SubscriptionsConfig(Struct, frozen=True):
     taken to be complete `backfill_settle_s` after a second, and not to come when it takes longer than
     `backfill_timeout_s`. `prove_s` is how long a line with a permission warning may stay silent; `probe_s` how often a
     line silenced by a competing session is asked for again. `lease_s` is the lease of who names none; 0 never ends.
+    `snapshots_max` commands may wait for a snapshot, each `snapshot_timeout_s` at most; IB takes 11 s for one.
     `depth_lines` order books may be open, each `depth_rows` deep (Source: IBKR, "Market Depth Data": 3 at least).
     A line that is silent in market hours is stale after `stale_min_s` at the earliest, and asked for again after
     `stale_probe_s` (0: never); every `sweep_s` all lines are looked at (0: never).
@@ -106,6 +107,8 @@ class SubscriptionsConfig(Struct, frozen=True):
     lines: int = LINES_DEFAULT
     depth_lines: int = 3
     depth_rows: int = 10
+    snapshots_max: int = 50
+    snapshot_timeout_s: float = 20.0
     market_data_type: int = 1
     lease_s: float = 300.0
     lease_max_s: float = 86_400.0

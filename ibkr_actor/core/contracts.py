@@ -23,7 +23,7 @@ from ibkr_actor.core.effects import (
     WriteContracts,
     in_parts,
 )
-from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice
+from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice, SymbolSamples
 from ibkr_actor.core.ib_codes import lookup
 from ibkr_actor.core.messages import (
     CommandReceived,
@@ -47,10 +47,12 @@ from ibkr_actor.core.passing import NAMING, passed_on, settled
 from ibkr_actor.core.replies import expired, ib_text, rejected, rejection_of
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import ReqContractDetails
+from ibkr_actor.core.searches import Searches
 from ibkr_actor.schema.commands import (
     AnyCommand,
     Rejection,
     Resolve,
+    Search,
     StatusCommand,
     Unsubscribe,
 )
@@ -93,6 +95,7 @@ class ContractsCore:
             ttl_s=config.ttl_s, negative_ttl_s=config.negative_ttl_s, entries_max=config.cache_max
         )
         self._req_ids = ReqIds("contracts")
+        self._searches = Searches(config, self._req_ids)
         self._conn: int | None = None
         # query -> look-up; cleared when answered, refused or timed out.
         self._lookups: dict[InstrumentQuery, Lookup] = {}
@@ -109,6 +112,7 @@ class ContractsCore:
             CommandReceived: self._command,
             ContractDetails: self._details,
             ContractDetailsEnd: self._details_end,
+            SymbolSamples: self._searches.found,
             ErrorNotice: self._error,
             RequestSent: self._nothing,
             RequestRefused: self._refused,
@@ -128,8 +132,8 @@ class ContractsCore:
 
     def next_wakeup_s(self) -> float | None:
         """When the next look-up or command runs out of time."""
-        times = [at_s for at_s in (self._time_outs.next_s(), self._deadlines.next_s()) if at_s is not None]
-        return min(times, default=None)
+        times = (self._time_outs.next_s(), self._deadlines.next_s(), self._searches.deadlines.next_s())
+        return min((at_s for at_s in times if at_s is not None), default=None)
 
     # ---- commands
 
@@ -140,6 +144,8 @@ class ContractsCore:
             return [expired(ref)]
         if isinstance(command, StatusCommand):
             return [Tell("subscriptions", StatusQuery(ref, {"contracts": self.status()}))]
+        if isinstance(command, Search):
+            return self._searches.command(ref, command, now)
         if not isinstance(command, NAMING) or command.instrument is None:
             return [passed_on(ref, command, None)]
         try:
@@ -260,6 +266,8 @@ class ContractsCore:
         return Rejection("ambiguous_instrument", text, candidates=shown)
 
     def _error(self, event: ErrorNotice, now: Instant) -> list[Effect]:
+        if self._searches.owns(event.req_id):
+            return self._searches.error(event, now)
         asked = self._of(event.req_id)
         if asked is None:
             return []
@@ -280,6 +288,8 @@ class ContractsCore:
         return effects + self._reject(asked, rejection_of(row, event))
 
     def _refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
+        if self._searches.owns(message.req_id):
+            return self._searches.refused(message, now)
         asked = self._of(message.req_id)
         if asked is None:
             return []
@@ -304,17 +314,18 @@ class ContractsCore:
     def _session_up(self, message: SessionUp, now: Instant) -> list[Effect]:
         self._conn = message.conn
         self._asked.clear()
-        return [effect for asked in self._lookups.values() for effect in self._ask(asked)]
+        effects = [effect for asked in self._lookups.values() for effect in self._ask(asked)]
+        return effects + self._searches.session(message.conn)
 
     def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:
         self._conn = None
         self._asked.clear()
         for asked in self._lookups.values():
             asked.req_id = None
-        return []
+        return self._searches.session(None)
 
     def _wake_up(self, message: WakeUp, now: Instant) -> list[Effect]:
-        effects: list[Effect] = []
+        effects = self._searches.wake_up(now)
         for number in self._deadlines.due(now.s):
             effects += self._expire(self._waiters[number])
         for query in self._time_outs.due(now.s):
@@ -345,7 +356,8 @@ class ContractsCore:
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         """Answers everyone who still waits."""
         rejection = Rejection("connection_failed", "the sidecar stops", None, True, 5.0)
-        return [effect for asked in list(self._lookups.values()) for effect in self._reject(asked, rejection)]
+        effects = [effect for asked in list(self._lookups.values()) for effect in self._reject(asked, rejection)]
+        return effects + self._searches.stop()
 
     def _nothing(self, message: Struct, now: Instant) -> list[Effect]:
         return []
@@ -371,6 +383,7 @@ class ContractsCore:
         return {
             **self._cache.sizes(),
             "lookups": len(self._lookups),
+            "searches": len(self._searches),
             "commands_waiting": len(self._waiters),
             "asked": self._asks_total,
             "late_answers": self._late_total,

@@ -148,6 +148,26 @@ class ContractDetailsEnd(ContractsEvent, frozen=True, gc=False):
     req_id: int
 
 
+class FoundSymbol(Struct, frozen=True):
+    """One row of a search. `con_id` is 0 where IB names an issuer instead, whose bonds `issuer_id` stands for."""
+
+    con_id: int
+    symbol: str
+    sec_type: str
+    primary_exchange: str
+    currency: str
+    derivative_sec_types: tuple[str, ...] = ()
+    description: str = ""
+    issuer_id: str = ""
+
+
+class SymbolSamples(ContractsEvent, frozen=True):
+    """All that a search has found."""
+
+    req_id: int
+    symbols: tuple[FoundSymbol, ...]
+
+
 # ---- subscriptions
 
 
@@ -254,6 +274,13 @@ class DepthUpdate(MarketDataEvent, frozen=True, gc=False):
     size: str | None
     market_maker: str | None
     smart: bool
+
+
+class Rerouted(MarketDataEvent, frozen=True, gc=False):
+    """The data of a CFD is that of another contract, which is to be asked for instead; this request is over."""
+
+    con_id: int
+    exchange: str
 
 
 class MarketDataType(MarketDataEvent, frozen=True, gc=False):

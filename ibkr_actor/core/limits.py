@@ -17,6 +17,7 @@ from ibkr_actor.core.requests import (
     ReqHistogram,
     ReqHistoricalData,
     ReqHistoricalTicks,
+    ReqMatchingSymbols,
     ReqRealTimeBars,
     ReqTickByTick,
 )
@@ -96,6 +97,11 @@ def tick_by_tick_instrument(request: AnyRequest) -> ScopeKey | None:
     return request.contract.con_id if isinstance(request, ReqTickByTick) else None
 
 
+def searches(request: AnyRequest) -> ScopeKey | None:
+    """Searches for symbols share one window."""
+    return "all" if isinstance(request, ReqMatchingSymbols) else None
+
+
 def small_bars(request: AnyRequest) -> ScopeKey | None:
     """New real-time bars and small-bar history share one window."""
     return "all" if isinstance(request, ReqRealTimeBars) or is_small(request) else None
@@ -163,6 +169,7 @@ def limits_of(config: PacingConfig) -> tuple[Limit, ...]:
             "IBKR, TWS API: Request Tick-by-Tick Data",
             tick_by_tick_instrument,
         ),
+        Limit("search", 1.0, 1, config.message_margin_s, "IBKR, TWS API: Stock Contract Search", searches, shared=True),
         Limit(
             "small_bars",
             config.small_bars_window_s,

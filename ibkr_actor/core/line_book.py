@@ -86,8 +86,8 @@ class LineBook:
         self._take_slot(line)
         return line
 
-    def ask(self, line: Line, now: Instant) -> list[Effect]:
-        """Asks IB for the line, when there is a session and a slot."""
+    def ask(self, line: Line, now: Instant, route: Contract | None = None) -> list[Effect]:
+        """Asks IB for the line, when there is a session and a slot; with a `route` for that contract in its place."""
         if line.req_id is not None:
             return []
         if not line.slotted:
@@ -95,6 +95,7 @@ class LineBook:
         if self.conn is None:
             return self.set_state(line, "starved", "disconnect", now)
         line.renew()
+        line.route = route
         line.generic_ticks = line.wanted_ticks()
         line.req_id = self.req_ids.next()
         line.asks += 1
@@ -108,7 +109,7 @@ class LineBook:
         request = request_of(
             line.row,
             req_id,
-            line.contract,
+            line.route or line.contract,
             generic_ticks=generic_ticks,
             snapshot=self._config.snapshot_mode,
             depth_rows=self._config.depth_rows,

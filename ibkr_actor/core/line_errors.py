@@ -10,7 +10,7 @@ from typing import Final
 
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Effect, HolderWrite, Instant, Publish, Tell, WriteHolders
-from ibkr_actor.core.events import ErrorNotice
+from ibkr_actor.core.events import ErrorNotice, Rerouted
 from ibkr_actor.core.holders import holder_delete
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.ib_codes import CodeRow, lookup
@@ -20,6 +20,7 @@ from ibkr_actor.core.messages import ForgetContract, RateExceeded, RequestRefuse
 from ibkr_actor.core.replies import ib_text, rejection_of
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import Rejection
+from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import System
 
 _AGAIN_DEFAULT_S: Final = 5.0
@@ -76,6 +77,17 @@ class LineErrors:
         """No data came in time after a warning. The request is open at IB still, so it is cancelled."""
         doubt = line.doubt or Rejection("internal", "no data came in time")
         return self._book.unask(line, ended=False) + self._holdings.fail(line, doubt, now)
+
+    def rerouted(self, line: Line, event: Rerouted, now: Instant) -> list[Effect]:
+        """A CFD has no data of its own: IB names the contract to ask for, and this request is over."""
+        if line.route is not None or event.req_id != line.req_id:
+            text = "IB names another contract for this one's data, and that another again"
+            return self._holdings.fail(line, Rejection("unsupported", text), now)
+        route = Contract(event.con_id, "", "", event.exchange, "")
+        text = f"{line.key[0]}: IB serves its data from contract {event.con_id} at {event.exchange}."
+        said = System(0, 0, now.ns, "subscription", "rerouted", line.streams[0].name, text, None, self._book.conn)
+        effects = [Announce(said), *self._book.unask(line, ended=True)]
+        return effects + self._book.ask(line, now, route)
 
     # ---- by effect
 

@@ -81,8 +81,8 @@ class Line:
     __slots__ = (
         "asks", "book", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed", "feed_at_start",
         "flags", "generic_ticks", "greeks", "halted", "ignored", "key", "live", "main", "newest_ns", "opened_by", "proven",
-        "quote", "reason", "req_id", "row", "sent", "since_ns", "slotted", "state", "tick", "top", "unheld", "watch",
-        "watched", "what_to_show",
+        "quote", "reason", "req_id", "route", "row", "sent", "since_ns", "slotted", "state", "tick", "top", "unheld",
+        "watch", "watched", "what_to_show",
     )  # fmt: skip
 
     def __init__(self, key: LineKey, row: KindRow, contract: Contract, *, opened_by: str, feed: int) -> None:
@@ -112,6 +112,8 @@ class Line:
         self.sent = False
         self.generic_ticks: frozenset[int] = frozenset()
         self.candidate: Candidate | None = None
+        # The contract whose data IB serves instead; found anew with each request of the line's own.
+        self.route: Contract | None = None
         # Requests in a row without data; bounds those that are repeated at once.
         self.asks = 0
         # Whether data came since the last request or loss; whether it ever did, in this process or before a restart.
@@ -375,6 +377,7 @@ PUBLISH: Final[dict[type[events.MarketDataEvent], Callable[[Line, Any, list[Item
     events.TickByTickMidPoint: _midpoint,
     events.RealTimeBar: _bar,
     events.MarketDataType: _market_data_type,
+    events.Rerouted: _ignore,
     events.TickOptionComputation: _greeks,
     events.HistoricalBarUpdate: _ignore,
     events.DepthUpdate: _depth,

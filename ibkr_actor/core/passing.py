@@ -20,13 +20,14 @@ from ibkr_actor.schema.commands import (
     Reply,
     Resolve,
     Schedule,
+    Snapshot,
     Subscribe,
     Unsubscribe,
 )
 from ibkr_actor.schema.instruments import Contract
 
 # Commands that name an instrument.
-NAMING = Subscribe | Resolve | Unsubscribe | History | HistoryTicks | HeadTimestamp | Schedule | Histogram
+NAMING = Subscribe | Resolve | Unsubscribe | Snapshot | History | HistoryTicks | HeadTimestamp | Schedule | Histogram
 
 
 def settled(ref: CommandRef, command: AnyCommand, contract: Contract) -> Effect:

@@ -24,6 +24,12 @@ class ReqContractDetails(Request, frozen=True):
     query: InstrumentQuery
 
 
+class ReqMatchingSymbols(Request, frozen=True):
+    """Contracts by the beginning of their symbol or a part of their name; answered once."""
+
+    pattern: str
+
+
 class ReqMktData(Request, frozen=True):
     """`generic_ticks` are IB's numbers, sent as a comma list."""
 
@@ -138,6 +144,7 @@ class CancelHistogram(Request, frozen=True):
 
 AnyRequest = (
     ReqContractDetails
+    | ReqMatchingSymbols
     | ReqMktData
     | CancelMktData
     | ReqTickByTick

@@ -26,7 +26,7 @@ from ibkr_actor.core.effects import (
     WriteHolders,
     in_parts,
 )
-from ibkr_actor.core.events import ErrorNotice, MarketDataEvent, TickSnapshotEnd
+from ibkr_actor.core.events import ErrorNotice, MarketDataEvent, Rerouted, TickSnapshotEnd
 from ibkr_actor.core.holders import holder_delete, read_holder
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.kinds import ROWS, known_kinds
@@ -55,9 +55,10 @@ from ibkr_actor.core.messages import (
 )
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.silences import Silences, freshness_of, listed_freshness
+from ibkr_actor.core.snapshots import Snapshots
 from ibkr_actor.core.subscribing import Subscribing
 from ibkr_actor.core.waits import Waits
-from ibkr_actor.schema.commands import AnyCommand, List, Rejection, Renew, Reply, Subscribe, Unsubscribe
+from ibkr_actor.schema.commands import AnyCommand, List, Rejection, Renew, Reply, Snapshot, Subscribe, Unsubscribe
 from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
 
@@ -69,6 +70,7 @@ class SubscriptionsCore:
         self._config = config
         self._book = LineBook(config)
         self._depth = DepthBooks(self._book)
+        self._snapshots = Snapshots(config, self._book.req_ids)
         self._waits = Waits(config.keys)
         self._backfills = Backfills(config)
         self._holdings = Holdings(config, self._book, self._waits, self._backfills)
@@ -80,9 +82,9 @@ class SubscriptionsCore:
         self._foreign = 0
         self._handlers: dict[type[Struct], Callable[..., list[Effect]]] = {
             MarketData: self._market_data,
-            ErrorNotice: self._errors.handle,
+            ErrorNotice: self._error,
             RequestSent: self._request_sent,
-            RequestRefused: self._errors.refused,
+            RequestRefused: self._refused,
             ResolvedCommand: self._command,
             StatusQuery: self._status_query,
             SessionUp: self._session_up,
@@ -110,6 +112,7 @@ class SubscriptionsCore:
             self._holdings.leases.next_s(),
             self._book.timers.next_s(),
             self._backfills.next_wakeup_s(),
+            self._snapshots.deadlines.next_s(),
             self._silences.next_s(),
         )
         return min((at_s for at_s in times if at_s is not None), default=None)
@@ -124,7 +127,7 @@ class SubscriptionsCore:
         for event in message.events:
             line = by_req.get(event.req_id)
             if line is None:
-                self._stray(event)
+                effects += self._unlined(event)
                 continue
             line.newest_ns = event.received_ns
             if line.watched:
@@ -139,6 +142,8 @@ class SubscriptionsCore:
     def _watch(self, line: Line, event: MarketDataEvent, now: Instant) -> list[Effect]:
         """The first data after a request or a loss, and the end of a snapshot."""
         if type(event) not in DATA:
+            if isinstance(event, Rerouted):
+                return self._errors.rerouted(line, event, now)
             if type(event) is TickSnapshotEnd and line.flags & FLAG_SNAPSHOT:
                 return self._holdings.complete(line, now)
             return []
@@ -160,11 +165,25 @@ class SubscriptionsCore:
         effects = self._book.set_state(line, "live", "", now) + self._silences.heard(line, now)
         return effects + self._waits.came(line.streams)
 
-    def _stray(self, event: MarketDataEvent) -> None:
+    def _unlined(self, event: MarketDataEvent) -> list[Effect]:
+        """An event that is no line's: of a snapshot, of a request that is over, or foreign."""
+        if self._snapshots.owns(event.req_id):
+            return self._snapshots.take(event, self._book.conn)
         if self._book.req_ids.was_ours(event.req_id):
             self._late += 1
         else:
             self._foreign += 1
+        return []
+
+    def _error(self, event: ErrorNotice, now: Instant) -> list[Effect]:
+        if self._snapshots.owns(event.req_id):
+            return self._snapshots.error(event, self._book.conn)
+        return self._errors.handle(event, now)
+
+    def _refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
+        if self._snapshots.owns(message.req_id):
+            return self._snapshots.refused(message)
+        return self._errors.refused(message, now)
 
     # ---- the connection
 
@@ -173,10 +192,10 @@ class SubscriptionsCore:
         return [effect for line in self._book.lines.values() for effect in self._book.ask(line, now)]
 
     def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:
-        return self._book.session_over(message.at_ns, now)
+        return self._book.session_over(message.at_ns, now) + self._snapshots.end_all("the connection to IB was lost")
 
     def _data_lost(self, message: DataLost, now: Instant) -> list[Effect]:
-        return self._book.data_lost(message.at_ns, now)
+        return self._book.data_lost(message.at_ns, now) + self._snapshots.end_all("IB forgot what it was asked")
 
     def _upstream_down(self, message: UpstreamDown, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
@@ -202,7 +221,7 @@ class SubscriptionsCore:
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         """Gives the lines back but keeps the holders, which the next start restores; then pacing and session stop."""
-        effects = self._backfills.stop_all(now)
+        effects = self._backfills.stop_all(now) + self._snapshots.end_all("the sidecar stops")
         for line in self._book.lines.values():
             effects += self._book.unask(line, ended=False)
             effects += self._book.set_state(line, "starved", "stopped", now)
@@ -221,6 +240,9 @@ class SubscriptionsCore:
             case Unsubscribe():
                 instrument = message.contract.instrument if message.contract is not None else None
                 return self._unsubscribe(ref, command, instrument, now)
+            case Snapshot():
+                assert message.contract is not None
+                return self._snapshots.command(ref, command, message.contract, self._book.conn, now)
             case Renew():
                 return self._renew(ref, now)
             case List():
@@ -294,7 +316,7 @@ class SubscriptionsCore:
     # ---- time
 
     def _wake_up(self, message: WakeUp, now: Instant) -> list[Effect]:
-        effects = self._holdings.expire(now) + self._backfills.wake_up(now)
+        effects = self._holdings.expire(now) + self._backfills.wake_up(now) + self._snapshots.wake_up(now)
         for key, timer in self._book.timers.due(now.s):
             line = self._book.lines.get(key)
             if line is None:
@@ -364,6 +386,7 @@ class SubscriptionsCore:
             "books": {"bad_rows": self._depth.bad_rows, "restarted": self._depth.healed},
             "freshness": self._silences.counts(),
             "commands_waiting": self._waits.count,
+            "snapshots": len(self._snapshots),
             "backfills": self._backfills.status(),
             "late_events": self._late + self._errors.late,
             "foreign_events": self._foreign,

@@ -21,7 +21,18 @@ from ibkr_actor.core.events import (
 )
 from ibkr_actor.core.quote import TopOfBook
 from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF
-from ibkr_actor.schema.records import FLAG_BUILT, FLAG_SNAPSHOT, Bar, BidAsk, Depth, Greeks, MidPoint, Quote, Tick, Trade
+from ibkr_actor.schema.records import (
+    FLAG_BUILT,
+    FLAG_SNAPSHOT,
+    Bar,
+    BidAsk,
+    Depth,
+    Greeks,
+    MidPoint,
+    Quote,
+    Tick,
+    Trade,
+)
 
 NS_PER_S: Final = 1_000_000_000
 # Source: IBKR, "5 Second Bars": real-time bars have this one size.

@@ -79,6 +79,19 @@ class Resolve(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     refresh: bool = False
 
 
+class Search(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="search"):
+    """Answers the contracts whose symbol begins with `pattern` or whose name holds it, as far as IB lists them."""
+
+    pattern: str
+
+
+class Snapshot(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="snapshot"):
+    """Answers the present values of level 1. `regulatory` asks the exchanges' own consolidated quote, and costs money."""
+
+    instrument: str | InstrumentQuery
+    regulatory: bool = False
+
+
 class List(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="list"):
     """Answers all subscriptions with their holders, or those of `of_client`."""
 
@@ -173,12 +186,10 @@ class ClearCooldown(
 
 
 HistoryCommand = History | HistoryTicks | HeadTimestamp | Schedule | Histogram | Cancel | Pause | Resume | ClearCooldown
-AnyCommand = Subscribe | Unsubscribe | Renew | Resolve | List | StatusCommand | HistoryCommand
+AnyCommand = Subscribe | Unsubscribe | Renew | Resolve | Search | Snapshot | List | StatusCommand | HistoryCommand
 # Operations of the contract that this version answers with `unsupported`.
 LATER_OPS: Final = frozenset(
     {
-        "search",
-        "snapshot",
         "chain",
         "calc_iv",
         "calc_price",

@@ -10,6 +10,7 @@ from typing import Any
 
 from ibapi.contract import Contract as IbContract
 
+from ibkr_actor.core.events import FoundSymbol
 from ibkr_actor.schema.instruments import WITH_STRIKE, Contract, InstrumentQuery
 from ibkr_actor.tws.numbers import UNSET_DOUBLE, UNSET_INTEGER, price_or_none
 from ibkr_actor.tws.whole_text import whole_text
@@ -43,6 +44,21 @@ def from_details(details: Any) -> Contract:
         liquid_hours=details.liquidHours,
         time_zone=details.timeZoneId,
         under_con_id=0 if details.underConId == UNSET_INTEGER else details.underConId,
+    )
+
+
+def found_symbol(description: Any) -> FoundSymbol:
+    """One row of a search from an official ContractDescription. Issuers of bonds have a con_id of 0 or below."""
+    contract = description.contract
+    return FoundSymbol(
+        con_id=max(0, contract.conId),
+        symbol=contract.symbol,
+        sec_type=contract.secType,
+        primary_exchange=contract.primaryExchange,
+        currency=contract.currency,
+        derivative_sec_types=tuple(description.derivativeSecTypes or ()),
+        description=whole_text(contract.description),
+        issuer_id=contract.issuerId,
     )
 
 

@@ -23,6 +23,7 @@ from ibkr_actor.core.requests import (
     ReqHistoricalData,
     ReqHistoricalTicks,
     ReqMarketDataType,
+    ReqMatchingSymbols,
     ReqMktData,
     ReqMktDepth,
     ReqRealTimeBars,
@@ -40,6 +41,10 @@ EPOCH_SECONDS: Final = 2
 
 def _contract_details(client: Client, request: ReqContractDetails) -> None:
     client.reqContractDetails(request.req_id, to_ibapi(request.query))
+
+
+def _matching_symbols(client: Client, request: ReqMatchingSymbols) -> None:
+    client.reqMatchingSymbols(request.req_id, request.pattern)
 
 
 def _mkt_data(client: Client, request: ReqMktData) -> None:
@@ -152,6 +157,7 @@ def _cancel_histogram(client: Client, request: CancelHistogram) -> None:
 # Any: each function takes the request type of its own row.
 WRITERS: Final[dict[type[Request], Callable[[Client, Any], None]]] = {
     ReqContractDetails: _contract_details,
+    ReqMatchingSymbols: _matching_symbols,
     ReqMktData: _mkt_data,
     CancelMktData: _cancel_mkt_data,
     ReqTickByTick: _tick_by_tick,

@@ -22,11 +22,13 @@ from ibkr_actor.core.events import (
     ManagedAccounts,
     MarketDataType,
     NextValidId,
+    Rerouted,
     ScheduleSession,
+    SymbolSamples,
     TickReqParams,
     TickSnapshotEnd,
 )
-from ibkr_actor.tws.contracts import from_details
+from ibkr_actor.tws.contracts import found_symbol, from_details
 from ibkr_actor.tws.numbers import UNSET_INTEGER, plain_size, price_or_none
 from ibkr_actor.tws.whole_text import whole_text
 
@@ -67,6 +69,15 @@ class Wrapper(EWrapper):
 
     def contractDetailsEnd(self, reqId: int) -> None:
         self.events.append(ContractDetailsEnd(reqId))
+
+    def symbolSamples(self, reqId: int, contractDescriptions: Any) -> None:
+        self.events.append(SymbolSamples(reqId, tuple(map(found_symbol, contractDescriptions or ()))))
+
+    def rerouteMktDataReq(self, reqId: int, conId: int, exchange: str) -> None:
+        self.events.append(Rerouted(reqId, self.received_ns, conId, exchange))
+
+    def rerouteMktDepthReq(self, reqId: int, conId: int, exchange: str) -> None:
+        self.events.append(Rerouted(reqId, self.received_ns, conId, exchange))
 
     def marketDataType(self, reqId: int, marketDataType: int) -> None:
         self.events.append(MarketDataType(reqId, self.received_ns, marketDataType))
