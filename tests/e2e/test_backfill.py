@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -16,7 +17,7 @@ from tests.e2e.past import NS, of_the_tape, running_past, seconds, ticks_of_the_
 pytestmark = pytest.mark.anyio
 
 AAPL = "AAPL.STK.SMART.USD"
-# The simulator leaves out live bars when it is held up for longer than they last.
+# The simulator leaves out live bars when it is held up for longer than they last, and sends ticks late.
 SPEED = 20.0
 
 
@@ -97,9 +98,9 @@ async def test_a_length_is_counted_back_from_the_first_live_bar() -> None:
 @pytest.mark.parametrize(("kind", "show"), [("trade", "TRADES"), ("bidask", "BID_ASK"), ("midpoint", "MIDPOINT")])
 async def test_ticks_of_the_past_and_live_ones_are_the_tape(kind: str, show: str) -> None:
     start = "2026-01-13T16:30:00"
-    async with running_past() as (sim, house):
+    async with running_past(speed=SPEED) as (sim, house):
         key = await subscribed(house, kind, start)
-        records = await house.until(key, live(30))
+        records = await house.until(key, live(12))
         check_order(records)
         data = [each for each in records if isinstance(each, Trade | BidAsk | MidPoint)]
         got: list[tuple[float | str | None, ...]] = []
@@ -119,6 +120,26 @@ async def test_ticks_of_the_past_and_live_ones_are_the_tape(kind: str, show: str
         # The last second may go on behind the last record that was read.
         assert got == expected[: len(got)]
         assert len(got) > 150
+
+
+async def test_a_connection_lost_in_the_middle_costs_no_history_and_doubles_nothing() -> None:
+    start = "2026-01-13T15:00:00"
+    async with running_past(speed=SPEED) as (sim, house):
+        key = await subscribed(house, "bar.5s", start)
+        # The first live bar is held; its history is about to be fetched.
+        await house.reply("test", lambda each: each.status == "active")
+        sim.cut()
+        records = await house.until(key, live(4))
+        bars = [each for each in records if isinstance(each, Bar)]
+        starts = [each.start_ns for each in bars]
+        assert starts == sorted(set(starts))
+        assert starts[0] == seconds(start) * NS
+        first_live = next(n for n, each in enumerate(bars) if not each.flags)
+        bars_of(sim, "TRADES", bars[: first_live + 1], start)
+        gaps = [each for each in records if isinstance(each, Gap)]
+        assert [each.cause for each in gaps] == ["disconnect"]
+        missing = [n for n, after in itertools.pairwise(starts) if after != n + 5 * NS]
+        assert len(missing) <= 1
 
 
 async def test_on_a_closed_market_the_past_comes_at_once() -> None:
