@@ -186,6 +186,11 @@ def _burst(met: Meeting) -> None:
     met.bars_answered(7, AAPL, duration="40 S")
 
 
+def _burst_twice(met: Meeting) -> None:
+    for number in range(3):
+        met.bars(number, AAPL, view="BID_ASK", duration=f"{30 + number} S")
+
+
 def _asked(what: Contract = AAPL, **fields: Any) -> Callable[[Meeting], None]:
     return lambda met: met.bars(1, what, **fields)
 
@@ -259,6 +264,7 @@ BREACHES: tuple[Breach, ...] = (
     Breach(Rule.HISTORY_RATE, "BID_ASK twice", _thirty_twice, ((30, 162),)),
     Breach(Rule.HISTORY_IDENTICAL, "after 14 s", _identical, ((2, 162),)),
     Breach(Rule.HISTORY_BURST, "six in 2 s", _burst, ((5, 162),)),
+    Breach(Rule.HISTORY_BURST, "BID_ASK twice", _burst_twice, ((2, 162),)),
     Breach(Rule.HISTORY_STEP, "1 secs over a day", _asked(duration="1 D", size="1 secs"), ((1, 162),)),
     Breach(Rule.HISTORY_STEP, "too many 1 secs", _asked(duration="2001 S", size="1 secs"), ((1, 162),)),
     Breach(Rule.HISTORY_DURATION, "no unit, too long", _durations, tuple((number, 321) for number in range(6))),
