@@ -15,6 +15,8 @@ from ibkr_actor.core.effects import Effect, WriteContract
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery, instrument_id
 
 _NS_PER_S: Final = 1_000_000_000
+# What IB gives a continuous future as con_id is that of the future at the front.
+_CONTINUOUS: Final = " CONTFUT"
 _CONTRACT, _QUERY, _UNKNOWN, _CLAIM = "contract:", "query:", "unknown:", "claim:"
 
 
@@ -26,7 +28,7 @@ class KnownEntry(Struct, frozen=True):
 
 
 class QueryEntry(Struct, frozen=True):
-    """Which contract a query came to mean."""
+    """Which contract a query came to mean; `exchange` says also when it is a continuous one, see `_place`."""
 
     con_id: int
     exchange: str
@@ -82,12 +84,13 @@ class ContractCache:
         """Remembers an answer; returns the contract with its canonical id."""
         named, effects = self._claim(contract)
         entry = KnownEntry(named, now_ns)
-        target = QueryEntry(named.con_id, named.exchange)
-        self._known[(named.con_id, named.exchange)] = entry
-        self._known.move_to_end((named.con_id, named.exchange))
+        place = _place(named)
+        target = QueryEntry(*place)
+        self._known[place] = entry
+        self._known.move_to_end(place)
         self._queries[query] = target
         self._queries.move_to_end(query)
-        effects.append(WriteContract(_known_field(named.con_id, named.exchange), _encode(entry)))
+        effects.append(WriteContract(_known_field(*place), _encode(entry)))
         effects.append(WriteContract(_QUERY + query_key(query), _encode(target)))
         if self._unknown.pop(query, None) is not None:
             effects.append(WriteContract(_UNKNOWN + query_key(query), None))
@@ -102,10 +105,11 @@ class ContractCache:
 
     def forget(self, con_id: int, exchange: str) -> list[Effect]:
         """Removes a contract that IB refused after all, and every query that led to it."""
-        effects: list[Effect] = []
-        if self._known.pop((con_id, exchange), None) is not None:
-            effects.append(WriteContract(_known_field(con_id, exchange), None))
-        for query in [query for query, to in self._queries.items() if (to.con_id, to.exchange) == (con_id, exchange)]:
+        places = ((con_id, exchange), (con_id, exchange + _CONTINUOUS))
+        effects: list[Effect] = [
+            WriteContract(_known_field(*place), None) for place in places if self._known.pop(place, None) is not None
+        ]
+        for query in [query for query, to in self._queries.items() if (to.con_id, to.exchange) in places]:
             del self._queries[query]
             effects.append(WriteContract(_QUERY + query_key(query), None))
         return effects
@@ -115,14 +119,16 @@ class ContractCache:
         return self._claims.get(instrument_id(contract)) == contract.con_id
 
     def name(self, contract: Contract) -> str:
-        """The canonical id that the contract has or would get now."""
+        """The canonical id that the contract has or would get now. A continuous future keeps its own at every roll."""
+        if contract.sec_type == "CONTFUT":
+            return instrument_id(contract)
         owner = self._claims.get(instrument_id(contract), contract.con_id)
         return instrument_id(contract, with_con_id=owner != contract.con_id)
 
     def _claim(self, contract: Contract) -> tuple[Contract, list[Effect]]:
         effects: list[Effect] = []
         plain = instrument_id(contract)
-        if plain not in self._claims:
+        if plain not in self._claims and contract.sec_type != "CONTFUT":
             self._claims[plain] = contract.con_id
             effects.append(WriteContract(_CLAIM + plain, str(contract.con_id).encode()))
         return structs.replace(contract, instrument=self.name(contract)), effects
@@ -163,7 +169,7 @@ class ContractCache:
             self._claims.setdefault(field[len(_CLAIM) :], int(value))
         elif field.startswith(_CONTRACT):
             entry = _decode_known.decode(value)
-            self._known[(entry.contract.con_id, entry.contract.exchange)] = entry
+            self._known[_place(entry.contract)] = entry
         elif field.startswith(_QUERY):
             self._queries[_decode_asked.decode(field[len(_QUERY) :])] = _decode_query.decode(value)
         elif field.startswith(_UNKNOWN):
@@ -186,6 +192,11 @@ class ContractCache:
             "unknown": len(self._unknown),
             "claims": len(self._claims),
         }
+
+
+def _place(contract: Contract) -> tuple[int, str]:
+    """Where a contract is kept: by con_id and exchange, a continuous future apart from the one at the front."""
+    return contract.con_id, contract.exchange + (_CONTINUOUS if contract.sec_type == "CONTFUT" else "")
 
 
 def _known_field(con_id: int, exchange: str) -> str:

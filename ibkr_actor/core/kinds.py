@@ -75,6 +75,9 @@ _TRADES_OF: Final = {"CASH": "MIDPOINT", "CMDTY": "MIDPOINT", "CFD": "MIDPOINT",
 # Source: IBKR, TWS API, "Tick-by-Tick Data": no trades for forex and metals, nothing for options and combinations.
 _NO_TRADES: Final = frozenset({"CASH", "CMDTY", "CFD"})
 _NO_TICK_BY_TICK: Final = frozenset({"OPT", "FOP", "WAR", "BAG", "BOND", "FUND"})
+# Source: IBKR, TWS API, "Continuous Futures": for historical data only.
+PAST_ONLY: Final = "CONTFUT"
+PAST_ONLY_TEXT: Final = "a continuous future has history only; subscribe to the future itself"
 # What IB computes greeks of.
 _OPTIONS: Final = frozenset({"OPT", "FOP", "WAR"})
 # An index is computed and a fund has one price a day: nobody quotes them.
@@ -101,6 +104,8 @@ def known_kinds(kinds: Sequence[str], *, use_rth: bool) -> list[str]:
 def why_not(kind: str, sec_type: str, exchange: str = "") -> str | None:
     """Why IB has no such kind for the type of security (at an exchange); None when it may have it."""
     row = ROWS[kind]
+    if sec_type == PAST_ONLY:
+        return PAST_ONLY_TEXT
     if kind == "greeks" and sec_type not in _OPTIONS:
         return f"IB computes no greeks of {sec_type}"
     if row.line_type == "depth":
