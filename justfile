@@ -47,6 +47,10 @@ coverage *args: _venv
     {{ bin }}/coverage combine --quiet
     {{ bin }}/coverage report
 
+# The long tests of history: every resolution of every type, ten kills, thousands of requests on a clock 20 times as fast.
+history *args: _venv
+    {{ bin }}/python -m pytest -m slow -s tests/e2e/test_history.py tests/e2e/test_history_kill.py tests/e2e/test_history_load.py {{ args }}
+
 # Ticks per second, latency, CPU and memory beside their ceilings and peers.
 bench *args: _venv
     {{ bin }}/python -m tests.bench {{ args }}

@@ -185,8 +185,7 @@ class HistoryCore:
         jobs = [
             job
             for job in self._work.jobs.values()
-            if job.past_of is None
-            and (job.state.job == command.job if command.job else job.state.client == ref.client)
+            if job.past_of is None and (job.state.job == command.job if command.job else job.state.client == ref.client)
         ]
         effects: list[Effect] = []
         for job in jobs:

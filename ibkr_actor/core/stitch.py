@@ -14,7 +14,7 @@ from msgspec import Struct
 from ibkr_actor.core.bar_grid import Stretch, bar_end, is_aligned, period_bounds, stretch_at
 from ibkr_actor.core.events import HistoricalBar
 from ibkr_actor.core.plan import Planner, Window
-from ibkr_actor.core.sessions import NS
+from ibkr_actor.core.sessions import NS, date_of
 from ibkr_actor.schema.records import Hole
 
 # [start_ns, end_ns, open, high, low, close, volume, wap, count, session_date], as in a `bars` record.
@@ -168,10 +168,8 @@ class Stitch:
     def _place_daily(self, bar: HistoricalBar) -> _Placed:
         """By trade date; that of a week or month is the last one in it so far (stoqey/ibkr#149)."""
         sessions = self._planner.sessions
-        if len(bar.date) == 8:
-            day = datetime.strptime(bar.date, "%Y%m%d").replace(tzinfo=sessions.zone).date()
-        else:
-            day = datetime.fromtimestamp(int(bar.date), sessions.zone).date()
+        dated = len(bar.date) == 8
+        day = date_of(bar.date) if dated else datetime.fromtimestamp(int(bar.date), sessions.zone).date()
         bounds = period_bounds(day, self._planner.resolution, sessions)
         if bounds is None:
             midnight = datetime.combine(day, time(tzinfo=sessions.zone))

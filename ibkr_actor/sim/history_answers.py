@@ -155,8 +155,9 @@ class Answers:
         first_s = start_s(calendar, end_s, request.length, regular_only=request.use_rth, whole_days=True)
         first_s = max(first_s, self.tape(instrument).head_s)
         segments: list[Segment] = []
-        async for piece in _in_turns(self._world, _steps(first_s, end_s, _SCHEDULE_PIECE_S)):
-            segments += segments_from(calendar, *piece, regular_only=request.use_rth)
+        async with self._world.turns:
+            async for piece in _in_turns(self._world, _steps(first_s, end_s, _SCHEDULE_PIECE_S)):
+                segments += segments_from(calendar, *piece, regular_only=request.use_rth)
         found = sessions(segments)
         if not found:
             raise NoAnswer(self._nothing(instrument, request))

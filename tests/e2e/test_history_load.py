@@ -9,7 +9,8 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from redis.asyncio import Redis
 
 from ibkr_actor.actors.clock import Clock
+from ibkr_actor.client import connect
 from ibkr_actor.client.history import history
 from ibkr_actor.schema.commands import History
 from ibkr_actor.schema.records import Done
@@ -30,8 +32,27 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 SPEED = 20.0
 # The window of IB's rule for small bars, and what fits into it.
 WINDOW_S, IN_A_WINDOW = 600.0, 60
+# Jobs that one client reads at once; each takes a connection while it waits.
+A_CLIENT = 80
 # Numbers of messages; in protobuf form 200 is added.
 REQ_HISTORICAL_DATA = 20
+# Bars, and schedules.
+ANSWERS = (17, 106)
+# Requests for bars of a minute and more that may be unanswered, and how many leave in a second.
+OPEN_MAX, A_SECOND = 40, 30
+
+
+def came(steps: list[tuple[float, int]]) -> list[float]:
+    return [at_s for at_s, step in steps if step > 0]
+
+
+def held_open_s(steps: list[tuple[float, int]]) -> float:
+    """How long so many were unanswered that no more might come, but for one or two on their way."""
+    total_s, unanswered = 0.0, 0
+    for (at_s, step), (next_s, _) in pairwise(steps):
+        unanswered += step
+        total_s += (next_s - at_s) * (unanswered >= OPEN_MAX - 2)
+    return total_s
 
 
 class Site:
@@ -45,15 +66,17 @@ class Site:
     def now_s(self) -> float:
         return self.clock().ns / NS
 
-    async def end(self) -> tuple[dict[str, int], list[float]]:
-        """What was broken, and when requests for bars and schedules arrived, in the simulator's seconds."""
+    async def end(self) -> tuple[dict[str, int], list[tuple[float, int]]]:
+        """What was broken; and when requests for bars and schedules came (1) and answers left (-1), by its clock."""
         said, lines = await self._end()
-        received = [
-            line["time"]
-            for line in lines
-            if line["direction"] == "in" and line.get("message_id", 0) % 200 == REQ_HISTORICAL_DATA
-        ]
-        return said["violations"], received
+        steps: list[tuple[float, int]] = []
+        for line in lines:
+            number = line.get("message_id", 0) % 200
+            if line["direction"] == "in" and number == REQ_HISTORICAL_DATA:
+                steps.append((line["time"], 1))
+            elif line["direction"] == "out" and number in ANSWERS:
+                steps.append((line["time"], -1))
+        return said["violations"], steps
 
 
 @asynccontextmanager
@@ -99,11 +122,11 @@ async def running_site(folder: Path, speed: float = SPEED, **given: Any) -> Asyn
             await process.aclose()
 
 
-async def run(redis: Redis, commands: list[History]) -> list[Done]:
+async def run(house: House, commands: list[History]) -> list[Done]:
     """All jobs at once, read to their ends."""
     found: list[Done] = []
 
-    async def one(command: History) -> None:
+    async def one(redis: Redis, command: History) -> None:
         rows = 0
         async for entry in history(redis, KEYS, command, timeout_s=60.0):
             if isinstance(entry, Done):
@@ -112,9 +135,11 @@ async def run(redis: Redis, commands: list[History]) -> list[Done]:
             else:
                 rows += len(entry.rows)
 
-    async with anyio.create_task_group() as tasks:
-        for command in commands:
-            tasks.start_soon(one, command)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connect(house.url)) for _ in range(-(-len(commands) // A_CLIENT))]
+        async with anyio.create_task_group() as tasks:
+            for number, command in enumerate(commands):
+                tasks.start_soon(one, clients[number // A_CLIENT], command)
     return found
 
 
@@ -126,9 +151,10 @@ async def test_30_symbols_of_10_days_of_5_s_bars_take_what_the_rule_demands_and_
     # A day in each request, so that there are 300.
     async with running_site(tmp_path, hist_max_bars_per_request=5_000) as site:
         began_s = site.now_s()
-        done = await run(site.house.redis, commands)
+        done = await run(site.house, commands)
         took_s = site.now_s() - began_s
-        violations, received = await site.end()
+        violations, steps = await site.end()
+    received = came(steps)
     assert violations == {}
     assert [each.outcome for each in done] == ["complete"] * 30
     assert sum(each.rows for each in done) == 30 * 10 * 4_680
@@ -140,3 +166,30 @@ async def test_30_symbols_of_10_days_of_5_s_bars_take_what_the_rule_demands_and_
     told = f"{small} small-bar requests: bound {bound_s:.0f} s, asked within {asking_s:.0f} s, all took {took_s:.0f} s"
     sys.stdout.write(f"\n{told}\n")
     assert bound_s <= asking_s <= bound_s * 1.03
+
+
+async def test_500_symbols_of_2_years_of_daily_bars_wait_for_nothing_but_the_message_rate(tmp_path: Path) -> None:
+    # The simulator lists 200 test stocks: each is asked for three kinds of data, in other years each time.
+    shows, years = ("TRADES", "MIDPOINT", "BID"), (("2022-01-03", "2023-12-29"), ("2024-01-02", "2025-12-31"))
+    combinations = [(n, show, start, end) for show in shows for start, end in years for n in range(200)][:500]
+    commands = [
+        History(instrument=f"SIM{n:03}", bar="1d", start=start, end=end, what_to_show=show, use_rth=True)
+        for n, show, start, end in combinations
+    ]
+    # Margins are longer on a fast clock, so this one runs as ours does: what takes time is seen as it is.
+    async with running_site(tmp_path, speed=1.0) as site:
+        began_s = site.now_s()
+        done = await run(site.house, commands)
+        took_s = site.now_s() - began_s
+        violations, steps = await site.end()
+    received = came(steps)
+    assert violations == {}
+    assert [each.outcome for each in done] == ["complete"] * 500
+    assert min(each.rows for each in done) > 490
+    assert sum(each.requests for each in done) == 500
+    # What keeps it: the rate at which they leave, and a gateway that has as many unanswered as it should.
+    bound_s, held_s = len(received) / A_SECOND, held_open_s(steps)
+    asking_s = received[-1] - received[0]
+    told = f"{len(received)} requests: {bound_s:.0f} s by their rate, {held_s:.0f} s of waiting for answers"
+    sys.stdout.write(f"\n{told}; asked within {asking_s:.0f} s, all took {took_s:.0f} s\n")
+    assert asking_s - held_s <= 2 * bound_s
