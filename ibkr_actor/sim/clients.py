@@ -136,10 +136,8 @@ class Clients:
         try:
             self._answer(session, request, payload)
         except Exception:
-            self.world.requests_failed += 1
             logger.exception("request_failed id=%d client_id=%s", request.message_id, session.client_id)
-            text = "Error processing request.-'bW' : cause - internal error"
-            self.world.error(session, request.req_id, 322, text)
+            self.world.failed(session, request.req_id)
 
     def _answer(self, session: Session, request: Request, payload: bytes) -> None:
         """The service's or the recording's answer, unless a fault has another or none."""

@@ -315,6 +315,11 @@ class HistoryDesk(Desk):
                 self._world.error(query.session, query.req_id, 162, str(nothing))
                 self._end(query)
                 return
+            except Exception:
+                logger.exception("query_failed req_id=%d client_id=%s", query.req_id, query.session.client_id)
+                self._world.failed(query.session, query.req_id)
+                self._end(query)
+                return
             for message in messages:
                 query.session.send(message, instrument=query.instrument.key)
             query.answered = True

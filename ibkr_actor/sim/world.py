@@ -94,6 +94,11 @@ class World:
         text = self.faults.text(text)
         session.send(m.ErrorMessage(req_id=req_id, code=code, text=text, time_ms=self.now_ms()))
 
+    def failed(self, session: Session, req_id: int) -> None:
+        """Count and answer a request that met an exception nobody foresaw: it is over, the gateway goes on."""
+        self.requests_failed += 1
+        self.error(session, req_id, 322, "Error processing request.-'bW' : cause - internal error")
+
     def violate(self, session: Session, rule: Rule) -> None:
         """Count a broken rule."""
         self.violations[rule] += 1

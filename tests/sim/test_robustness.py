@@ -5,11 +5,13 @@ Must not name single faults; those have tests of their own.
 
 from __future__ import annotations
 
+import math
 import random
 from decimal import Decimal
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,4 +158,20 @@ async def test_a_mistake_of_the_simulator_costs_one_request_only() -> None:
             await peer.ask("reqMarketDataType", 9)
             await peer.settle()
             assert [error for error in peer.errors() if error[1] < 2000] == [(7, 322), (-1, 321)]
+        assert sim.requests_failed == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("flaw", [{"hours": "?"}, {"start_price": math.nan}])
+async def test_an_instrument_with_a_flaw_costs_its_own_requests_only(flaw: dict[str, Any]) -> None:
+    async with Simulator(SimulatorSettings(clock_speed=0.0, start_time_s=FIXED_START_S)) as sim:
+        apple = sim.instrument("AAPL")
+        sim.world.catalogue.add(msgspec.structs.replace(apple, con_id=7, symbol="FLAW", local_symbol="FLAW", **flaw))
+        async with connected(sim) as peer:
+            for req_id, symbol in ((1, "FLAW"), (2, "AAPL")):
+                await peer.ask(
+                    "reqHistoricalData", req_id, stock(symbol), "", "1 D", "1 hour", "TRADES", 1, 1, False, []
+                )
+            await peer.read_until(lambda heard: heard.named("historicalDataEnd"))
+            assert [error for error in peer.errors() if error[1] < 2000] == [(1, 322)]
         assert sim.requests_failed == 1
