@@ -22,6 +22,7 @@ from ibkr_actor.settings import ENV_PREFIX, Settings
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 STREAMS = (ROOT / "docs" / "STREAMS.md").read_text()
+DATA = (ROOT / "docs" / "DATA.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 CONFIG_VARIABLE = "IBKR_CONFIG"
 
@@ -117,3 +118,25 @@ def test_the_contract_lists_the_fields_of_every_command(command: type[commands.A
     assert row, tag
     common = set(commands.Command.__struct_fields__)
     assert set(re.findall(r"`(\w+)`", row[1])) == set(command.__struct_fields__) - common
+
+
+def test_the_table_of_data_names_commands_that_are_valid_and_tests_that_exist() -> None:
+    rows = [line for line in DATA.splitlines() if line.startswith("|") and ".py)" in line]
+    assert len(rows) > 20
+    for row in rows:
+        for command in re.findall(r"`(\{\"op\".*?\})`", row):
+            decode_command({b"j": command.encode()})
+        sources = [ROOT / "docs" / path for path in re.findall(r"\]\((\S+\.py)\)", row)]
+        tests = "".join(path.read_text() for path in sources)
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        for name in named:
+            assert f"def {name}(" in tests, name
+
+
+def test_the_table_of_data_lists_every_kind_and_every_operation_that_answers() -> None:
+    rows = "\n".join(line for line in DATA.splitlines() if line.startswith("|"))
+    families = {kind.removesuffix(".rth") for kind in KINDS if not kind.startswith("bar.5s.")}
+    assert {kind for kind in families if f'"{kind}"' not in rows} == set()
+    for operation in ("history", "history_ticks", "resolve", "search", "snapshot", "head_timestamp", "histogram"):
+        assert f'"op":"{operation}"' in rows, operation
