@@ -18,6 +18,7 @@ from ibkr_actor.bus.config import (
 )
 from ibkr_actor.bus.embedded import EmbeddedConfig
 from ibkr_actor.core.config import ContractsConfig, HistoryConfig, PacingConfig, SessionConfig, SubscriptionsConfig
+from ibkr_actor.core.reset_windows import NORTH_AMERICA, gateway_restart
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.settings import Settings
 from ibkr_actor.tws.gateway import GatewayConfig
@@ -37,6 +38,7 @@ def session(settings: Settings, speed: float = 1.0) -> SessionConfig:
         heartbeat_interval_s=settings.read_timeout_sec / 2 * speed,
         heartbeat_timeout_s=settings.read_timeout_sec / 2 * speed,
         stop_timeout_s=SessionConfig().stop_timeout_s * speed,
+        reset_windows=NORTH_AMERICA + ((gateway_restart(restart),) if (restart := settings.gateway_restart) else ()),
     )
 
 

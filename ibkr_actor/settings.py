@@ -22,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from ibkr_actor.core.reset_windows import gateway_restart
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.keys import CLIENT_PATTERN, KINDS
 
@@ -113,6 +114,10 @@ class Settings(BaseSettings):
     reconnect_backoff_max_ms: int = Field(5_000, ge=1, description="longest wait before connecting again")
     max_reconnect_attempts: int = Field(0, ge=0, description="attempts in a row before giving up; 0 = never give up")
 
+    gateway_restart: str = Field(
+        "", description="the gateway's own daily restart, such as 23:55 America/New_York; its absence then is no alarm"
+    )
+
     # -- history and options: settings of the replaced system, validated now, in effect with the parts they govern
     hist_pacing_window_sec: int = Field(600, ge=1, description="window of IB's limit on small-bar history requests")
     hist_max_bars_per_request: int = Field(
@@ -186,6 +191,13 @@ class Settings(BaseSettings):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         if not url.startswith("unix://") and not re.fullmatch(_REDIS_REST, url.partition("://")[2]):
             raise ValueError("is not redis://[user:password@]host[:port][/db]; escape / ? # @ in a password with %")
+        return value
+
+    @field_validator("gateway_restart")
+    @classmethod
+    def _is_restart(cls, value: str) -> str:
+        if value:
+            gateway_restart(value)
         return value
 
     @field_validator("data_dir", mode="before")

@@ -23,6 +23,7 @@ def _recorded(settings: Settings, name: str) -> Any:
         ({"max_reconnect_attempts": 4}, lambda s: configs.session(s).max_attempts == 4),
         ({"read_timeout_sec": 12}, lambda s: configs.session(s).heartbeat_interval_s == 6.0),
         ({"read_timeout_sec": 12}, lambda s: configs.session(s).heartbeat_timeout_s == 6.0),
+        ({"gateway_restart": "06:30 Europe/London"}, lambda s: len(configs.session(s).reset_windows) == 3),
         ({"lines": 200}, lambda s: (configs.pacing(s).lines, configs.subscriptions(s).lines) == (200, 200)),
         ({"snapshot_mode": True}, lambda s: configs.subscriptions(s).snapshot_mode),
         ({"use_rth": True}, lambda s: configs.subscriptions(s).use_rth),

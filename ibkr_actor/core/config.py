@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from ibkr_actor.core.reset_windows import NORTH_AMERICA, ResetWindow
 from ibkr_actor.schema.keys import Keys
 
 # Source: IBKR, "Market Data Lines": 100 at least, shared with the windows of TWS.
@@ -19,7 +20,9 @@ class SessionConfig(Struct, frozen=True):
     `client_ids` are tried in order when IB says that one is in use (326). `market_data_type` 1 live, 2 frozen,
     3 delayed, 4 delayed-frozen. `max_attempts` counts tries in a row without success, 0 for ever; after the last the
     session is `failed` and the process stays up, so that status, history in Redis and a new start remain possible.
-    `stable_s` is how long a connection must have been ready before backoff starts anew.
+    `stable_s` is how long a connection must have been ready before backoff starts anew. After `login_after` connections
+    in a row that the gateway took in vain it is said to wait for its login, and tried every `login_retry_s`; in one of
+    the `reset_windows` tries are `scheduled_retry_s` apart at most.
     """
 
     client_ids: tuple[int, ...] = (17,)
@@ -33,6 +36,10 @@ class SessionConfig(Struct, frozen=True):
     heartbeat_timeout_s: float = 10.0
     stop_timeout_s: float = 5.0
     stable_s: float = 30.0
+    login_after: int = 3
+    login_retry_s: float = 15.0
+    scheduled_retry_s: float = 15.0
+    reset_windows: tuple[ResetWindow, ...] = NORTH_AMERICA
 
 
 class PacingConfig(Struct, frozen=True):

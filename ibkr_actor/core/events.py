@@ -65,11 +65,12 @@ class Connected(SessionEvent, frozen=True, gc=False):
 
 
 class ConnectFailed(SessionEvent, frozen=True, gc=False):
-    """No connection came about: refused, timed out, or no handshake."""
+    """No connection came about: refused, timed out, or (`taken`) the gateway took it and did not greet."""
 
     conn: int
     at_ns: int
     reason: str
+    taken: bool = False
 
 
 class ConnectionLost(SessionEvent, frozen=True, gc=False):

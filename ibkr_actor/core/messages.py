@@ -70,6 +70,15 @@ class UpstreamUp(Struct, frozen=True):
     code: int
 
 
+class FarmChanged(Struct, frozen=True):
+    """A farm went down or is usable again; `family` is market, history or definitions."""
+
+    name: str
+    family: str
+    is_up: bool
+    at_ns: int
+
+
 class CommandReceived(Struct, frozen=True):
     """A valid command; `ref` settles it."""
 

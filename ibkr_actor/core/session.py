@@ -23,11 +23,12 @@ from ibkr_actor.core.events import (
     ManagedAccounts,
     NextValidId,
 )
-from ibkr_actor.core.farms import Farms
+from ibkr_actor.core.farms import FarmChange, Farms
 from ibkr_actor.core.ib_codes import CodeRow, lookup
 from ibkr_actor.core.messages import (
     DataLost,
     Enqueue,
+    FarmChanged,
     RateExceeded,
     RequestRefused,
     RequestSent,
@@ -40,14 +41,12 @@ from ibkr_actor.core.messages import (
     UpstreamUp,
     WakeUp,
 )
+from ibkr_actor.core.reconnecting import Reconnecting, Verdict
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import ReqCurrentTime, ReqMarketDataType
-from ibkr_actor.core.session_table import ASKING, OPEN, TABLE, UP, Input, Link, State
+from ibkr_actor.core.session_table import ASKING, OPEN, PATIENT, TABLE, UP, WAITING, Input, Link, State
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.records import System
-
-# Kinds of unreadable message counted apart; what comes after them is counted together.
-_UNDECODED_KINDS_MAX = 100
 
 
 class SessionCore:
@@ -55,16 +54,13 @@ class SessionCore:
 
     def __init__(self, config: SessionConfig, rng: random.Random) -> None:
         self._config = config
-        self._rng = rng
         self._req_ids = ReqIds("session")
         self.state = State.IDLE
         self._link = Link()
         self._farms = Farms()
-        # Tries in a row without a stable connection; 0 again after `stable_s` of being ready.
-        self._attempts = 0
-        self._client_index = 0
-        # Client ids of the pool refused (326) in a row; 0 again when one is taken.
-        self._ids_refused = 0
+        self._retries = Reconnecting(config, rng)
+        # The patient wait that was said; until the next connection is usable, its tries are nothing new.
+        self._patient: State | None = None
         # When the present state ends by itself: backoff over, handshake too long, close unanswered.
         self._state_until_s: float | None = None
         self._since_ns = 0
@@ -113,28 +109,28 @@ class SessionCore:
         """When the state ends by itself, or the next heartbeat is due or overdue."""
         if self.state not in UP:
             return self._state_until_s
-        if self._link.beat_sent_s is not None:
-            return self._link.beat_sent_s + self._config.heartbeat_timeout_s
-        if self._link.beat_req_id is not None:
-            return None
-        return self._link.heard_s + self._config.heartbeat_interval_s
+        link, config, beat_s = self._link, self._config, None
+        if link.beat_sent_s is not None:
+            beat_s = link.beat_sent_s + config.heartbeat_timeout_s
+        elif link.beat_req_id is None:
+            beat_s = link.heard_s + config.heartbeat_interval_s
+        farm_s = self._farms.next_s()
+        return min((at_s for at_s in (beat_s, farm_s) if at_s is not None), default=None)
 
     # ---- the life of a connection
 
     def _start(self, _message: Start, now: Instant) -> list[Effect]:
         if self.state is State.FAILED:
-            self._attempts = 0
+            self._retries.started()
         return self._connect(now) if self._move(Input.START, now) else []
 
     def _connect(self, now: Instant) -> list[Effect]:
-        ids = self._config.client_ids
-        client_id = ids[self._client_index % len(ids)]
+        client_id = self._retries.client_id
         self._link = Link(conn=self._link.conn + 1, client_id=client_id)
         self._farms = Farms()
-        return [
-            Connect(self._link.conn, client_id),
-            self._say(now, "connecting", f"Connecting to the gateway as client {client_id}, try {self._attempts + 1}."),
-        ]
+        text = f"Connecting to the gateway as client {client_id}, try {self._retries.attempts + 1}."
+        said = [] if self._patient else [self._say(now, "connecting", text)]
+        return [Connect(self._link.conn, client_id), *said]
 
     def _connected(self, event: Connected, now: Instant) -> list[Effect]:
         if not self._move(Input.CONNECTED, now):
@@ -143,9 +139,8 @@ class SessionCore:
         link.server_version, link.connection_time = event.server_version, event.connection_time
         link.heard_s = now.s
         self._state_until_s = now.s + self._config.ready_timeout_s
-        effects: list[Effect] = [
-            self._say(now, "handshaken", f"Connected to the gateway, which speaks version {event.server_version}.")
-        ]
+        text = f"Connected to the gateway, which speaks version {event.server_version}."
+        effects: list[Effect] = [] if self._patient else [self._say(now, "handshaken", text)]
         return effects + self._become_usable(now) if link.id_seen else effects
 
     def _next_valid_id(self, _event: NextValidId, now: Instant) -> list[Effect]:
@@ -158,7 +153,8 @@ class SessionCore:
             return []
         link = self._link
         link.ready_s = link.heard_s = now.s
-        self._ids_refused = 0
+        self._retries.worked()
+        self._patient = None
         up = SessionUp(link.conn, link.server_version)
         effects: list[Effect] = [Tell("pacing", up)]
         if self._config.market_data_type != 1:
@@ -172,74 +168,76 @@ class SessionCore:
 
     def _connect_failed(self, event: ConnectFailed, now: Instant) -> list[Effect]:
         if self._move(Input.CLOSED, now):
-            return [self._say(now, "stopped", "The connection to the gateway never came about."), Stopped()]
-        return self._break(now, f"No connection to the gateway: {event.reason}.", event.at_ns)
+            return self._stopped(now, "The connection to the gateway never came about.")
+        return self._break(now, f"No connection to the gateway: {event.reason}.", event.at_ns, taken=event.taken)
 
     def _connection_lost(self, event: ConnectionLost, now: Instant) -> list[Effect]:
         if self._move(Input.CLOSED, now):
-            return [self._say(now, "stopped", "The connection to the gateway is closed."), Stopped()]
+            return self._stopped(now, "The connection to the gateway is closed.")
         return self._break(now, f"The connection to the gateway is lost: {event.reason}.", event.at_ns)
 
-    def _break(self, now: Instant, sentence: str, at_ns: int, *, code: int | None = None) -> list[Effect]:
+    def _break(
+        self, now: Instant, sentence: str, at_ns: int, *, code: int | None = None, taken: bool = False
+    ) -> list[Effect]:
         """Ends the present connection, tells who used it, and decides when to try again."""
         if self.state not in OPEN:
             return []
-        was_up, link, config = self.state in UP, self._link, self._config
-        if link.ready_s is not None and now.s - link.ready_s >= config.stable_s:
-            self._attempts = 0
-        self._attempts += 1
+        was_up = self.state in UP
+        in_vain = not was_up and (taken or self.state is State.HANDSHAKING)
+        verdict = self._retries.broke(self._link, now, taken_in_vain=in_vain)
         self._last_error = sentence
-        exhausted = not config.reconnect_enabled or 0 < config.max_attempts <= self._attempts
-        self._move(Input.EXHAUSTED if exhausted else Input.BROKEN, now)
+        self._move(verdict.happened, now)
         effects: list[Effect] = []
         if was_up:
-            down = SessionDown(link.conn, at_ns, "disconnect", sentence)
-            effects += [Tell("pacing", down), *(Tell(name, down) for name in ASKING)]
-        if exhausted:
-            why = f"gives up after {self._attempts} tries" if config.reconnect_enabled else "reconnecting is off"
-            effects.append(self._say(now, "failed", f"{sentence} The session {why}; start it anew to go on.", code))
+            effects += self._tell_down(at_ns, sentence)
+        if verdict.delay_s is None:
+            effects.append(self._say(now, "failed", f"{sentence} {verdict.sentence}", code))
             return effects
-        delay_s = self._backoff_s()
-        self._state_until_s = now.s + delay_s
-        effects.append(
-            self._say(now, "lost" if was_up else "unreachable", f"{sentence} Trying again in {delay_s:.2f} s.", code)
-        )
-        return effects
+        self._state_until_s = now.s + verdict.delay_s
+        return effects + self._say_wait(now, was_up, sentence, verdict, code)
 
-    def _backoff_s(self) -> float:
-        """Doubling up to the maximum, jittered over its upper half so that several sidecars do not march in step."""
-        config = self._config
-        if self._link.client_id_in_use and self._ids_refused < len(config.client_ids):
-            return config.backoff_initial_s
-        exponent = min(self._attempts - 1, 32)
-        full_s: float = min(config.backoff_max_s, config.backoff_initial_s * 2.0**exponent)
-        return full_s * self._rng.uniform(0.5, 1.0)
+    def _say_wait(self, now: Instant, was_up: bool, sentence: str, verdict: Verdict, code: int | None) -> list[Effect]:
+        """A patient wait is said once, whatever the tries in it come to."""
+        patient = self.state if self.state in PATIENT else None
+        if patient is not None and self._patient is patient:
+            return []
+        self._patient = patient
+        event = "lost" if was_up else patient.value if patient else "unreachable"
+        why = f" {verdict.sentence}" if verdict.sentence else ""
+        return [self._say(now, event, f"{sentence}{why} Trying again in {verdict.delay_s:.2f} s.", code)]
 
     def _stop(self, _message: Stop, now: Instant) -> list[Effect]:
         was_up = self.state in UP
         if not self._move(Input.STOP, now):
             return []
         if self.state is State.STOPPED:
-            return [self._say(now, "stopped", "The session stopped without a connection."), Stopped()]
+            return self._stopped(now, "The session stopped without a connection.")
         self._state_until_s = now.s + self._config.stop_timeout_s
         effects: list[Effect] = []
         if was_up:
-            down = SessionDown(self._link.conn, now.ns, "disconnect", "The sidecar stops.")
-            effects += [Tell("pacing", down), *(Tell(name, down) for name in ASKING)]
+            effects += self._tell_down(now.ns, "The sidecar stops.")
         effects += [Disconnect(self._link.conn), self._say(now, "stopping", "Closing the connection to the gateway.")]
         return effects
+
+    def _tell_down(self, at_ns: int, sentence: str) -> list[Effect]:
+        down = SessionDown(self._link.conn, at_ns, "disconnect", sentence)
+        return [Tell("pacing", down), *(Tell(name, down) for name in ASKING)]
+
+    def _stopped(self, now: Instant, sentence: str) -> list[Effect]:
+        return [self._say(now, "stopped", sentence), Stopped()]
 
     # ---- time
 
     def _wake_up(self, _message: WakeUp, now: Instant) -> list[Effect]:
         if self.state in UP:
-            return self._beat(now)
+            settled = [self._say_farm(now, change) for change in self._farms.settled(now.s)]
+            return [*settled, *self._beat(now)]
         if self._state_until_s is None or now.s < self._state_until_s:
             return []
         if self._move(Input.BACKOFF_OVER, now):
             return self._connect(now)
         if self._move(Input.CLOSED, now):
-            return [self._say(now, "stopped", "The gateway did not confirm the close in time."), Stopped()]
+            return self._stopped(now, "The gateway did not confirm the close in time.")
         if self.state is State.HANDSHAKING:
             limit_s = self._config.ready_timeout_s
             return self._drop(now, f"The gateway did not say that it is ready within {limit_s:g} s.")
@@ -289,11 +287,7 @@ class SessionCore:
 
     def _decode_failed(self, event: DecodeFailed, now: Instant) -> list[Effect]:
         """Counts what could not be read; says it once for each kind of message and connection."""
-        failed = self._link.undecoded
-        message_id = event.message_id if len(failed) < _UNDECODED_KINDS_MAX else -1
-        known = message_id in failed
-        failed[message_id] = failed.get(message_id, 0) + event.frames
-        if known:
+        if not self._link.note_undecoded(event.message_id, event.frames):
             return []
         sentence = f"A message of kind {event.message_id} cannot be read and is lost: {event.reason}"
         return [self._say(now, "undecodable", sentence)]
@@ -342,8 +336,7 @@ class SessionCore:
 
     def _next_client_id(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
         taken = self._link.client_id
-        self._client_index += 1
-        self._ids_refused += 1
+        self._retries.id_refused()
         self._link.client_id_in_use = True
         return self._drop(now, f"Client id {taken} is in use by another program.", event.code)
 
@@ -354,11 +347,18 @@ class SessionCore:
         ]
 
     def _farm(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
-        change = self._farms.note(row, event.message, event.received_ns)
+        change = self._farms.note(row, event.message, now.s)
         if change is None:
             return []
-        system = System(0, 0, now.ns, "farm", change.state, change.name, change.sentence, event.code, self._link.conn)
-        return [Announce(system)]
+        effects: list[Effect] = [self._say_farm(now, change, event.code)] if change.told else []
+        if self.state in UP and change.family == "market":
+            # Usable is also what is idle: it wakes up when it is asked.
+            changed = FarmChanged(change.name, change.family, change.state in ("up", "idle"), event.received_ns)
+            effects.append(Tell("subscriptions", changed))
+        return effects
+
+    def _say_farm(self, now: Instant, change: FarmChange, code: int | None = None) -> Announce:
+        return Announce(System(0, 0, now.ns, "farm", change.state, change.name, change.sentence, code, self._link.conn))
 
     # ---- what is told
 
@@ -370,7 +370,7 @@ class SessionCore:
     def status(self, now: Instant) -> dict[str, object]:
         """The session's part of the status."""
         link = self._link
-        waits = self.state is State.BACKING_OFF and self._state_until_s is not None
+        waits = self.state in WAITING and self._state_until_s is not None
         return {
             "state": self.state.value,
             "since_ns": str(self._since_ns),
@@ -379,7 +379,7 @@ class SessionCore:
             "server_version": link.server_version or None,
             "gateway_time_text": link.connection_time or None,
             "clock_offset_ms": None if self._clock_offset_ns is None else round(self._clock_offset_ns / 1e6, 1),
-            "attempts": self._attempts,
+            "attempts": self._retries.attempts,
             "next_try_in_s": round(max(0.0, (self._state_until_s or 0.0) - now.s), 2) if waits else None,
             "market_data_type": self._config.market_data_type,
             "farms": self._farms.states(),

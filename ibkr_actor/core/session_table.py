@@ -17,7 +17,11 @@ ASKING: Final[tuple[ActorName, ...]] = ("contracts", "subscriptions", "history")
 
 
 class State(Enum):
-    """Where the connection stands. `degraded` is usable, but TWS itself has lost IB."""
+    """Where the connection stands. `degraded` is usable, but TWS itself has lost IB.
+
+    Three states wait for the next try: `backing_off`; `waiting_for_login`, when the gateway takes connections and is
+    never ready; and `scheduled_outage`, in the time of a planned reset or restart.
+    """
 
     IDLE = "idle"
     CONNECTING = "connecting"
@@ -25,6 +29,8 @@ class State(Enum):
     READY = "ready"
     DEGRADED = "degraded"
     BACKING_OFF = "backing_off"
+    WAITING_FOR_LOGIN = "waiting_for_login"
+    SCHEDULED_OUTAGE = "scheduled_outage"
     STOPPING = "stopping"
     STOPPED = "stopped"
     FAILED = "failed"
@@ -40,6 +46,8 @@ class Input(Enum):
     USABLE_DEGRADED = "usable_degraded"
     BROKEN = "broken"
     EXHAUSTED = "exhausted"
+    LOGIN_NEEDED = "login_needed"
+    SCHEDULED = "scheduled"
     UPSTREAM_DOWN = "upstream_down"
     UPSTREAM_UP = "upstream_up"
     BACKOFF_OVER = "backoff_over"
@@ -67,15 +75,33 @@ TABLE: Final[dict[tuple[State, Input], State]] = {
     (State.DEGRADED, Input.BROKEN): State.BACKING_OFF,
     (State.DEGRADED, Input.EXHAUSTED): State.FAILED,
     (State.DEGRADED, Input.STOP): State.STOPPING,
+    (State.CONNECTING, Input.LOGIN_NEEDED): State.WAITING_FOR_LOGIN,
+    (State.HANDSHAKING, Input.LOGIN_NEEDED): State.WAITING_FOR_LOGIN,
+    (State.CONNECTING, Input.SCHEDULED): State.SCHEDULED_OUTAGE,
+    (State.HANDSHAKING, Input.SCHEDULED): State.SCHEDULED_OUTAGE,
+    (State.READY, Input.SCHEDULED): State.SCHEDULED_OUTAGE,
+    (State.DEGRADED, Input.SCHEDULED): State.SCHEDULED_OUTAGE,
     (State.BACKING_OFF, Input.BACKOFF_OVER): State.CONNECTING,
     (State.BACKING_OFF, Input.STOP): State.STOPPED,
+    (State.WAITING_FOR_LOGIN, Input.BACKOFF_OVER): State.CONNECTING,
+    (State.WAITING_FOR_LOGIN, Input.STOP): State.STOPPED,
+    (State.SCHEDULED_OUTAGE, Input.BACKOFF_OVER): State.CONNECTING,
+    (State.SCHEDULED_OUTAGE, Input.STOP): State.STOPPED,
     (State.STOPPING, Input.CLOSED): State.STOPPED,
     (State.FAILED, Input.START): State.CONNECTING,
     (State.FAILED, Input.STOP): State.STOPPED,
 }
 UP: Final = frozenset({State.READY, State.DEGRADED})
+# Nothing is under way: the next try has its time.
+WAITING: Final = frozenset({State.BACKING_OFF, State.WAITING_FOR_LOGIN, State.SCHEDULED_OUTAGE})
+# Waits that were said once; each try of theirs is nothing new.
+PATIENT: Final = WAITING - {State.BACKING_OFF}
 # A socket exists or may come about: events and notices of the present connection count.
 OPEN: Final = frozenset({State.CONNECTING, State.HANDSHAKING, State.READY, State.DEGRADED})
+
+
+# Kinds of unreadable message counted apart; what comes after them is counted together.
+_UNDECODED_KINDS_MAX: Final = 100
 
 
 class Link(Struct):
@@ -96,3 +122,10 @@ class Link(Struct):
     beat_sent_s: float | None = None
     # Incoming message id -> frames of it that could not be decoded.
     undecoded: dict[int, int] = field(default_factory=dict)
+
+    def note_undecoded(self, message_id: int, frames: int) -> bool:
+        """Counts what could not be read; whether it is the first of its kind."""
+        message_id = message_id if len(self.undecoded) < _UNDECODED_KINDS_MAX else -1
+        is_first = message_id not in self.undecoded
+        self.undecoded[message_id] = self.undecoded.get(message_id, 0) + frames
+        return is_first

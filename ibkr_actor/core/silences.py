@@ -14,12 +14,15 @@ from ibkr_actor.core.effects import Announce, Effect, Instant, SetFreshness
 from ibkr_actor.core.freshness import Facts, Freshness, Watch
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Line
+from ibkr_actor.core.messages import FarmChanged
 from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
 
 # Between two messages of one sort; what changes meanwhile is told together.
 _SAY_EVERY_S: Final = 30.0
 _NAMED_MAX: Final = 5
+# What was in flight when a farm went still comes; a shorter absence touches nothing.
+_FLAP_MIN_NS: Final = 1_000_000_000
 # Lines are asked anew one after the other, and each more rarely the longer that does not help.
 _PROBE_APART_S: Final = 0.2
 _DOUBLINGS_MAX: Final = 5
@@ -117,6 +120,32 @@ class Silences:
         watch.look(_facts(line), now)
         return self._judge(line, watch, now)
 
+    def session_over(self) -> None:
+        """The next connection tells its farms anew."""
+        self._farms.clear()
+
+    def farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
+        """A market data farm went down or is back. IB does not say whose it is: it touched what fell silent with it.
+
+        A line that was not heard from the moment the farm went to the moment it is back has a gap, begun when it was
+        last heard; one that spoke meanwhile is of another farm.
+        """
+        if not message.is_up:
+            self._farms.setdefault(message.name, message.at_ns)
+            return []
+        from_ns = self._farms.pop(message.name, None)
+        if from_ns is None or message.at_ns - from_ns < _FLAP_MIN_NS:
+            return []
+        touched = 0
+        for line in self._lines():
+            watch = watch_of(line, self._config)
+            watch.look(_facts(line), now)
+            if line.live and watch.phase.is_open and line.newest_ns <= from_ns + _FLAP_MIN_NS:
+                touched += 1
+                watch.lone = False
+                line.lose("farm", line.newest_ns)
+        return [_flapped(message, touched, now)] if touched else []
+
     def stop(self, now: Instant) -> list[Effect]:
         """Nothing is heard any more, and nobody will judge it."""
         effects: list[Effect] = []
@@ -179,6 +208,11 @@ def listed_freshness(line: Line) -> dict[str, object]:
         "freshness_since_ns": str(watch.since_ns) if watch and watch.state else None,
         "received_ns": str(line.newest_ns) if line.newest_ns else None,
     }
+
+
+def _flapped(message: FarmChanged, touched: int, now: Instant) -> Announce:
+    text = f"While data farm {message.name} was away {touched} lines were silent: their streams have a gap."
+    return Announce(System(0, 0, now.ns, "gap", "farm", message.name, text))
 
 
 def _facts(line: Line) -> Facts:

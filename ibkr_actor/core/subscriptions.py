@@ -36,6 +36,7 @@ from ibkr_actor.core.lines import DATA, PUBLISH, Item, Line
 from ibkr_actor.core.messages import (
     CommandsReadable,
     DataLost,
+    FarmChanged,
     MarketData,
     PastDone,
     PastRows,
@@ -92,6 +93,7 @@ class SubscriptionsCore:
             DataLost: self._data_lost,
             UpstreamDown: self._upstream_down,
             UpstreamUp: self._upstream_up,
+            FarmChanged: self._silences.farm,
             RestoreHolders: self._restore,
             CommandsReadable: self._commands_readable,
             RedisForgot: self._say_again,
@@ -193,6 +195,8 @@ class SubscriptionsCore:
 
     def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:
         return self._book.session_over(message.at_ns, now) + self._snapshots.end_all("the connection to IB was lost")
+        self._silences.session_over()
+        return self._book.session_over(message.at_ns, now)
 
     def _data_lost(self, message: DataLost, now: Instant) -> list[Effect]:
         return self._book.data_lost(message.at_ns, now) + self._snapshots.end_all("IB forgot what it was asked")

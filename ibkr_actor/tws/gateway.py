@@ -251,7 +251,8 @@ class Gateway:
             if tap is not None and live.reader is None:
                 tap.ended(reason, by_gateway=False)
             log.info("gateway.connect_failed conn=%d reason=%r", conn, reason)
-            self._inbox.put(ConnectFailed(conn, time.time_ns(), reason))
+            taken = isinstance(error, HandshakeFailed)
+            self._inbox.put(ConnectFailed(conn, time.time_ns(), reason, taken))
 
     def _begin_reading(self, live: _Live) -> None:
         conn, client = live.conn, live.client

@@ -13,6 +13,7 @@ from ibkr_actor.core.effects import Announce, Effect, Instant, Publish, SetFresh
 from ibkr_actor.core.events import RealTimeBar, TickGeneric, TickPrice
 from ibkr_actor.core.market_phases import MarketPhases
 from ibkr_actor.core.messages import (
+    FarmChanged,
     MarketData,
     RequestSent,
     ResolvedCommand,
@@ -367,3 +368,36 @@ def test_who_joins_a_line_is_told_how_fresh_it_is() -> None:
     command = Subscribe(instrument="AAPL.STK.SMART.USD", kinds=["tick"], lease_s=0.0)
     effects = house.handle(ResolvedCommand(ref("2"), command, structs.replace(stock())))
     assert [(told.stream.kind, told.freshness) for told in only(SetFreshness, effects)] == [("tick", "fresh")]
+
+
+# ---- farms
+
+
+def test_a_farm_that_flaps_is_one_gap_in_each_stream_that_was_silent_meanwhile() -> None:
+    house = liquid("2026-01-05 15:00", None, "US1", "US2", "EU")
+    last_ns = house.now.ns
+    house.handle(FarmChanged("usfarm", "market", False, last_ns))
+    house.run(5, house.every(1, "EU"))
+    effects = house.handle(FarmChanged("usfarm", "market", True, house.now.ns))
+    (said,) = [told.record for told in only(Announce, effects)]
+    assert (said.topic, said.event, said.subject) == ("gap", "farm", "usfarm")
+    assert "2 lines" in said.message
+    effects = house.price("US1", "US2", "EU")
+    assert [(gap.cause, gap.from_ns) for gap in gaps(effects)] == [("farm", last_ns)] * 2
+    assert gaps(house.run(100, house.every(1, "US1", "US2", "EU"))) == []
+    assert asked(house.effects[-1:]) == []
+
+
+def test_a_long_absence_of_a_farm_is_stale_in_time_and_still_one_gap() -> None:
+    house = liquid()
+    house.handle(FarmChanged("usfarm", "market", False, house.now.ns))
+    assert events(house.run(20)) == ["stale"]
+    house.handle(FarmChanged("usfarm", "market", True, house.now.ns))
+    assert [gap.cause for gap in gaps(house.price("AAPL"))] == ["farm"]
+
+
+def test_a_farm_that_was_away_for_an_instant_touched_nothing() -> None:
+    house = liquid()
+    house.handle(FarmChanged("usfarm", "market", False, house.now.ns))
+    assert house.handle(FarmChanged("usfarm", "market", True, house.now.ns + 500_000_000)) == []
+    assert gaps(house.price("AAPL")) == []

@@ -22,6 +22,7 @@ from ibkr_actor.core.farms import farm_name
 from ibkr_actor.core.messages import (
     DataLost,
     Enqueue,
+    FarmChanged,
     RateExceeded,
     RequestRefused,
     RequestSent,
@@ -335,11 +336,96 @@ def test_a_farm_notice_is_announced_and_changes_nothing_else(code: int, message:
 
 def test_a_farm_that_flaps_is_announced_each_time_and_the_connection_stays() -> None:
     session = ready()
-    for turn in range(3):
+    for turn in range(2):
         assert said(session.handle(notice(2103, "x:usfarm"), at(10 + turn))) == ["down"]
         assert said(session.handle(notice(2104, "y:usfarm"), at(10 + turn))) == ["up"]
     assert session.status(at(20))["farms"] == {"usfarm": "up"}
     assert state_of(session) is State.READY
+
+
+def test_a_restless_farm_is_told_again_when_it_has_settled() -> None:
+    session = ready(SessionConfig(heartbeat_interval_s=1000.0))
+    heard = []
+    for turn in range(50):
+        heard += said(session.handle(notice(2103, "x:usfarm"), at(10 + turn / 10)))
+        heard += said(session.handle(notice(2104, "y:usfarm"), at(10 + turn / 10)))
+    assert heard == ["down", "up", "down", "up"]
+    session.handle(notice(2103, "x:usfarm"), at(16))
+    assert session.next_wakeup_s() == 21.0
+    assert session.handle(WakeUp(), at(20)) == []
+    (record,) = [announce.record for announce in only(Announce, session.handle(WakeUp(), at(21)))]
+    assert (record.topic, record.event, record.subject) == ("farm", "down", "usfarm")
+    assert session.next_wakeup_s() == 1016.0
+
+
+def test_the_subscriptions_hear_of_market_data_farms_only() -> None:
+    session = ready()
+    changed = told(session.handle(notice(2103, "x:usfarm", s=10), at(10)), FarmChanged)
+    assert changed == [FarmChanged("usfarm", "market", False, ns(10))]
+    assert told(session.handle(notice(2108, "x:usfarm", s=11), at(11)), FarmChanged)[0].is_up
+    for code in (2105, 2106, 2157, 2158):
+        assert told(session.handle(notice(code, "x:other"), at(12)), FarmChanged) == []
+
+
+# ---- outages that are no accident
+
+# 23:50 in New York on Wednesday, in IB's nightly reset.
+NIGHT_S = 17_400.0
+
+
+def test_in_ibs_reset_window_a_loss_is_scheduled_and_said_once_however_often_it_is_tried() -> None:
+    session = ready(SessionConfig(scheduled_retry_s=15.0, backoff_max_s=5.0))
+    effects = session.handle(ConnectionLost(1, ns(NIGHT_S), "closed"), at(NIGHT_S))
+    assert state_of(session) is State.SCHEDULED_OUTAGE
+    assert said(effects) == ["lost"]
+    assert "IB's nightly reset, for 55 min yet" in one(Announce, effects).record.message
+    tries, now_s = 0, NIGHT_S
+    while now_s < NIGHT_S + 1800:
+        now_s = session.next_wakeup_s() or 0.0
+        connect = one(Connect, session.handle(WakeUp(), at(now_s)))
+        assert said(session.handle(ConnectFailed(connect.conn, ns(now_s), "refused"), at(now_s))) == []
+        tries += 1
+    assert 1800 / 15 <= tries <= 1800 / 7.5 + 10
+    up_again(session, session.next_wakeup_s() or 0.0)
+
+
+def test_an_outage_that_outlasts_its_window_is_an_accident_again() -> None:
+    session = ready()
+    session.handle(ConnectionLost(1, ns(NIGHT_S), "closed"), at(NIGHT_S))
+    over_s = NIGHT_S + 3600
+    connect = one(Connect, session.handle(WakeUp(), at(over_s)))
+    effects = session.handle(ConnectFailed(connect.conn, ns(over_s), "refused"), at(over_s))
+    assert state_of(session) is State.BACKING_OFF
+    assert said(effects) == ["unreachable"]
+
+
+def test_a_gateway_that_takes_connections_and_is_never_ready_waits_for_its_login() -> None:
+    session = core(SessionConfig(login_after=3, login_retry_s=15.0))
+    heard = []
+    now_s = 0.0
+    effects = session.handle(Start(), at(0))
+    for _ in range(20):
+        connect = one(Connect, effects)
+        heard += said(session.handle(ConnectFailed(connect.conn, ns(now_s), "no greeting", True), at(now_s)))
+        was_s, now_s = now_s, session.next_wakeup_s() or 0.0
+        effects = session.handle(WakeUp(), at(now_s))
+    assert heard == ["unreachable", "unreachable", "waiting_for_login"]
+    assert 7.5 <= now_s - was_s <= 15.0
+    session.handle(connected(session._link.conn, now_s), at(now_s))
+    assert said(session.handle(NextValidId(session._link.conn, 5), at(now_s))) == ["ready"]
+
+
+def test_a_closed_port_or_a_client_id_in_use_is_no_login_window() -> None:
+    session = core(SessionConfig(login_after=2))
+    effects = session.handle(Start(), at(0))
+    for n in range(10):
+        connect = one(Connect, effects)
+        if n % 2:
+            session.handle(notice(326, conn=connect.conn), at(n * 100))
+        else:
+            session.handle(ConnectFailed(connect.conn, ns(n * 100), "refused"), at(n * 100))
+        assert state_of(session) is State.BACKING_OFF
+        effects = session.handle(WakeUp(), at((n + 1) * 100))
 
 
 @pytest.mark.parametrize(
@@ -506,7 +592,7 @@ def test_every_change_is_a_plain_sentence_in_system() -> None:
 
 
 def in_state(state: State) -> SessionCore:
-    session = core(SessionConfig(max_attempts=1 if state is State.FAILED else 0))
+    session = core(SessionConfig(max_attempts=1 if state is State.FAILED else 0, login_after=1))
     steps: dict[State, list[Struct]] = {
         State.IDLE: [],
         State.CONNECTING: [Start()],
@@ -515,11 +601,13 @@ def in_state(state: State) -> SessionCore:
         State.DEGRADED: [Start(), connected(), NextValidId(1, 5), notice(1100)],
         State.BACKING_OFF: [Start(), ConnectFailed(1, ns(0), "refused")],
         State.FAILED: [Start(), ConnectFailed(1, ns(0), "refused")],
+        State.WAITING_FOR_LOGIN: [Start(), ConnectFailed(1, ns(0), "no greeting", taken=True)],
+        State.SCHEDULED_OUTAGE: [Start(), ConnectFailed(1, ns(NIGHT_S), "refused")],
         State.STOPPING: [Start(), connected(), Stop()],
         State.STOPPED: [Stop()],
     }
     for step in steps[state]:
-        session.handle(step, at(0))
+        session.handle(step, at(NIGHT_S if state is State.SCHEDULED_OUTAGE else 0))
     assert session.state is state
     return session
 
@@ -530,6 +618,7 @@ EVERY_INPUT: list[Struct] = [
     WakeUp(),
     connected(),
     ConnectFailed(1, ns(0), "refused"),
+    ConnectFailed(1, ns(0), "no greeting", taken=True),
     ConnectionLost(1, ns(0), "reset"),
     ConnectionLost(1, ns(0), "closed", wanted=True),
     NextValidId(1, 5),
@@ -546,7 +635,7 @@ EVERY_INPUT: list[Struct] = [
 @pytest.mark.parametrize("state", State)
 def test_no_input_in_any_state_does_what_the_table_does_not_allow(state: State) -> None:
     for message in EVERY_INPUT:
-        for s in (0.0, 1000.0):
+        for s in (0.0, 1000.0, NIGHT_S, NIGHT_S + 1000.0):
             check_step(state, message, s)
 
 
