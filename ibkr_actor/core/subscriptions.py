@@ -194,9 +194,8 @@ class SubscriptionsCore:
         return [effect for line in self._book.lines.values() for effect in self._book.ask(line, now)]
 
     def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:
-        return self._book.session_over(message.at_ns, now) + self._snapshots.end_all("the connection to IB was lost")
         self._silences.session_over()
-        return self._book.session_over(message.at_ns, now)
+        return self._book.session_over(message.at_ns, now) + self._snapshots.end_all("the connection to IB was lost")
 
     def _data_lost(self, message: DataLost, now: Instant) -> list[Effect]:
         return self._book.data_lost(message.at_ns, now) + self._snapshots.end_all("IB forgot what it was asked")
