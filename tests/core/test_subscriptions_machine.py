@@ -19,7 +19,16 @@ from ibkr_actor.core.effects import (
     Tell,
     WriteHolders,
 )
-from ibkr_actor.core.events import MarketDataEvent, MarketDataType, TickByTickLast, TickPrice, TickSize, TickString
+from ibkr_actor.core.events import (
+    DepthUpdate,
+    MarketDataEvent,
+    MarketDataType,
+    Rerouted,
+    TickByTickLast,
+    TickPrice,
+    TickSize,
+    TickString,
+)
 from ibkr_actor.core.messages import (
     CommandsReadable,
     DataLost,
@@ -31,15 +40,21 @@ from ibkr_actor.core.messages import (
     UpstreamUp,
     Withdraw,
 )
-from ibkr_actor.core.requests import ReqMktData, ReqTickByTick
+from ibkr_actor.core.requests import ReqMktData, ReqMktDepth, ReqTickByTick
 from ibkr_actor.schema.commands import Renew, Unsubscribe
 from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import DataRecord, End, Gap
 from tests.core.desk import Desk
 from tests.core.kit import at, ns, stock
 
-CONFIG = SubscriptionsConfig(lines=3, probe_s=20.0, prove_s=5.0, lease_max_s=100.0)
-CODES = [100, 101, 102, 200, 300, 321, 322, 354, 504, 510, 2104, 10089, 10167, 10190, 10197, 10225, 98765]
+CONFIG = SubscriptionsConfig(lines=3, depth_lines=2, depth_rows=2, probe_s=20.0, prove_s=5.0, lease_max_s=100.0)
+CODES = [
+    100, 101, 102, 200, 300, 309, 316, 317, 321, 322, 354, 504, 510, 2104, 10089, 10167, 10190, 10197, 10225, 98765,
+]  # fmt: skip
+
+Asked = ReqMktData | ReqTickByTick | ReqMktDepth
+# Where IB may send a request to.
+UNDERLYING = 77
 
 
 class Life(RuleBasedStateMachine):
@@ -55,8 +70,8 @@ class Life(RuleBasedStateMachine):
         self.stored: dict[str, bytes] = {}
         self.open: set[Stream] = set()
         self.ended: set[Stream] = set()
-        self.requests: dict[int, ReqMktData | ReqTickByTick] = {}
-        self.all_requests: dict[int, ReqMktData | ReqTickByTick] = {}
+        self.requests: dict[int, Asked] = {}
+        self.all_requests: dict[int, Asked] = {}
         self.accepted: set[tuple[str, str]] = set()
 
     # ---- what the outside world makes of the effects
@@ -102,7 +117,7 @@ class Life(RuleBasedStateMachine):
         if isinstance(message, Enqueue):
             request = message.request
             assert self.is_up, "a request without a session"
-            assert isinstance(request, ReqMktData | ReqTickByTick)
+            assert isinstance(request, ReqMktData | ReqTickByTick | ReqMktDepth)
             assert request.req_id not in self.all_requests, "a req_id used twice"
             self.requests[request.req_id] = self.all_requests[request.req_id] = request
             self.budget_is_kept()
@@ -112,7 +127,9 @@ class Life(RuleBasedStateMachine):
     def budget_is_kept(self) -> None:
         level1 = [request for request in self.requests.values() if isinstance(request, ReqMktData)]
         assert len(level1) <= CONFIG.lines
-        assert len(self.requests) - len(level1) <= 1
+        books = [request for request in self.requests.values() if isinstance(request, ReqMktDepth)]
+        assert len(books) <= CONFIG.depth_lines
+        assert len(self.requests) - len(level1) - len(books) <= 1
 
     def store(self, writes: tuple[HolderWrite, ...]) -> None:
         for write in writes:
@@ -126,13 +143,13 @@ class Life(RuleBasedStateMachine):
     @rule(
         client=st.sampled_from("ab"),
         con_id=st.integers(1, 4),
-        kinds=st.sampled_from([["quote"], ["tick"], ["quote", "tick"], ["trade"], ["quote", "trade"]]),
+        kinds=st.sampled_from([["quote"], ["tick"], ["quote", "tick"], ["trade"], ["quote", "trade"], ["depth"]]),
         lease_s=st.sampled_from([0.0, 10.0, 1000.0]),
         ticks=st.sampled_from([[], [], [233], [100]]),
     )
     def subscribe(self, client: str, con_id: int, kinds: list[str], lease_s: float, ticks: list[int]) -> None:
         self.command_ids += 1
-        if kinds == ["trade"]:
+        if kinds in (["trade"], ["depth"]):
             ticks = []
         self.take(
             self.desk.subscribe(
@@ -146,7 +163,11 @@ class Life(RuleBasedStateMachine):
             )
         )
 
-    @rule(client=st.sampled_from("ab"), con_id=st.integers(1, 4), kinds=st.sampled_from([[], ["quote"], ["trade"]]))
+    @rule(
+        client=st.sampled_from("ab"),
+        con_id=st.integers(1, 4),
+        kinds=st.sampled_from([[], ["quote"], ["trade"], ["depth"]]),
+    )
     def unsubscribe(self, client: str, con_id: int, kinds: list[str]) -> None:
         self.take(self.desk.unsubscribe(*kinds, s=self.now_s, client=client, contract=stock(f"S{con_id}", con_id)))
 
@@ -205,6 +226,10 @@ class Life(RuleBasedStateMachine):
         for req_id in data.draw(st.lists(st.sampled_from(sorted(known)), min_size=1, max_size=4)):
             if isinstance(known[req_id], ReqTickByTick):
                 events.append(TickByTickLast(req_id, ns(self.now_s), False, 1, 1.5, "1", False, False, "X", ""))
+            elif isinstance(known[req_id], ReqMktDepth):
+                # Sometimes a row that does not fit.
+                places = data.draw(st.lists(st.integers(0, 2), max_size=3))
+                events += [DepthUpdate(req_id, ns(self.now_s), place, 0, 1, 1.5, "1", None, False) for place in places]
             else:
                 events += [
                     MarketDataType(req_id, ns(self.now_s), 1),
@@ -219,6 +244,12 @@ class Life(RuleBasedStateMachine):
     def ib_says(self, data: st.DataObject, code: int) -> None:
         req_id = data.draw(st.sampled_from(sorted(self.requests or self.all_requests)))
         self.take(self.desk.error(req_id, code, self.now_s))
+
+    @precondition(lambda self: self.requests)
+    @rule(data=st.data())
+    def ib_reroutes(self, data: st.DataObject) -> None:
+        req_id = data.draw(st.sampled_from(sorted(self.requests)))
+        self.take(self.desk.data(Rerouted(req_id, ns(self.now_s), UNDERLYING, "SMART"), s=self.now_s))
 
     @precondition(lambda self: self.requests)
     @rule(data=st.data())
@@ -254,6 +285,10 @@ class Life(RuleBasedStateMachine):
         held = {(field.split(":")[0], field.split(":")[1]) for field in self.stored}
         for request in self.requests.values():
             kinds = ("trade",) if isinstance(request, ReqTickByTick) else ("quote", "tick")
+            if isinstance(request, ReqMktDepth):
+                kinds = ("depth",)
+            if request.contract.con_id == UNDERLYING:
+                continue
             assert any((kind, request.contract.instrument) in held for kind in kinds), request
 
     @invariant()
