@@ -43,14 +43,19 @@ def seconds(text: str) -> float:
 
 @asynccontextmanager
 async def running_past(
-    present: str = PRESENT, *, speed: float = SPEED, seed: int = 1, **sidecar: Any
+    present: str = PRESENT, *, speed: float = SPEED, seed: int = 1, language: str = "en", **sidecar: Any
 ) -> AsyncIterator[tuple[Simulator, House]]:
     """Simulator and sidecar in one time, which begins at `present` and runs `speed` times as fast as ours.
 
     `sidecar` are settings of the sidecar.
     """
     settings = SimulatorSettings(
-        start_time_s=seconds(present), clock_speed=speed, market_hours="exchange", seed=seed, ticks_per_s=1.0
+        start_time_s=seconds(present),
+        clock_speed=speed,
+        market_hours="exchange",
+        seed=seed,
+        ticks_per_s=1.0,
+        language=language,
     )
     async with running_redis() as server, Simulator(settings) as sim:
         clock = Clock(speed=speed, start_ns=round(sim.world.clock.now_s() * NS))
