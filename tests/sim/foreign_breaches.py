@@ -101,11 +101,12 @@ def _same_stream(met: Meeting) -> None:
     met.client.reqTickByTickData(1, AAPL, "Last", 0, False)
     met.client.cancelTickByTickData(1)
     met.settle()
-    met.sim.advance(12.0)
+    met.sim.advance(13.0)
     met.client.reqTickByTickData(2, AAPL, "BidAsk", 0, False)
     met.wait_for_errors(1)
     met.sim.advance(2.0)
     met.client.reqTickByTickData(3, AAPL, "BidAsk", 0, False)
+    met.settle()
 
 
 def _spelling(met: Meeting) -> None:
