@@ -92,6 +92,8 @@ class Job:
         self.done_parts = 0
         # Number of the last entry that is known to stand in Redis.
         self.written = state.entries
+        # Kinds of data that IB did not take; what it names instead is tried once.
+        self.refused_shows: set[str] = set()
         # Whether a page of ticks is asked for.
         self.turning = False
         # Whether so much is unread that nothing more is asked for.

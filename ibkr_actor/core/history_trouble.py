@@ -79,7 +79,8 @@ class Trouble:
         if judgement.verdict == "shorter" and part.wanted is not None:
             self._work.known.refuse(state.bar, part.wanted.duration)
             return self._work.replan(job, now)
-        if judgement.verdict == "show" and judgement.what_to_show != state.what_to_show:
+        job.refused_shows.add(state.what_to_show)
+        if judgement.verdict == "show" and judgement.what_to_show not in job.refused_shows:
             state.what_to_show = judgement.what_to_show
             return self._work.replan(job, now)
         return self._fail(job, judgement, now)

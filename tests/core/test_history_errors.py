@@ -283,6 +283,15 @@ def test_data_that_ib_names_instead_is_taken_and_stands_in_the_entries() -> None
     assert shows == {"AGGTRADES"}
 
 
+def test_an_ib_that_names_what_it_refused_before_ends_the_job() -> None:
+    desk = PastDesk()
+    desk.begun()
+    desk.error(desk.asked[0], 10299, "Expected what to show is AGGTRADES, please use that instead of TRADES.")
+    (note,) = later(desk.error(desk.asked[0], 10299, "Expected what to show is TRADES, please use that"))
+    assert note.error is not None
+    assert (note.error.code, note.error.ib_code, desk.done("c.1").outcome) == ("validation_error", 10299, "failed")
+
+
 def test_no_permission_ends_the_job_with_its_rejection() -> None:
     desk = PastDesk()
     desk.begun()
