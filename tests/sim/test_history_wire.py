@@ -32,8 +32,9 @@ ALL_VERSIONS = sorted({*VERSIONS, 195, 196})
 ASYNC_VERSIONS = (157, 165, 173, 178)
 IDS = st.integers(min_value=1, max_value=2**31 - 2)
 PRICES = st.floats(min_value=-1e6, max_value=1e7, allow_nan=False).map(lambda value: round(value, 6))
+# 2147483647 is no size: on the wire it means that there is none.
 SIZES = st.one_of(
-    st.integers(min_value=-1, max_value=10**12).map(Decimal),
+    st.integers(min_value=-1, max_value=10**12).filter(lambda value: value != 2**31 - 1).map(Decimal),
     st.decimals(min_value=0, max_value=10**9, places=4, allow_nan=False),
 )
 TIMES = st.integers(min_value=0, max_value=2**33)
