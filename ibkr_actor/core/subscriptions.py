@@ -33,6 +33,7 @@ from ibkr_actor.core.kinds import ROWS, known_kinds
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.line_errors import LineErrors
 from ibkr_actor.core.lines import DATA, PUBLISH, Item, Line
+from ibkr_actor.core.listing import listed
 from ibkr_actor.core.messages import (
     CommandsReadable,
     DataLost,
@@ -55,12 +56,11 @@ from ibkr_actor.core.messages import (
     WakeUp,
 )
 from ibkr_actor.core.replies import rejected
-from ibkr_actor.core.silences import Silences, freshness_of, listed_freshness
+from ibkr_actor.core.silences import Silences, freshness_of
 from ibkr_actor.core.snapshots import Snapshots
 from ibkr_actor.core.subscribing import Subscribing
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import AnyCommand, List, Rejection, Renew, Reply, Snapshot, Subscribe, Unsubscribe
-from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
 
 
@@ -249,7 +249,7 @@ class SubscriptionsCore:
             case Renew():
                 return self._renew(ref, now)
             case List():
-                result = self._listed(command.of_client, now)
+                result = listed(self._book.lines.values(), self._holdings, command.of_client, now)
                 return [Answer(ref, Reply(ref.id, ref.op, "result", result={"subscriptions": result}))]
             case _:
                 return [_unserved(ref, command)]
@@ -336,41 +336,6 @@ class SubscriptionsCore:
         return []
 
     # ---- what is told
-
-    def _listed(self, client: str, now: Instant) -> list[dict[str, object]]:
-        """All streams with their holders, or those that one client holds."""
-        rows: list[dict[str, object]] = []
-        for line in self._book.lines.values():
-            for channel in line.channels.values():
-                if client and client not in channel.holders:
-                    continue
-                rows.append(
-                    {
-                        "instrument": line.key[0],
-                        "kind": channel.stream.kind,
-                        "stream": self._config.keys.stream(channel.stream.kind, channel.stream.instrument),
-                        "con_id": line.con_id,
-                        "state": line.state,
-                        "reason": line.reason,
-                        "since_ns": str(line.since_ns),
-                        **listed_freshness(line),
-                        "feed": line.feed,
-                        "generic_ticks": sorted(line.generic_ticks),
-                        "holders": [
-                            {
-                                "client": holder.client,
-                                "lease_s": holder.lease_s,
-                                "left_s": self._left_s(channel.stream, name, now),
-                            }
-                            for name, holder in channel.holders.items()
-                        ],
-                    }
-                )
-        return rows
-
-    def _left_s(self, stream: Stream, client: str, now: Instant) -> float | None:
-        at_s = self._holdings.leases.at((stream, client))
-        return None if at_s is None else round(max(0.0, at_s - now.s), 1)
 
     def _status_query(self, message: StatusQuery, now: Instant) -> list[Effect]:
         return [Tell("history", StatusQuery(message.ref, {**message.parts, "subscriptions": self.status()}))]

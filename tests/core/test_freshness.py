@@ -26,10 +26,10 @@ from ibkr_actor.core.messages import (
 )
 from ibkr_actor.core.requests import ReqMktData, ReqRealTimeBars
 from ibkr_actor.core.subscriptions import SubscriptionsCore
-from ibkr_actor.schema.commands import Subscribe
+from ibkr_actor.schema.commands import List, Subscribe
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import Gap
-from tests.core.kit import asked, only, ref
+from tests.core.kit import answer, asked, only, ref
 
 NEW_YORK = ";".join(f"202601{day:02}:0400-202601{day:02}:2000" for day in (5, 6, 7, 8, 9)) + ";20260110:CLOSED"
 LIQUID = ";".join(f"202601{day:02}:0930-202601{day:02}:1600" for day in (5, 6, 7, 8, 9)) + ";20260110:CLOSED"
@@ -358,7 +358,9 @@ def test_the_list_and_the_status_tell_how_fresh_each_line_is() -> None:
     house = liquid()
     last_ns = house.now.ns
     house.run(10)
-    (row,) = house.core._listed("", house.now)
+    listed = answer(house.handle(ResolvedCommand(ref("2", op="list"), List(), None))).reply.result
+    assert isinstance(listed, dict)
+    (row,) = listed["subscriptions"]
     assert (row["freshness"], row["received_ns"]) == ("stale", str(last_ns))
     assert house.core.status()["freshness"] == {"stale": 1, "stale_lines": ["quote:AAPL.STK.SMART.USD"]}
 

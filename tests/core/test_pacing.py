@@ -89,6 +89,7 @@ def test_the_rows_are_ibs_limits() -> None:
     assert rows == {
         "messages": (1.0, 50, 0.1),
         "tick_by_tick_instrument": (15.0, 1, 0.5),
+        "search": (1.0, 1, 0.1),
         "small_bars": (600.0, 60, 0.5),
         "same_contract": (2.0, 5, 0.5),
         "identical": (15.0, 1, 0.5),
