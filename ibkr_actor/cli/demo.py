@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from ibkr_actor import app
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
+from ibkr_actor.cli.demo_night import NightView
 from ibkr_actor.cli.demo_view import DemoView
 from ibkr_actor.cli.process import log_to_stderr, until_signal
 from ibkr_actor.client import call, connect
@@ -35,27 +36,36 @@ WANTED: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("EUR.CASH.IDEALPRO.USD", ("quote", "midpoint", "bar.5s")),
     ("USD.CASH.IDEALPRO.JPY", ("quote",)),
 )
+PLAIN_S: Final = 30.0
+# The scenario takes 55 s from its first word to the last client id that is free again.
+NIGHT_S: Final = 65.0
+LOOK_EVERY_S: Final = 0.5
 DRAW_EVERY_S: Final = {True: 0.5, False: 5.0}  # in a terminal, on a pipe
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Streams for `--seconds`, or until Ctrl-C, and ends with one line of totals."""
+    """Streams for `--seconds`, or until Ctrl-C, and ends with one line of totals.
+
+    With a scenario the exit status is 1 when a stream is not alive again at the end.
+    """
     log_to_stderr("warning")
-    seconds: float = arguments.seconds
+    night: str | None = arguments.scenario
+    seconds: float = arguments.seconds or (NIGHT_S if night else PLAIN_S)
+    views: list[DemoView] = []
 
     async def serve(stopping: anyio.Event) -> None:
         with tempfile.TemporaryDirectory(prefix="ibkr-actor-demo-") as folder:
-            await _demo(Path(folder), seconds, stopping)
+            views.append(await _demo(Path(folder), seconds, stopping, night))
 
     anyio.run(until_signal, serve)
-    return 0
+    return 0 if all(view.whole for view in views) else 1
 
 
-async def _demo(folder: Path, seconds: float, ending: anyio.Event) -> None:
-    view = DemoView()
+async def _demo(folder: Path, seconds: float, ending: anyio.Event, night: str | None) -> DemoView:
+    view = NightView() if night else DemoView()
     async with (
         EmbeddedRedis(EmbeddedConfig(data_dir=folder)) as server,
-        Simulator(SimulatorSettings()) as simulator,
+        Simulator(SimulatorSettings(scenarios=(night,) if night else ())) as simulator,
         connect(server.url) as redis,
     ):
         print(f"Redis ({server.kind}) at {server.url}, simulated gateway at 127.0.0.1:{simulator.port}")
@@ -66,6 +76,8 @@ async def _demo(folder: Path, seconds: float, ending: anyio.Event) -> None:
             prefix=KEYS.prefix,
             gateway_name=KEYS.gateway,
             encoding="json",
+            # Over night an id may be held by the connection that is gone.
+            client_id_pool=(18, 19) if night else (),
         )
         sidecar_ending, read_all = anyio.Event(), anyio.Event()
         async with anyio.create_task_group() as tasks:
@@ -77,10 +89,17 @@ async def _demo(folder: Path, seconds: float, ending: anyio.Event) -> None:
             tasks.start_soon(sidecar)
             streams = await _subscribe_all(redis)
             _say_how_to_look(server, streams)
-            tasks.start_soon(_read, redis, streams, view, read_all)
+            if isinstance(view, NightView):
+                view.expect(streams)
+                await redis.xgroup_create(KEYS.system, GROUP, id="0", mkstream=True)
+                tasks.start_soon(_read, redis, [*streams, KEYS.system], view, read_all)
+                tasks.start_soon(_look, redis, streams, view, sidecar_ending)
+            else:
+                tasks.start_soon(_read, redis, streams, view, read_all)
             await _show(view, seconds, ending)
             sidecar_ending.set()
     print(f"demo: {view.totals()}")
+    return view
 
 
 async def _subscribe_all(redis: Redis) -> list[str]:
@@ -133,3 +152,15 @@ async def _read(redis: Redis, streams: list[str], view: DemoView, read_all: anyi
             await redis.xack(key, GROUP, *(entry_id for entry_id, _ in entries))
         if last_round and not answer:
             return
+
+
+async def _look(redis: Redis, streams: list[str], view: NightView, ending: anyio.Event) -> None:
+    """Reads the state and the freshness of each stream from the hashes of last values, as any reader may."""
+    while not ending.is_set():
+        for key in streams:
+            _, kind, instrument = key.rsplit(":", 2)
+            names = [f"state:{kind}", f"freshness:{kind}"]
+            values: Any = await redis.hmget(KEYS.last(instrument), names)
+            view.show(key, *(value.decode() if value else None for value in values))
+        with anyio.move_on_after(LOOK_EVERY_S):
+            await ending.wait()

@@ -28,17 +28,19 @@ class DemoView:
 
     def add(self, key: str, record: AnyRecord) -> None:
         """Takes a record; on a pipe, every gap is a line at once."""
-        _, kind, instrument = key.rsplit(":", 2)
-        self._rows[key] = (instrument, kind, record)
-        self.tally.add(key, record)
+        instrument, kind = self._keep(key, record)
         if not self.live and isinstance(record, Gap):
             self._say(f"{instrument:<26} {kind:<10} {summary(record)}")
 
+    def _keep(self, key: str, record: AnyRecord) -> tuple[str, str]:
+        _, kind, instrument = key.rsplit(":", 2)
+        self._rows[key] = (instrument, kind, record)
+        self.tally.add(key, record)
+        return instrument, kind
+
     def draw(self, left_s: float) -> None:
         """The newest record of each stream: the whole table again in a terminal, further lines on a pipe."""
-        lines = [f"{'instrument':<26} {'kind':<10} {'records':>8}  newest"] if self._rows else []
-        for key, (instrument, kind, record) in sorted(self._rows.items(), key=lambda row: row[1][:2]):
-            lines.append(f"{instrument:<26} {kind:<10} {self.tally.streams[key].records:>8}  {summary(record)}")
+        lines = self.lines()
         if self.live:
             head = [HOME_AND_CLEAR + f"ibkr_actor demo: {left_s:.0f} s left, Ctrl-C ends it", ""]
             # A line that wraps would push the head of the table out of a small window.
@@ -46,6 +48,23 @@ class DemoView:
             self._say("\n".join([*head, *(line[:columns] for line in lines), "", self.totals()]))
         else:
             self._say("\n".join([*lines, f"{self.totals()}, {left_s:.0f} s left"]))
+
+    def lines(self) -> list[str]:
+        """The table, empty before the first record."""
+        lines = [f"{'instrument':<26} {'kind':<10} {'records':>8}  newest"] if self._rows else []
+        for key, (instrument, kind, record) in sorted(self._rows.items(), key=lambda row: row[1][:2]):
+            lines.append(f"{instrument:<26} {kind:<10} {self.tally.streams[key].records:>8}  {summary(record)}")
+        return lines
+
+    def newest(self, key: str) -> AnyRecord | None:
+        """The newest record of a stream."""
+        row = self._rows.get(key)
+        return row[2] if row is not None else None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it showed what it was to show."""
+        return True
 
     def totals(self) -> str:
         """`<records> records, <streams> streams, <lost> lost`, from epoch, seq and gap records alone."""

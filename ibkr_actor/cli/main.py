@@ -93,7 +93,15 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = _command(commands, "demo", "everything on this machine: simulated gateway, Redis, sidecar, a live table")
-    demo.add_argument("--seconds", type=positive_float, default=30.0, help="how long to stream (default 30)")
+    demo.add_argument(
+        "scenario",
+        nargs="?",
+        choices=("nightly-restart",),
+        help="what the gateway goes through meanwhile (default: nothing)",
+    )
+    demo.add_argument(
+        "--seconds", type=positive_float, default=None, help="how long to stream (default 30; 65 with a scenario)"
+    )
 
 
 def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

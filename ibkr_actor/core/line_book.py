@@ -221,6 +221,23 @@ class LineBook:
             effects += self.ask_again(line, now, ended=line.sent)
         return effects
 
+    def upstream_down(self, from_ns: int, now: Instant) -> list[Effect]:
+        """TWS lost IB: nothing comes, though nothing was ended."""
+        effects: list[Effect] = []
+        for line in self.lines.values():
+            if line.live:
+                line.lose("disconnect", from_ns)
+                effects += self.set_state(line, "starved", "upstream", now)
+        return effects
+
+    def upstream_up(self, now: Instant) -> list[Effect]:
+        """IB kept what was asked: the next data says that a line is alive, and how much is missing."""
+        effects: list[Effect] = []
+        for line in self.lines.values():
+            if (line.state, line.reason) == ("starved", "upstream"):
+                effects += self.set_state(line, "pending", "upstream_restored", now)
+        return effects
+
     def starve(self, line: Line, reason: str, now: Instant, *, again_s: float) -> list[Effect]:
         """The line is silent for a reason that may pass; it is asked for again by and by."""
         self.clear_timers(line)

@@ -22,7 +22,7 @@ from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
 _SAY_EVERY_S: Final = 30.0
 _NAMED_MAX: Final = 5
 # What was in flight when a farm went still comes; a shorter absence touches nothing.
-_FLAP_MIN_NS: Final = 1_000_000_000
+_IN_FLIGHT_S: Final = 1.0
 # Lines are asked anew one after the other, and each more rarely the longer that does not help.
 _PROBE_APART_S: Final = 0.2
 _DOUBLINGS_MAX: Final = 5
@@ -45,8 +45,7 @@ class Silences:
         # When something of a state was last said; see `_SAY_EVERY_S`.
         self._said_s: dict[Freshness, float] = {}
         # Market data farms that are down -> since when.
-        self._farms: dict[str, int] = {}
-        self._outages = 0
+        self._farms: dict[str, float] = {}
 
     def next_s(self) -> float | None:
         """When to look next; None when there is nothing to look at."""
@@ -130,17 +129,21 @@ class Silences:
         A line that was not heard from the moment the farm went to the moment it is back has a gap, begun when it was
         last heard; one that spoke meanwhile is of another farm.
         """
+        watched = [(line, watch_of(line, self._config)) for line in self._lines()]
+        for line, watch in watched:
+            if watch.look(_facts(line), now):
+                self._heard_s = now.s
         if not message.is_up:
-            self._farms.setdefault(message.name, message.at_ns)
+            self._farms.setdefault(message.name, now.s)
             return []
-        from_ns = self._farms.pop(message.name, None)
-        if from_ns is None or message.at_ns - from_ns < _FLAP_MIN_NS:
+        # What was in flight when it went was heard at the look after.
+        in_flight_s = max(_IN_FLIGHT_S, self._config.sweep_s)
+        from_s = self._farms.pop(message.name, None)
+        if from_s is None or now.s - from_s <= in_flight_s:
             return []
         touched = 0
-        for line in self._lines():
-            watch = watch_of(line, self._config)
-            watch.look(_facts(line), now)
-            if line.live and watch.phase.is_open and line.newest_ns <= from_ns + _FLAP_MIN_NS:
+        for line, watch in watched:
+            if line.live and watch.phase.is_open and watch.heard_s <= from_s + in_flight_s:
                 touched += 1
                 watch.lone = False
                 line.lose("farm", line.newest_ns)

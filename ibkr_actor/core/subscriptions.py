@@ -201,20 +201,10 @@ class SubscriptionsCore:
         return self._book.data_lost(message.at_ns, now) + self._snapshots.end_all("IB forgot what it was asked")
 
     def _upstream_down(self, message: UpstreamDown, now: Instant) -> list[Effect]:
-        effects: list[Effect] = []
-        for line in self._book.lines.values():
-            if line.live:
-                line.lose("disconnect", message.at_ns)
-                effects += self._book.set_state(line, "starved", "upstream", now)
-        return effects
+        return self._book.upstream_down(message.at_ns, now)
 
     def _upstream_up(self, message: UpstreamUp, now: Instant) -> list[Effect]:
-        """IB kept what was asked: the next data says that a line is alive, and how much is missing."""
-        effects: list[Effect] = []
-        for line in self._book.lines.values():
-            if (line.state, line.reason) == ("starved", "upstream"):
-                effects += self._book.set_state(line, "pending", "upstream_restored", now)
-        return effects
+        return self._book.upstream_up(now)
 
     def _request_sent(self, message: RequestSent, now: Instant) -> list[Effect]:
         line = self._book.by_req.get(message.req_id)

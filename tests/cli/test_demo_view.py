@@ -4,8 +4,9 @@ import io
 
 import pytest
 
+from ibkr_actor.cli.demo_night import NightView
 from ibkr_actor.cli.demo_view import HOME_AND_CLEAR, DemoView
-from ibkr_actor.schema.records import Bar, Gap, Quote, Reset
+from ibkr_actor.schema.records import Bar, Gap, Quote, Reset, System
 
 QUOTE_KEY = "ibkr:{g1}:quote:AAPL.STK.SMART.USD"
 BAR_KEY = "ibkr:{g1}:bar.5s:EUR.CASH.IDEALPRO.USD"
@@ -67,3 +68,26 @@ def test_no_row_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     view.add(QUOTE_KEY, quote(1, 190.123456789))
     view.draw(3.0)
     assert max(len(line.removeprefix(HOME_AND_CLEAR)) for line in out.getvalue().splitlines()) == 60
+
+
+def test_the_night_shows_states_and_gaps_and_is_whole_only_when_data_stand_behind_each_gap() -> None:
+    out = io.StringIO()
+    view = NightView(out)
+    view.expect([QUOTE_KEY])
+    view.add(QUOTE_KEY, quote(1, 190.0))
+    view.add("ibkr:{g1}:system", System(9, 2, 1_000_000_000, "connection", "lost", "backing_off", "The gateway is gone."))
+    view.show(QUOTE_KEY, "starved", "stale")
+    view.draw(10.0)
+    view.add(QUOTE_KEY, Gap(9, 2, 1, 40_000_000_000, None, 1, 0, "disconnect", 0, 40_000_000_000))
+    view.show(QUOTE_KEY, "live", "fresh")
+    assert not view.whole
+    view.add(QUOTE_KEY, quote(3, 190.01))
+    assert view.whole
+    assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
+        "00:00:01 connection lost The gateway is gone.",
+        "stream state freshness records gaps missing newest",
+        "quote:AAPL.STK.SMART.USD starved stale 1 0 - 100 x 190 | 190.02 x -",
+        "1 records, 1 streams, 0 lost, 0 gaps announced, 0 of 1 streams alive again, 10 s left",
+        "00:00:40 stream back quote:AAPL.STK.SMART.USD: 40.0 s missing (disconnect)",
+    ]
+    assert view.totals() == "3 records, 1 streams, 0 lost, 1 gaps announced, 1 of 1 streams alive again"
