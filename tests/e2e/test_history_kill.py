@@ -54,7 +54,7 @@ class Reader:
 async def killed(command: History | HistoryTicks, kills: int) -> tuple[Simulator, Reader]:
     """Runs a job through `kills` sidecars that are killed on the way and one that may finish it."""
     reader = Reader()
-    with anyio.fail_after(110.0):
+    with anyio.fail_after(240.0):
         async with (
             running_redis() as server,
             Simulator(SimulatorSettings(market_hours="exchange", history_latency_s=LATENCY_S, ticks_per_s=1.0)) as sim,
@@ -104,7 +104,7 @@ async def test_a_job_of_bars_outlives_kill_9_and_delivers_each_bar_once(kills: i
 async def test_a_job_of_small_bars_outlives_kills_and_what_was_asked_before_still_counts() -> None:
     day = days_ago(10)
     command = History(instrument=COIN, bar="30s", start=f"{day}T06:00:00", end=f"{day}T12:00:00", use_rth=False)
-    # 18 requests, and what is under way at each kill.
+    # 18 requests, and what is under way at each kill: asked again, that waits for the 15 s of an identical request.
     sim, reader = await killed(command, 3)
     check(reader)
     entries = [entry for entry in reader.entries if isinstance(entry, Bars)]
