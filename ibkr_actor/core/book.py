@@ -17,6 +17,8 @@ BID: Final = 1
 INSERT: Final = 0
 UPDATE: Final = 1
 DELETE: Final = 2
+# No exchange's book is sent this deep.
+_DEPTH_MAX: Final = 1_000
 _OPERATIONS: Final = {INSERT: "insert", UPDATE: "update", DELETE: "delete"}
 
 
@@ -42,16 +44,18 @@ class Change(Struct, frozen=True, gc=False):
 
 
 class Book:
-    """Both sides, best row first, at most `rows` deep. Built anew for every request to IB.
+    """Both sides, best row first, as deep as asked for (`rows`), or as IB keeps it. Built anew for every request to IB.
 
     `fresh` until the first change; `dirty` when it has changed since it was last shown; `doubtful` when changes may
     have been missed; `broken` when a change did not fit. The last two end with the next request.
     """
 
-    __slots__ = ("broken", "dirty", "doubtful", "fresh", "received_ns", "rows", "sides")
+    __slots__ = ("broken", "depth", "dirty", "doubtful", "fresh", "received_ns", "rows", "sides")
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
+        # How many rows the server keeps of each side, as far as is known.
+        self.depth = rows
         # By IB's number of the side: asks, bids.
         self.sides: tuple[list[Row], list[Row]] = ([], [])
         self.fresh = True
@@ -64,7 +68,7 @@ class Book:
     def apply(self, event: DepthUpdate) -> list[Change]:
         """Makes the change, and says what it did.
 
-        A row that an insert pushes beyond the depth asked for is deleted, and said to be; IB's own deletion of such a
+        A row that an insert pushes beyond the depth of the book is deleted, and said to be; IB's own deletion of such a
         row, which some servers send, then finds it gone and does nothing.
 
         Raises:
@@ -74,11 +78,14 @@ class Book:
         if event.side not in (ASK, BID) or operation not in _OPERATIONS:
             raise BadRow(f"side {event.side}, operation {operation}")
         side = self.sides[event.side]
-        if operation == DELETE and position >= self.rows and position == len(side):
+        if operation == DELETE and position >= self.depth and position == len(side):
             return []
-        if not 0 <= position < len(side) + (operation == INSERT) or position >= self.rows:
+        if not 0 <= position < len(side) + (operation == INSERT) or position >= _DEPTH_MAX:
             raise BadRow(f"{_OPERATIONS[operation]} of row {position} where there are {len(side)}")
-        row = Row(event.price, event.size, event.market_maker)
+        if operation == INSERT:
+            # A row put behind a full side shows that the server keeps more rows than it was asked for.
+            self.depth = max(self.depth, position + 1)
+        row = Row(event.price, event.size, event.market_maker or None)
         changes = []
         if operation == INSERT:
             side.insert(position, row)
@@ -87,8 +94,8 @@ class Book:
         else:
             row = side.pop(position)
         changes.append(Change(event.side, position, _OPERATIONS[operation], row))
-        if len(side) > self.rows:
-            changes.append(Change(event.side, self.rows, "delete", side.pop()))
+        if len(side) > self.depth:
+            changes.append(Change(event.side, self.depth, "delete", side.pop()))
         self.dirty = True
         self.received_ns = event.received_ns
         return changes

@@ -57,6 +57,19 @@ def test_a_row_pushed_out_is_said_to_be_deleted_and_ibs_own_deletion_of_it_does_
     assert bids(book) == [3.0, 2.0]
 
 
+def test_a_server_that_keeps_more_rows_than_it_was_asked_for_is_followed() -> None:
+    book = Book(2)
+    for position, price in enumerate((3.0, 2.0, 1.0)):
+        (change,) = book.apply(row(position, 0, price))
+        assert change.operation == "insert"
+    book.apply(row(0, 2))
+    book.apply(row(1, 1, 1.5))
+    assert bids(book) == [2.0, 1.5]
+    book.apply(row(0, 0, 2.5))
+    assert [change.operation for change in book.apply(row(0, 0, 2.75))] == ["insert", "delete"]
+    assert bids(book) == [2.75, 2.5, 2.0]
+
+
 @pytest.mark.parametrize(
     "event",
     [row(2, 0), row(1, 1), row(1, 2), row(-1, 1), row(0, 3), row(0, 1, side=2), row(5, 2), row(5, 0), row(0, -1)],
