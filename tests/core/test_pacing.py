@@ -496,3 +496,11 @@ def test_no_limit_is_ever_exceeded_nothing_waits_that_may_go_and_everything_goes
     assert pacing.next_wakeup_s() is None
     for limit in LIMITS:
         never_too_many(log, limit, delays)
+
+
+def test_the_cancel_of_a_book_leaves_before_the_request_that_takes_its_place() -> None:
+    pacing = up()
+    ask(pacing, ReqMktDepth(12, stock(), 10), 0.0)
+    effects = pacing.handle(Withdraw(12), at(1))
+    effects += pacing.handle(Enqueue(ReqMktDepth(22, stock(), 10), conn=1), at(1))
+    assert sent(effects) == [CancelMktDepth(12), ReqMktDepth(22, stock(), 10)]
