@@ -132,3 +132,18 @@ async def test_more_books_than_ib_grants_are_refused_with_line_limit(house: Hous
     status = (await house.call(StatusCommand(client="ops"))).result
     assert isinstance(status, dict)
     assert status["subscriptions"]["depth"] == {"taken": 2, "of": 3}
+
+
+async def test_after_a_cut_socket_the_book_begins_anew_and_says_what_is_missing(house: House, sim: Simulator) -> None:
+    (key,) = await house.subscribe("AAPL", "depth")
+    first = Rebuilt().read(await until_shown(house, key))
+    sim.cut()
+    records = await until_shown(house, key, 2)
+    assert [record.cause for record in records if isinstance(record, Gap)] == ["disconnect"]
+    (at,) = (place for place, record in enumerate(records) if isinstance(record, Gap))
+    begins = records[at + 1]
+    assert isinstance(begins, Depth)
+    assert (begins.operation, begins.bids, begins.asks) == ("snapshot", [], [])
+    again = Rebuilt().read(records)
+    assert (again.bids, again.asks) == (first.bids, first.asks)
+    assert not sim.violations
