@@ -126,6 +126,11 @@ class Watch:
         """How long it is silent, of the time in which it might have spoken."""
         return min(now.s - self.heard_s, max(0.0, (now.ns - self.phase.from_ns) / 1e9))
 
+    def unusual(self, now: Instant) -> bool:
+        """Whether it is silent for longer than it was of late, be that much or little."""
+        rhythm = self._rhythms.get(self.phase.name)
+        return rhythm is not None and now.s - self.heard_s > rhythm.longest_s
+
     def overdue(self, facts: Facts, now: Instant) -> bool:
         """Whether it is silent for longer than it may be while its market is open."""
         if not self.phase.is_open or facts.halted or facts.feed in _FROZEN:

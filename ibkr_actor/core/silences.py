@@ -13,13 +13,14 @@ from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Effect, Instant, SetFreshness
 from ibkr_actor.core.freshness import Facts, Freshness, Watch
 from ibkr_actor.core.line_book import LineBook
-from ibkr_actor.core.lines import Line
+from ibkr_actor.core.lines import Line, LineKey
 from ibkr_actor.core.messages import FarmChanged
 from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
 
 # Between two messages of one sort; what changes meanwhile is told together.
 _SAY_EVERY_S: Final = 30.0
+_SAY_AFTER_LOOKS: Final = 3
 _NAMED_MAX: Final = 5
 # What was in flight when a farm went still comes; a shorter absence touches nothing.
 _IN_FLIGHT_S: Final = 1.0
@@ -46,6 +47,8 @@ class Silences:
         self._said_s: dict[Freshness, float] = {}
         # Market data farms that are down -> since when.
         self._farms: dict[str, float] = {}
+        # Lines that were silenced since the first of them went.
+        self._touched: set[LineKey] = set()
 
     def next_s(self) -> float | None:
         """When to look next; None when there is nothing to look at."""
@@ -62,7 +65,7 @@ class Silences:
         for _, watch, facts in looked:
             if watch.look(facts, now):
                 self._heard_s = now.s
-        effects = self._silent(looked, now)
+        effects = self._farm_silence(looked, now) + self._silent(looked, now)
         for line, watch, _ in looked:
             effects += self._judge(line, watch, now)
         return effects + self._say([(line, watch) for line, watch, _ in looked], now)
@@ -72,7 +75,7 @@ class Silences:
 
     def _silent(self, looked: list[tuple[Line, Watch, Facts]], now: Instant) -> list[Effect]:
         """Lines that fell silent, or were asked for in vain: a gap begins, and they are to be asked for again."""
-        waiting = [found for found in looked if found[0].req_id is not None and found[0].state in ("live", "pending")]
+        waiting = [found for found in looked if found[0].req_id is not None and _is_waited_for(found[0])]
         overdue = [found for found in waiting if found[1].overdue(found[2], now)]
         spoke = [found for found in waiting if found[2].live and found[1].phase.is_open]
         together = len({line.key[0] for line, _, facts in overdue if facts.live}) > 1
@@ -80,11 +83,11 @@ class Silences:
             # Nothing comes any more: that concerns the slow ones too.
             overdue += [found for found in spoke if found not in overdue and not found[2].halted]
         effects: list[Effect] = []
-        for n, (line, watch, facts) in enumerate(overdue):
+        for n, (line, watch, _) in enumerate(overdue):
             if line.doubt is not None:
                 continue
             watch.lone = not together
-            if facts.live:
+            if line.live:
                 line.lose("farm" if self._farms else "stall", line.newest_ns)
             effects += self._starve(line, watch, n, now)
         return effects
@@ -122,12 +125,13 @@ class Silences:
     def session_over(self) -> None:
         """The next connection tells its farms anew."""
         self._farms.clear()
+        self._touched.clear()
 
     def farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
         """A market data farm went down or is back. IB does not say whose it is: it touched what fell silent with it.
 
-        A line that was not heard from the moment the farm went to the moment it is back has a gap, begun when it was
-        last heard; one that spoke meanwhile is of another farm.
+        A line that was not heard since the farm went has a gap, begun when it was last heard; one that spoke meanwhile
+        is of another farm. Data may overtake the word that it is back.
         """
         watched = [(line, watch_of(line, self._config)) for line in self._lines()]
         for line, watch in watched:
@@ -136,18 +140,39 @@ class Silences:
         if not message.is_up:
             self._farms.setdefault(message.name, now.s)
             return []
-        # What was in flight when it went was heard at the look after.
-        in_flight_s = max(_IN_FLIGHT_S, self._config.sweep_s)
-        from_s = self._farms.pop(message.name, None)
-        if from_s is None or now.s - from_s <= in_flight_s:
-            return []
-        touched = 0
+        effects: list[Effect] = []
+        from_s = self._farms.pop(message.name, now.s)
         for line, watch in watched:
-            if line.live and watch.phase.is_open and watch.heard_s <= from_s + in_flight_s:
-                touched += 1
+            if line.live and self._silent_since(watch, from_s, now):
+                # Slow enough for that to be no alarm, but what it would have said is not known.
+                self._touched.add(line.key)
+                for channel in line.channels.values():
+                    channel.lose("farm", line.newest_ns)
+            if line.state == "starved" and line.reason == "farm":
+                effects += self._book.set_state(line, "pending", "farm_restored", now)
+        if self._touched and not self._farms:
+            effects.append(_flapped(message, len(self._touched), now))
+            self._touched.clear()
+        return effects
+
+    def _silent_since(self, watch: Watch, from_s: float, now: Instant) -> bool:
+        """Whether nothing was heard since a farm went, but for what was in flight then."""
+        in_flight_s = max(_IN_FLIGHT_S, self._config.sweep_s)
+        return watch.phase.is_open and now.s - from_s > in_flight_s and watch.heard_s <= from_s + in_flight_s
+
+    def _farm_silence(self, looked: list[tuple[Line, Watch, Facts]], now: Instant) -> list[Effect]:
+        """Lines that fell silent when a farm went, and are quicker than that as a rule."""
+        if not self._farms:
+            return []
+        from_s = min(self._farms.values())
+        effects: list[Effect] = []
+        for line, watch, facts in looked:
+            if facts.live and watch.unusual(now) and self._silent_since(watch, from_s, now):
+                self._touched.add(line.key)
                 watch.lone = False
                 line.lose("farm", line.newest_ns)
-        return [_flapped(message, touched, now)] if touched else []
+                effects += self._book.set_state(line, "starved", "farm", now)
+        return effects
 
     def stop(self, now: Instant) -> list[Effect]:
         """Nothing is heard any more, and nobody will judge it."""
@@ -173,7 +198,10 @@ class Silences:
             changed.setdefault(watch.state, []).append(line)
         effects: list[Effect] = []
         for state, lines in changed.items():
-            if now.s - self._said_s.get(state, float("-inf")) < _SAY_EVERY_S:
+            first_ns = min(line.watch.since_ns for line in lines if line.watch is not None)
+            # What has one cause need not show in one look.
+            settled = (now.ns - first_ns) / 1e9 >= _SAY_AFTER_LOOKS * self._config.sweep_s
+            if not settled or now.s - self._said_s.get(state, float("-inf")) < _SAY_EVERY_S:
                 continue
             self._said_s[state] = now.s
             effects.append(_message(state, lines, now))
@@ -211,6 +239,11 @@ def listed_freshness(line: Line) -> dict[str, object]:
         "freshness_since_ns": str(watch.since_ns) if watch and watch.state else None,
         "received_ns": str(line.newest_ns) if line.newest_ns else None,
     }
+
+
+def _is_waited_for(line: Line) -> bool:
+    """Whether its silence may still be judged: not while it is silent for a reason that has its own cure."""
+    return line.state in ("live", "pending") or (line.state, line.reason) == ("starved", "farm")
 
 
 def _flapped(message: FarmChanged, touched: int, now: Instant) -> Announce:

@@ -75,7 +75,9 @@ def test_the_night_shows_states_and_gaps_and_is_whole_only_when_data_stand_behin
     view = NightView(out)
     view.expect([QUOTE_KEY])
     view.add(QUOTE_KEY, quote(1, 190.0))
-    view.add("ibkr:{g1}:system", System(9, 2, 1_000_000_000, "connection", "lost", "backing_off", "The gateway is gone."))
+    view.add(
+        "ibkr:{g1}:system", System(9, 2, 1_000_000_000, "connection", "lost", "backing_off", "The gateway is gone.")
+    )
     view.show(QUOTE_KEY, "starved", "stale")
     view.draw(10.0)
     view.add(QUOTE_KEY, Gap(9, 2, 1, 40_000_000_000, None, 1, 0, "disconnect", 0, 40_000_000_000))

@@ -168,7 +168,7 @@ def test_a_liquid_line_is_stale_ten_seconds_after_its_last_data_at_the_latest() 
     house = liquid()
     assert house.fresh() == "fresh"
     last_ns = house.now.ns
-    effects = house.run(10)
+    effects = house.run(13)
     (told,) = only(SetFreshness, effects)
     assert (told.freshness, told.received_ns) == ("stale", last_ns)
     assert told.since_ns - last_ns <= 10e9
@@ -288,8 +288,9 @@ def test_a_silent_gateway_makes_all_lines_stale_at_once_with_one_message() -> No
         house.price(*quick, *(["SLOW"] if second % 50 == 0 else []))
 
     house.run(301, speak)
-    effects = house.run(10)
+    effects = house.run(13)
     assert [told.freshness for told in only(SetFreshness, effects)] == ["stale"] * 21
+    assert all(told.since_ns - told.received_ns <= 10e9 for told in only(SetFreshness, effects)[:20])
     assert len({told.since_ns for told in only(SetFreshness, effects)}) == 1
     assert events(effects) == ["stale"]
 
@@ -297,7 +298,7 @@ def test_a_silent_gateway_makes_all_lines_stale_at_once_with_one_message() -> No
 def test_a_lost_connection_makes_lines_stale_with_its_reason_and_they_are_fresh_when_data_come() -> None:
     house = liquid()
     house.handle(SessionDown(house.conn, house.now.ns, "disconnect", "lost"))
-    effects = house.run(2)
+    effects = house.run(5)
     assert house.fresh() == "stale"
     assert "(disconnect 1)" in only(Announce, effects)[0].record.message
     house.run(100)
@@ -395,6 +396,39 @@ def test_a_long_absence_of_a_farm_is_stale_in_time_and_still_one_gap() -> None:
     house.handle(FarmChanged("usfarm", "market", False, house.now.ns))
     assert events(house.run(20)) == ["stale"]
     house.handle(FarmChanged("usfarm", "market", True, house.now.ns))
+    assert [gap.cause for gap in gaps(house.price("AAPL"))] == ["farm"]
+
+
+def test_data_that_overtake_the_word_that_a_farm_is_back_have_their_gap_before_them() -> None:
+    house = liquid()
+    house.handle(FarmChanged("usfarm", "market", False, house.now.ns))
+    house.run(5)
+    assert house.fresh() == "stale"
+    assert [gap.cause for gap in gaps(house.price("AAPL"))] == ["farm"]
+    effects = house.handle(FarmChanged("usfarm", "market", True, house.now.ns))
+    assert events(effects) == ["farm"]
+    assert gaps(house.run(60, house.every(1, "AAPL"))) == []
+
+
+def test_a_slow_line_is_not_stale_while_a_farm_is_away_but_has_its_gap() -> None:
+    house = Watched("2026-01-05 15:00")
+    house.subscribe(stock())
+    house.run(601, house.every(50, "AAPL"))
+    house.handle(FarmChanged("usfarm", "market", False, house.now.ns))
+    house.run(10)
+    assert house.fresh() == "fresh"
+    house.handle(FarmChanged("usfarm", "market", True, house.now.ns))
+    house.run(2)
+    assert house.fresh() == "fresh"
+    assert [gap.cause for gap in gaps(house.price("AAPL"))] == ["farm"]
+
+
+def test_a_farm_that_comes_back_without_data_leads_to_a_new_request() -> None:
+    house = liquid()
+    house.handle(FarmChanged("usfarm", "market", False, house.now.ns))
+    house.run(5)
+    house.handle(FarmChanged("usfarm", "market", True, house.now.ns))
+    assert asked(house.run(120))
     assert [gap.cause for gap in gaps(house.price("AAPL"))] == ["farm"]
 
 
