@@ -7,6 +7,7 @@ import anyio
 import ib_async
 import pytest
 
+from ibkr_actor.client import OrderBook
 from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.commands import StatusCommand, Subscribe, Unsubscribe
 from ibkr_actor.schema.records import AnyRecord, Depth, End, Gap
@@ -115,7 +116,12 @@ async def test_changes_keep_the_book_equal_to_what_is_shown() -> None:
             return sum(isinstance(record, Depth) and record.operation == "update" for record in records) >= 100
 
         # `Rebuilt` compares each whole book with what the changes led to.
-        book = Rebuilt().read(await house.until(key, enough))
+        records = await house.until(key, enough)
+        book = Rebuilt().read(records)
+        readers = OrderBook()
+        for record in records:
+            readers.add(record)
+        assert (readers.known, readers.bids, readers.asks) == (True, book.bids, book.asks)
         assert book.snapshots > 1
         assert not busy.violations
 
