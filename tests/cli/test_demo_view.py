@@ -82,9 +82,9 @@ def test_the_night_shows_states_and_gaps_and_is_whole_only_when_data_stand_behin
     view.draw(10.0)
     view.add(QUOTE_KEY, Gap(9, 2, 1, 40_000_000_000, None, 1, 0, "disconnect", 0, 40_000_000_000))
     view.show(QUOTE_KEY, "live", "fresh")
-    assert not view.whole
+    whole = [view.whole]
     view.add(QUOTE_KEY, quote(3, 190.01))
-    assert view.whole
+    assert [*whole, view.whole] == [False, True]
     assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
         "00:00:01 connection lost The gateway is gone.",
         "stream state freshness records gaps missing newest",
