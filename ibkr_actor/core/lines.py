@@ -80,8 +80,8 @@ class Line:
 
     __slots__ = (
         "asks", "book", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed", "feed_at_start",
-        "flags", "generic_ticks", "greeks", "halted", "ignored", "key", "live", "main", "newest_ns", "opened_by", "proven",
-        "quote", "reason", "req_id", "route", "row", "sent", "since_ns", "slotted", "state", "tick", "top", "unheld",
+        "flags", "generic_ticks", "greeks", "halted", "ignored", "key", "live", "main", "newest_ns", "opened_by",
+        "proven", "quote", "reason", "req_id", "route", "row", "sent", "since_ns", "slotted", "state", "tick", "top", "unheld",
         "watch", "watched", "what_to_show",
     )  # fmt: skip
 

@@ -86,7 +86,7 @@ class Search(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 class Snapshot(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="snapshot"):
-    """Answers the present values of level 1. `regulatory` asks the exchanges' own consolidated quote, and costs money."""
+    """Answers the present values of level 1. `regulatory` asks for the exchanges' consolidated quote, at IB's price."""
 
     instrument: str | InstrumentQuery
     regulatory: bool = False
