@@ -81,8 +81,8 @@ class Line:
     __slots__ = (
         "asks", "book", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed", "feed_at_start",
         "flags", "generic_ticks", "greeks", "halted", "ignored", "key", "live", "main", "newest_ns", "opened_by",
-        "proven", "quote", "reason", "req_id", "route", "row", "sent", "since_ns", "slotted", "state", "tick", "top", "unheld",
-        "watch", "watched", "what_to_show",
+        "proven", "quote", "reason", "req_id", "route", "row", "sent", "since_ns", "slotted", "state", "tick", "top",
+        "unheld", "watch", "watched", "what_to_show",
     )  # fmt: skip
 
     def __init__(self, key: LineKey, row: KindRow, contract: Contract, *, opened_by: str, feed: int) -> None:
