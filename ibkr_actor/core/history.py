@@ -30,6 +30,7 @@ from ibkr_actor.core.history_work import Work
 from ibkr_actor.core.interval import asked
 from ibkr_actor.core.messages import (
     FetchPast,
+    Forecasted,
     ForgetPast,
     JobAbandoned,
     JobUnread,
@@ -97,6 +98,7 @@ class HistoryCore:
             JobWritten: self._work.written,
             JobUnread: self._work.unread,
             JobAbandoned: self._work.abandoned,
+            Forecasted: self._work.outlook.take,
             WindowFound: self._work.cache.found,
             WindowMissing: self._work.cache.missing,
             RedisForgot: self._say_again,
@@ -242,7 +244,8 @@ class HistoryCore:
         return self._work.say_again()
 
     def _wake_up(self, message: WakeUp, now: Instant) -> list[Effect]:
-        return self._work.wake_up(now) + self._lookups.wake_up(now)
+        effects = self._work.wake_up(now) + self._lookups.wake_up(now)
+        return effects + self._work.outlook.ask(now) if self._work.jobs else effects
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         """Jobs wait for the next start; who waits for a single answer is told."""
@@ -253,7 +256,7 @@ class HistoryCore:
         return []
 
     def _status_query(self, message: StatusQuery, now: Instant) -> list[Effect]:
-        return [Tell("pacing", StatusQuery(message.ref, {**message.parts, "history": self._work.status()}))]
+        return [Tell("pacing", StatusQuery(message.ref, {**message.parts, "history": self._work.status(now)}))]
 
 
 def job_id(client: str, command_id: str) -> str:

@@ -9,14 +9,54 @@ import itertools
 from collections.abc import Collection, Iterable
 
 from ibkr_actor.core.config import HistoryConfig
-from ibkr_actor.core.effects import Notify
+from ibkr_actor.core.effects import Effect, Instant, Notify, Tell
 from ibkr_actor.core.history_job import Job, JobState
+from ibkr_actor.core.messages import Forecasted, ForecastQuery
 from ibkr_actor.core.resolutions import resolution
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.records import Done
 
 
-def shown(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> dict[str, object]:
+class Outlook:
+    """When jobs will be done: pacing is asked when the next small-bar request may go, and IB's rate says the rest."""
+
+    def __init__(self, config: HistoryConfig) -> None:
+        self._config = config
+        # When the next small-bar request may go; as pacing said last.
+        self._free_s = 0.0
+        self._ask_again_s = 0.0
+        # Small-bar windows that all jobs still lack, and when they were counted.
+        self._left = 0
+        self._counted_s: float | None = None
+
+    def ask(self, now: Instant) -> list[Effect]:
+        """A question to pacing, now and then."""
+        if now.s < self._ask_again_s:
+            return []
+        self._ask_again_s = now.s + self._config.forecast_s
+        return [Tell("pacing", ForecastQuery())]
+
+    def take(self, message: Forecasted, now: Instant) -> list[Effect]:
+        """Pacing's answer."""
+        self._free_s = now.s + message.small_s
+        return []
+
+    def eta_s(self, job: Job, jobs: Iterable[Job], now_s: float) -> float | None:
+        """By what IB allows: small-bar windows of all jobs share one rate, others go at once. None while unknown."""
+        config = self._config
+        if not job.planned or job.state.paused or job.ticks:
+            return None
+        if not resolution(job.state.bar).small:
+            return round((job.parts - job.done_parts) * config.big_window_s, 1)
+        if self._counted_s != now_s:
+            # Once for all jobs that are told of at this moment.
+            self._counted_s = now_s
+            self._left = sum(other.parts - other.done_parts for other in jobs if _is_small(other))
+        turns = max(0, self._left - 1) // config.small_count
+        return round(max(0.0, self._free_s - now_s) + turns * config.small_window_s, 1)
+
+
+def shown(job: Job, jobs: Iterable[Job], outlook: Outlook, now_s: float) -> dict[str, object]:
     """One job for `progress` and `status`. Of ticks the number of windows (pages) is known only as they come."""
     state = job.state
     return {
@@ -30,18 +70,18 @@ def shown(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> dict[str, obj
         "requests": state.requests,
         "cached": state.cached,
         "until_ns": str(state.cursor_ns) if state.cursor_ns else None,
-        "eta_s": _eta_s(job, jobs, config),
+        "eta_s": outlook.eta_s(job, jobs, now_s),
     }
 
 
-def shown_all(jobs: Collection[Job], config: HistoryConfig) -> list[dict[str, object]]:
+def shown_all(jobs: Collection[Job], outlook: Outlook, shown_max: int, now_s: float) -> list[dict[str, object]]:
     """The first `shown_max` of them."""
-    return [shown(job, jobs, config) for job in itertools.islice(jobs, config.shown_max)]
+    return [shown(job, jobs, outlook, now_s) for job in itertools.islice(jobs, shown_max)]
 
 
-def progress(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> Notify:
+def progress(job: Job, jobs: Iterable[Job], outlook: Outlook, now_s: float) -> Notify:
     """The reply that tells the client of a job how far it is."""
-    state, result = job.state, shown(job, jobs, config)
+    state, result = job.state, shown(job, jobs, outlook, now_s)
     return Notify(state.client, Reply(id=state.command_id, op=state.op, status="progress", result=result))
 
 
@@ -63,17 +103,6 @@ def _state(job: Job) -> str:
     if job.unread:
         return "waiting_for_reader"
     return "running" if job.planned else "starting"
-
-
-def _eta_s(job: Job, jobs: Iterable[Job], config: HistoryConfig) -> float | None:
-    """By what IB allows: the small-bar windows of all jobs share one rate, others go at once. None while unknown."""
-    if not job.planned or job.state.paused or job.ticks:
-        return None
-    if not resolution(job.state.bar).small:
-        return round((job.parts - job.done_parts) * config.big_window_s, 1)
-    left = sum(other.parts - other.done_parts for other in jobs if _is_small(other))
-    turns = max(0, left - config.small_count) / config.small_count
-    return round(turns * config.small_window_s, 1)
 
 
 def _is_small(job: Job) -> bool:

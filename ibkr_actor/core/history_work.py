@@ -55,6 +55,7 @@ class Work:
         # job -> how many of its windows came back empty in a row.
         self._empty: dict[str, int] = {}
         self._progress = Deadlines[str]()
+        self.outlook = history_status.Outlook(config)
         self._done_total = 0
 
     def next_wakeup_s(self) -> float | None:
@@ -369,14 +370,14 @@ class Work:
         for name in self._progress.due(now.s):
             job = self.jobs.get(name)
             if job is not None:
-                effects.append(history_status.progress(job, self.jobs.values(), self._config))
+                effects.append(history_status.progress(job, self.jobs.values(), self.outlook, now.s))
                 self._progress.set(name, now.s + self._config.progress_s)
         return effects
 
-    def status(self) -> dict[str, object]:
+    def status(self, now: Instant) -> dict[str, object]:
         """This core's part of the status."""
         return {
-            "jobs": history_status.shown_all(self.jobs.values(), self._config),
+            "jobs": history_status.shown_all(self.jobs.values(), self.outlook, self._config.shown_max, now.s),
             "jobs_open": len(self.jobs),
             "jobs_done": self._done_total,
             "asked": len(self.asks),

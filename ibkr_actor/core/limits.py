@@ -102,6 +102,10 @@ def searches(request: AnyRequest) -> ScopeKey | None:
     return "all" if isinstance(request, ReqMatchingSymbols) else None
 
 
+# The name of the limit that all requests for small bars share.
+SMALL_BARS_LIMIT: Final = "small_bars"
+
+
 def small_bars(request: AnyRequest) -> ScopeKey | None:
     """New real-time bars and small-bar history share one window."""
     return "all" if isinstance(request, ReqRealTimeBars) or is_small(request) else None
@@ -171,7 +175,7 @@ def limits_of(config: PacingConfig) -> tuple[Limit, ...]:
         ),
         Limit("search", 1.0, 1, config.message_margin_s, "IBKR, TWS API: Stock Contract Search", searches, shared=True),
         Limit(
-            "small_bars",
+            SMALL_BARS_LIMIT,
             config.small_bars_window_s,
             config.small_bars_count,
             margin_s,

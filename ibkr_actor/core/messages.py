@@ -147,15 +147,13 @@ class PacingViolated(Struct, frozen=True):
 
 
 class ForecastQuery(Struct, frozen=True):
-    """Ask pacing when requests of the history actor may go; answered by `Forecasted`. For a progress, not a loop."""
-
-    req_ids: tuple[int, ...]
+    """Ask pacing when the next small-bar request may go; answered by `Forecasted` to the history actor."""
 
 
 class Forecasted(Struct, frozen=True):
-    """In how many seconds each of the requests that still wait may go, as things stand: req_id -> seconds."""
+    """In how many seconds one more small-bar request may go, as things stand."""
 
-    eta_s: dict[int, float]
+    small_s: float
 
 
 class ClearCooldowns(Struct, frozen=True):

@@ -17,7 +17,7 @@ from ibkr_actor.core.cooldowns import Cooldowns
 from ibkr_actor.core.effects import Announce, Answer, Effect, Instant, Send, Tell, WritePacing
 from ibkr_actor.core.events import owner_of
 from ibkr_actor.core.fair_queue import Waiting
-from ibkr_actor.core.limits import Limit, OpenLimit, limits_of, open_limits_of
+from ibkr_actor.core.limits import SMALL_BARS_LIMIT, Limit, OpenLimit, limits_of, open_limits_of
 from ibkr_actor.core.messages import (
     ClearCooldowns,
     Enqueue,
@@ -303,10 +303,10 @@ class PacingCore:
         return None if at_s is None else max(0.0, at_s - now_s)
 
     def _forecast_query(self, message: ForecastQuery, now: Instant) -> list[Effect]:
-        wanted = set(message.req_ids) & self._room.waiting.keys()
-        rows = self.forecast(now.s) if wanted else []
-        etas_s = {row.waiting.request.req_id: max(0.0, row.at_s - now.s) for row in rows}
-        return [Tell("history", Forecasted({req_id: etas_s[req_id] for req_id in sorted(wanted)}))]
+        window = self._room.shared.get(SMALL_BARS_LIMIT)
+        free_s = max(self._paused_until_s, now.s if window is None else window.free_at(now.s, 1))
+        rests = [rest.until_s for rest in self._cooldowns.running() if rest.scope == SMALL_BARS_LIMIT]
+        return [Tell("history", Forecasted(max(free_s, now.s, *rests) - now.s))]
 
     def _drain_s(self, now_s: float) -> float:
         count = len(self._room.waiting) + self._open.cancels

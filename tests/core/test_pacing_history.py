@@ -341,7 +341,7 @@ def test_the_history_actor_may_ask_when_its_requests_go() -> None:
     for n in range(3):
         ib.ask(0.0, small(n, con_id=n))
     ib.run(0.0)
-    assert told(ib.tell(ForecastQuery((3, 13, 23, 999))), Forecasted) == [Forecasted({13: 600.5, 23: 1201.0})]
+    assert told(ib.tell(ForecastQuery()), Forecasted) == [Forecasted(600.5)]
 
 
 def test_the_time_behind_open_requests_is_estimated_from_answers_seen() -> None:
