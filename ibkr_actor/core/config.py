@@ -142,8 +142,8 @@ class HistoryConfig(Struct, frozen=True):
     `windows_ahead` parts of one job are asked for or wait for their turn at a time; `unwritten_max` entries of it may
     wait for Redis. `bars_max` bounds the bars of one answer. A request that IB does not answer in `answer_timeout_s` is
     repeated, `tries_max` times in all; words of error 162 that are not known are tried again after `unclear_retry_s`,
-    which is more than the 15 s in which IB takes no identical request. `small_*`, and
-    pacing's word every `forecast_s`, only serve to tell when a job will be done. Source: IBKR, "Historical Data Limitations".
+    which is more than the 15 s in which IB takes no identical request. `small_*`, and pacing's
+    word every `forecast_s`, only serve to tell when a job will be done. Source: IBKR, "Historical Data Limitations".
 
     With `cache` windows are looked for there first: one kept for `cache_age_s` is not taken any more, and one not found
     in `cache_timeout_s` is asked of IB.
