@@ -25,9 +25,9 @@ _venv:
 demo *args: _venv
     {{ bin }}/ibkr-actor demo {{ args }}
 
-# The whole test suite on all processors, or a part of it: just test tests/core -k pacing
+# The whole test suite, three at a time, or a part of it: just test tests/core -k pacing
 test *args: _venv
-    {{ bin }}/python -m pytest {{ if args == "" { "-n auto --dist worksteal" } else { args } }}
+    {{ bin }}/python -m pytest {{ if args == "" { "-n 3 --dist worksteal" } else { args } }}
 
 # Lint, format and types.
 check: _venv
@@ -46,6 +46,10 @@ coverage *args: _venv
     {{ bin }}/coverage run -m pytest {{ args }}
     {{ bin }}/coverage combine --quiet
     {{ bin }}/coverage report
+
+# The long tests of nights and faults: a hundred cuts, zombie lines, recordings at every version, replays at 50 times.
+faults *args: _venv
+    {{ bin }}/python -m pytest -m slow tests/e2e/test_night.py tests/e2e/test_recording.py tests/e2e/test_backfill.py tests/e2e/test_history_troubles.py tests/e2e/test_replay.py {{ args }}
 
 # The long tests of history: every resolution of every type, ten kills, thousands of requests on a clock 20 times as fast.
 history *args: _venv

@@ -95,7 +95,14 @@ async def test_a_length_is_counted_back_from_the_first_live_bar() -> None:
         bars_of(sim, "TRADES", bars, text(bars[0].start_ns))
 
 
-@pytest.mark.parametrize(("kind", "show"), [("trade", "TRADES"), ("bidask", "BID_ASK"), ("midpoint", "MIDPOINT")])
+@pytest.mark.parametrize(
+    ("kind", "show"),
+    [
+        ("trade", "TRADES"),
+        pytest.param("bidask", "BID_ASK", marks=pytest.mark.slow),
+        pytest.param("midpoint", "MIDPOINT", marks=pytest.mark.slow),
+    ],
+)
 async def test_ticks_of_the_past_and_live_ones_are_the_tape(kind: str, show: str) -> None:
     start = "2026-01-13T16:30:00"
     async with running_past(speed=SPEED) as (sim, house):

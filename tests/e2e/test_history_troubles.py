@@ -24,8 +24,8 @@ HMDS = "Historical Market Data Service error message:"
 @pytest.mark.parametrize(
     ("language", "text"),
     [
-        ("en", f"{HMDS}Historical data request pacing violation"),
-        ("de", f"{HMDS}Historical data request pacing violation"),
+        pytest.param("en", f"{HMDS}Historical data request pacing violation", marks=pytest.mark.slow),
+        pytest.param("de", f"{HMDS}Historical data request pacing violation", marks=pytest.mark.slow),
         ("zh", f"{HMDS}Historical data request pacing violation"),
     ],
 )

@@ -55,7 +55,7 @@ def values(records: list[AnyRecord], kind: type[AnyRecord], count: int) -> list[
     return [msgspec.structs.asdict(each) | {"epoch": 0, "received_ns": 0} for each in chosen]
 
 
-@pytest.fixture(params=[178, 200, 206, 213, 226])
+@pytest.fixture(params=[178, *(pytest.param(version, marks=pytest.mark.slow) for version in (200, 206, 213)), 226])
 def version(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 

@@ -237,7 +237,8 @@ def test_the_state_is_what_the_ticks_before_left(name: str, time: int, market_ho
     if trades:
         assert state[5:] == (trades[-1].price, trades[-1].size, trades[-1].time_s)
         assert day.volume == trades[-1].volume
-        assert day.vwap == pytest.approx(trades[-1].vwap, rel=0.05)
+        # The mean of cells and the mean of trades: a cheap option moves much within a day.
+        assert day.vwap == pytest.approx(trades[-1].vwap, abs=max(0.02 * day.high, (day.high - day.low) / 2))
         assert day.low <= trades[-1].price <= day.high
     if segment.end_s <= time and "TRADES" in tape.shows:
         [whole] = tape.bars(
