@@ -1,21 +1,18 @@
 """Settings: every limit and address in one place, from IBKR_* variables, `.env` or a TOML file.
 
-Validates and explains; builds nothing. pydantic stands here only.
+Validates; `load_settings.py` reads the sources. Builds nothing.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -23,7 +20,6 @@ from pydantic_settings import (
 )
 
 from ibkr_actor.core.reset_windows import gateway_restart
-from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.keys import CLIENT_PATTERN, KINDS
 
 ENV_PREFIX = "IBKR_"
@@ -62,13 +58,13 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="TWS or IB Gateway host")
     port: int = Field(
         4002,
-        ge=1,
+        ge=1024,
         le=65535,
         validation_alias=AliasChoices("IBKR_PORT", "port"),
         description="4002 Gateway paper, 4001 Gateway live, 7497 TWS paper, 7496 TWS live (also IBKR_GATEWAY_PORT)",
     )
     gateway_port: int | None = Field(
-        None, ge=1, le=65535, description="the replaced system's name of port; both set and different is an error"
+        None, ge=1024, le=65535, description="the replaced system's name of port; both set and different is an error"
     )
     client_id: int = Field(17, ge=0, le=2_147_483_647, description="API client id")
     client_id_pool: CommaInts = Field((), description="further client ids to try when IB says 326 (id in use)")
@@ -270,67 +266,3 @@ class Settings(BaseSettings):
     def redis_address(self) -> str | None:
         """The URL in plain text, None for the embedded server."""
         return self.redis_url.get_secret_value() if self.redis_url is not None else None
-
-
-def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
-    """Reads all sources; `overrides` are command-line values, None meaning not given.
-
-    Raises:
-        ConfigurationError: one line that names the setting and the fix.
-    """
-    path = config or (Path(os.environ["IBKR_CONFIG"]) if os.environ.get("IBKR_CONFIG") else None)
-    if path is not None:
-        _check_toml(path)
-
-    class _Settings(Settings):
-        toml_path = path
-
-    given = {name: value for name, value in overrides.items() if value is not None}
-    if "port" in given:
-        given["gateway_port"] = None  # the command line settles what two variables might say
-    try:
-        return _Settings(**given)
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{DOTENV}: not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except ValidationError as error:
-        raise ConfigurationError(_one_line(error)) from None
-
-
-def unknown_variables() -> list[str]:
-    """IBKR_* names, set or in `.env`, that are no setting, each with the nearest one: none is ignored in silence."""
-    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | {"IBKR_CONFIG"}
-    notes = []
-    in_dotenv = {name.upper() for name in DotEnvSettingsSource(Settings).env_vars}
-    for name in sorted({*os.environ, *in_dotenv}):
-        if name.startswith(ENV_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            notes.append(name + (f" (did you mean {near[0]}?)" if near else ""))
-    return notes
-
-
-def _check_toml(path: Path) -> None:
-    """Refuses a file that cannot be read or that names no setting of ours."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"config file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"config file {path}: not TOML: {error}") from None
-    for name in values:
-        if name not in Settings.model_fields:
-            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigurationError(f"config file {path}: {name!r} is not a setting{hint}")
-
-
-def _one_line(error: ValidationError) -> str:
-    """The first fault, as `IBKR_NAME=value: what is wrong`, and how many more there are."""
-    faults = error.errors(include_url=False)
-    first = faults[0]
-    message = first["msg"].removeprefix("Value error, ")
-    place = str(first["loc"][0]).upper().removeprefix(ENV_PREFIX) if first["loc"] else ""
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    if not place:
-        return message + more
-    value = "***" if place == "REDIS_URL" else repr(first["input"])
-    return f"{ENV_PREFIX}{place}={value}: {message[0].lower()}{message[1:]}{more}"

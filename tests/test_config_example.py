@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ibkr_actor.settings import ENV_PREFIX, Settings, load_settings
+from ibkr_actor.load_settings import load_settings
+from ibkr_actor.settings import ENV_PREFIX, Settings
 
 EXAMPLE = Path(__file__).parent.parent / "config" / "ibkr-actor.toml"
 # Their defaults are "none" or depend on the user: the example shows a value instead.

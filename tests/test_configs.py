@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from ibkr_actor import configs
-from ibkr_actor.settings import Settings, load_settings
+from ibkr_actor.load_settings import load_settings
+from ibkr_actor.settings import Settings
 
 
 def _recorded(settings: Settings, name: str) -> Any:

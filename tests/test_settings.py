@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ibkr_actor.errors import ConfigurationError
-from ibkr_actor.settings import Settings, default_data_dir, load_settings, unknown_variables
+from ibkr_actor.load_settings import load_settings, unknown_variables
+from ibkr_actor.settings import Settings, default_data_dir
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,7 @@ def test_every_setting_of_the_replaced_system_is_taken() -> None:
     ("variables", "line"),
     [
         ({"IBKR_PORT": "abc"}, "IBKR_PORT='abc': input should be a valid integer"),
+        ({"IBKR_PORT": "5"}, "IBKR_PORT='5': input should be greater than or equal to 1024"),
         ({"IBKR_PORT": "70000"}, "IBKR_PORT='70000': input should be less than or equal to 65535"),
         ({"IBKR_PORT": "4001", "IBKR_GATEWAY_PORT": "4002"}, "IBKR_PORT=4001 and IBKR_GATEWAY_PORT=4002 differ"),
         ({"IBKR_REDIS_URL": "http://secret"}, "IBKR_REDIS_URL=***: must begin with redis://"),

@@ -18,8 +18,9 @@ from redis.exceptions import RedisError
 from ibkr_actor.cli.main import EXIT_NO
 from ibkr_actor.client import connect
 from ibkr_actor.errors import ConfigurationError
+from ibkr_actor.load_settings import load_settings
 from ibkr_actor.schema.keys import Keys
-from ibkr_actor.settings import Settings, load_settings
+from ibkr_actor.settings import Settings
 
 EMBEDDED_FILE = "redis.json"
 

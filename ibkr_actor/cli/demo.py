@@ -21,10 +21,10 @@ from ibkr_actor.cli.demo_night import NightView
 from ibkr_actor.cli.demo_view import DemoView
 from ibkr_actor.cli.process import log_to_stderr, until_signal
 from ibkr_actor.client import call, connect
+from ibkr_actor.load_settings import load_settings
 from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.commands import Subscribe
 from ibkr_actor.schema.keys import Keys
-from ibkr_actor.settings import load_settings
 from ibkr_actor.sim import Simulator, SimulatorSettings
 
 KEYS: Final = Keys()

@@ -10,7 +10,8 @@ import anyio
 
 from ibkr_actor import __version__, app
 from ibkr_actor.cli.process import log_to_stderr, until_signal
-from ibkr_actor.settings import Settings, load_settings, unknown_variables
+from ibkr_actor.load_settings import load_settings, unknown_variables
+from ibkr_actor.settings import Settings
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -21,11 +21,11 @@ from ibkr_actor.actors.clock import Clock, system_clock
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
 from ibkr_actor.client import call, connect
 from ibkr_actor.client.follow import follow
+from ibkr_actor.load_settings import load_settings
 from ibkr_actor.schema.codec import decode_reply
 from ibkr_actor.schema.commands import AnyCommand, Reply, Subscribe
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import AnyRecord
-from ibkr_actor.settings import load_settings
 
 KEYS = Keys()
 DEADLINE_S = 30.0
