@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 
 from ibkr_actor import __version__, app
-from ibkr_actor.cli.process import log_to_stderr, until_signal
+from ibkr_actor.cli.process import log_to_stderr, spare_the_collector, until_signal
 from ibkr_actor.load_settings import load_settings, unknown_variables
 from ibkr_actor.settings import Settings
 
@@ -34,4 +34,4 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(settings: Settings, stopping: anyio.Event) -> None:
-    await app.run(settings, stopping=stopping)
+    await app.run(settings, stopping=stopping, started=lambda _: spare_the_collector())
