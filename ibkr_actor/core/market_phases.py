@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -19,6 +20,8 @@ PhaseName = Literal["regular", "extended", "closed", "unknown"]
 _DAY_NS: Final = 86_400 * NS
 # How far around the present the week's pattern is laid out; longer than any market is closed in a row.
 _AROUND: Final = timedelta(days=12)
+# Texts of hours that are kept read: a hundred lines have a handful of them, and reading one takes most of a millisecond.
+_TEXTS_MAX: Final = 256
 _CLOSED: Final = re.compile(r"(?:^|;)([0-9]{8}):CLOSED")
 
 
@@ -88,6 +91,7 @@ class _Stretches:
         self._until_ns = ns + _DAY_NS
 
 
+@lru_cache(maxsize=_TEXTS_MAX)
 def _stretches(hours: str, zone_name: str) -> _Stretches | None:
     """None when the text cannot be read: then nothing is known of the market."""
     try:
