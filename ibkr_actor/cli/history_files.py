@@ -6,6 +6,7 @@ A file stands under its name only when it is finished: until then it ends in `.p
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -61,16 +62,21 @@ def open_writer(path: Path | None, *, ticks: bool, many: bool) -> Iterator[Write
         stream: IO[Any] = part.open("wb") if make is _ParquetWriter else part.open("w", encoding="utf-8", newline="")
     except OSError as error:
         raise ConfigurationError(f"--out {path}: {error.strerror}") from None
-    with stream:
-        writer = make(stream, columns)
-        yield writer
-        kept = writer.finished
-        if not kept:
-            writer.finish()  # Parquet minds being left open
-    if kept:
-        part.replace(path)
-    else:
-        part.unlink()
+    kept = False
+    try:
+        with stream:
+            writer = make(stream, columns)
+            try:
+                yield writer
+                kept = writer.finished
+            finally:
+                if not writer.finished:
+                    writer.finish()  # Parquet minds being left open
+        if kept:
+            part.replace(path)
+    finally:
+        # Also when Redis or the one who waits has gone in the middle.
+        part.unlink(missing_ok=True)
 
 
 def _maker(path: Path) -> Any:
@@ -80,14 +86,19 @@ def _maker(path: Path) -> Any:
         case ".json" | ".jsonl":
             return _JsonWriter
         case ".parquet":
-            try:
-                import pyarrow  # noqa: F401  # only to see whether it is there
-            except ModuleNotFoundError:
+            if not _has_pyarrow():
                 raise ConfigurationError(
                     "--out FILE.parquet needs the package 'pyarrow': pip install 'ibkr-actor[parquet]'"
-                ) from None
+                )
             return _ParquetWriter
     raise ConfigurationError(f"--out {path.name}: the extension must be .csv, .json or .parquet")
+
+
+def _has_pyarrow() -> bool:
+    try:
+        return importlib.util.find_spec("pyarrow") is not None
+    except ValueError:  # it stands among the loaded modules as None: made unimportable
+        return False
 
 
 def rows_of(instrument: str, entry: Bars | Ticks) -> Iterable[dict[str, Any]]:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from ibkr_actor import __version__
-from ibkr_actor.cli import simulate_arguments
-from ibkr_actor.cli.simulate_arguments import positive_float, positive_int
+from ibkr_actor.cli import reader_arguments, simulate_arguments
+from ibkr_actor.cli.arguments import EXIT_CONFIGURATION, Commands, Root, add_config, add_redis, command
+from ibkr_actor.cli.simulate_arguments import positive_float
 from ibkr_actor.errors import ConfigurationError, Fenced
 
 EXIT_NO = 1
-EXIT_CONFIGURATION = 2
 EXIT_FENCED = 3
 EXIT_INTERRUPTED = 130
 # Top-level modules that only the extra `sidecar` brings.
@@ -31,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         module = importlib.import_module(f"ibkr_actor.cli.{arguments.module}")
-        return int(module.main(arguments))
+        status = int(module.main(arguments))
+        # Here, where a reader that has gone can still be told from a fault.
+        sys.stdout.flush()
+        return status
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in SIDECAR_MODULES:
             raise
@@ -47,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone (`| head`); nothing more can be said.
-        sys.stderr.close()
+        # Whoever read our output has gone (`| head`): what Python would still flush at its end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
@@ -57,16 +60,9 @@ def _refuse(message: str) -> int:
     return EXIT_CONFIGURATION
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a wrong argument in one line, as every other mistake is told."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_CONFIGURATION, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    root: argparse.ArgumentParser = _Parser(
+    root = Root(
         prog="ibkr-actor",
         description="One Interactive Brokers connection, published to Redis Streams. Market data only.",
         epilog="Settings are IBKR_* variables, .env, or a TOML file named by --config or IBKR_CONFIG; see the README.",
@@ -76,14 +72,14 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_demo(commands)
     _add_simulate(commands)
-    _add_readers(commands)
+    reader_arguments.add_readers(commands)
     _add_history(commands)
     return root
 
 
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = _command(commands, "run", "connect to TWS or IB Gateway and publish to Redis until Ctrl-C or SIGTERM")
-    _add_config(run)
+def _add_run(commands: Commands) -> None:
+    run = command(commands, "run", "connect to TWS or IB Gateway and publish to Redis until Ctrl-C or SIGTERM")
+    add_config(run)
     run.add_argument("--host", help="TWS or IB Gateway host (IBKR_HOST)")
     run.add_argument("--port", type=int, help="4002 Gateway paper, 4001 live, 7497 TWS paper, 7496 live (IBKR_PORT)")
     run.add_argument("--client-id", type=int, help="API client id (IBKR_CLIENT_ID)")
@@ -91,8 +87,8 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="IBKR_LOG_LEVEL")
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    demo = _command(commands, "demo", "everything on this machine: simulated gateway, Redis, sidecar, a live table")
+def _add_demo(commands: Commands) -> None:
+    demo = command(commands, "demo", "everything on this machine: simulated gateway, Redis, sidecar, a live table")
     demo.add_argument(
         "scenario",
         nargs="?",
@@ -104,29 +100,13 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
 
 
-def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    simulate = _command(commands, "simulate", "a simulated gateway that any TWS API client can connect to")
+def _add_simulate(commands: Commands) -> None:
+    simulate = command(commands, "simulate", "a simulated gateway that any TWS API client can connect to")
     simulate_arguments.add_arguments(simulate)
 
 
-def _add_readers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    tail = _command(commands, "tail", "print the records of one stream as they come")
-    tail.add_argument("kind", metavar="KIND", help="quote, tick, trade, bidask, midpoint, bar.5s, ...")
-    tail.add_argument("instrument", metavar="INSTRUMENT", help="AAPL, or a canonical id such as EUR.CASH.IDEALPRO.USD")
-    tail.add_argument(
-        "--count", type=positive_int, help="print this many records, the ones already there included, and stop"
-    )
-    status = _command(commands, "status", "the running sidecar's connection, subscriptions, pacing and Redis")
-    health = _command(commands, "health", "exit 0 when the running sidecar has its gateway and Redis, 1 when not")
-    for command in (tail, status, health):
-        _add_config(command)
-        command.add_argument("--redis-url", help="Redis to read; without one the embedded server's (IBKR_REDIS_URL)")
-    for command in (tail, status):
-        command.add_argument("--json", action="store_true", help="JSON instead of text")
-
-
-def _add_history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    history = _command(commands, "history", "bars or ticks of an interval, to a file or to standard output")
+def _add_history(commands: Commands) -> None:
+    history = command(commands, "history", "bars or ticks of an interval, to a file or to standard output")
     history.add_argument(
         "instruments", nargs="+", metavar="INSTRUMENT", help="AAPL, or a canonical id; several at once"
     )
@@ -144,17 +124,4 @@ def _add_history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     history.add_argument("--backfill", action="store_true", help="give way to what others ask for interactively")
     history.add_argument("--timeout", type=positive_float, default=30.0, help="seconds until a sidecar must answer")
     history.add_argument("--quiet", action="store_true", help="no progress bar")
-    _add_config(history)
-    history.add_argument("--redis-url", help="Redis to read; without one the embedded server's (IBKR_REDIS_URL)")
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_text: str
-) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
-    command.set_defaults(module=name)
-    return command
-
-
-def _add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (IBKR_CONFIG)")
+    add_redis(history)

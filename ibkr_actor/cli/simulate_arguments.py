@@ -52,7 +52,7 @@ def _add_market(group: argparse._ArgumentGroup) -> None:
         default=4.0,
         help="ticks per second and instrument, 0 for the first values only (default 4)",
     )
-    group.add_argument("--seed", type=int, default=1, help="the same seed and time give the same market (default 1)")
+    group.add_argument("--seed", type=whole_number, default=1, help="the same seed and time give the same market (default 1)")
     group.add_argument(
         "--market-hours",
         choices=("always", "exchange"),
@@ -116,6 +116,13 @@ def _add_recordings(group: argparse._ArgumentGroup) -> None:
         "--instrument",
         help="canonical id of the replayed instrument (default 700.STK.SEHK.HKD)",
     )
+
+
+def whole_number(text: str) -> int:
+    value = _number(int, text)
+    if value is None:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number")
+    return value
 
 
 def positive_int(text: str) -> int:

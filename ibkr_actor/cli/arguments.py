@@ -1,0 +1,93 @@
+"""What the commands' arguments share: the parser that tells a mistake in one line, the options of every reader, help.
+
+Knows no command's work.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+EXIT_CONFIGURATION: Final = 2
+# The order and the headings of the top-level help; a command that stands nowhere is listed last.
+GROUPS: Final = (
+    ("run it", ("run", "demo", "simulate", "replay", "http", "bridge")),
+    ("read and subscribe", ("tail", "sub", "snap", "history", "search", "chain")),
+    ("look after it", ("status", "lines", "top", "health", "doctor", "commands")),
+    ("for programs", ("schema", "completion")),
+)
+EXIT_STATUS: Final = (
+    "exit status: 0 done; 1 the answer is no, nobody answers, or something is missing; 2 a wrong setting or argument; "
+    "3 a newer sidecar has taken over; 130 Ctrl-C (0 for what runs until Ctrl-C)"
+)
+
+Commands = Any  # argparse names the type only in private: _SubParsersAction[ArgumentParser]
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a wrong argument in one line, as every other mistake is told, and leaves help texts in their lines."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_CONFIGURATION, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class Root(Parser):
+    """The top: its help lists the commands by what they are for."""
+
+    def add_subparsers(self, **kwargs: Any) -> Commands:
+        kwargs["parser_class"] = Parser
+        self._commands = super().add_subparsers(**kwargs)
+        return self._commands
+
+    def format_help(self) -> str:
+        """Usage, the commands by group, and how a command's own help is had."""
+        told = {choice.dest: choice.help or "" for choice in self._commands._get_subactions()}
+        placed = {name for _, names in GROUPS for name in names}
+        groups = [*GROUPS, ("more", tuple(name for name in told if name not in placed))]
+        width = max(map(len, told))
+        lines = ["usage: ibkr-actor COMMAND [options]", "", str(self.description)]
+        for title, names in groups:
+            rows = [f"  {name:<{width}}  {told[name]}" for name in names if name in told]
+            lines += ["", f"{title}:", *rows] if rows else []
+        lines += [
+            "",
+            "options:",
+            f"  {'-h, --help':<{width}}  this help; ibkr-actor COMMAND --help tells of one command, with examples",
+            f"  {'--version':<{width}}  the version",
+            "",
+            str(self.epilog),
+            EXIT_STATUS,
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def command(commands: Commands, name: str, help_text: str, *examples: str) -> argparse.ArgumentParser:
+    """A command of the command line; its module is `ibkr_actor.cli.<name>`, and `examples` stand below its help."""
+    epilog = "examples:\n" + "\n".join(f"  {line}" for line in examples) if examples else None
+    description = help_text[0].upper() + help_text[1:] + "."
+    added: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=description, epilog=epilog)
+    added.set_defaults(module=name)
+    return added
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """`--config`."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (IBKR_CONFIG)")
+
+
+def add_redis(parser: argparse.ArgumentParser) -> None:
+    """`--config` and `--redis-url` of a command that reads what a sidecar wrote."""
+    add_config(parser)
+    parser.add_argument(
+        "--redis-url", metavar="URL", help="Redis to read; without one the embedded server's (IBKR_REDIS_URL)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--json`: one object a line; `what` says what each is."""
+    parser.add_argument("--json", action="store_true", help=f"one JSON object a line: {what}")
