@@ -19,6 +19,9 @@ INSTALL = "pip install 'ibkr-actor[sidecar]'"
 # Source: the changes between the published clients 9.81, 10.30, 10.40 and 10.46.
 NEEDED = "10.46 or newer"
 
+# A file of the package as a distribution lists it; `installed-files.txt` begins with the way out of its own directory.
+_IBAPI_FILE = re.compile(r"^(?:\.\./)?ibapi/", re.MULTILINE)
+
 log = logging.getLogger(__name__)
 
 
@@ -48,21 +51,26 @@ def check_ibapi() -> str:
 
 def _distributions() -> list[str]:
     """Names of the distributions that provide `ibapi`, each once however it is spelled."""
-    found = importlib.metadata.packages_distributions().get("ibapi", [])
+    found = [each.metadata["Name"] for each in importlib.metadata.distributions() if _provides_ibapi(each)]
     return sorted({re.sub(r"[-_.]+", "-", name).lower() for name in found})
+
+
+def _provides_ibapi(distribution: importlib.metadata.Distribution) -> bool:
+    """Whether it lists a file of that package. `packages_distributions` reads every name of every file for the same."""
+    listed = distribution.read_text("RECORD") or distribution.read_text("installed-files.txt") or ""
+    return _IBAPI_FILE.search(listed) is not None or "ibapi" in (distribution.read_text("top_level.txt") or "").split()
 
 
 def _fault() -> str | None:
     """What the installed client lacks, None when it will do."""
     try:
-        importlib.import_module("ibapi.common").PROTOBUF_MSG_ID  # noqa: B018 - the attribute is what is asked about
+        if not hasattr(importlib.import_module("ibapi.common"), "PROTOBUF_MSG_ID"):
+            return "it knows no protobuf messages"
         importlib.import_module("ibapi.protobuf.TickPrice_pb2")
         wrapper = importlib.import_module("ibapi.wrapper").EWrapper
         importlib.import_module("ibapi.client")
     except ImportError as error:
         return f"import fails: {error}"
-    except AttributeError:
-        return "it knows no protobuf messages"
     except RuntimeError as error:  # protobuf's VersionError: generated code and runtime do not match
         return f"protobuf does not fit: {str(error).splitlines()[0]}"
     if "errorTime" not in inspect.signature(wrapper.error).parameters:
