@@ -14,16 +14,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibkr_actor import __version__
-from ibkr_actor.cli import reader_arguments, simulate_arguments
-from ibkr_actor.cli.arguments import EXIT_CONFIGURATION, Commands, Root, add_config, add_redis, command
+from ibkr_actor.cli import reader_arguments, simulate_arguments, top_arguments
+from ibkr_actor.cli.arguments import Commands, Root, add_config, add_redis, command
 from ibkr_actor.cli.simulate_arguments import positive_float
 from ibkr_actor.errors import ConfigurationError, Fenced
 
 EXIT_NO = 1
+EXIT_CONFIGURATION = 2
 EXIT_FENCED = 3
 EXIT_INTERRUPTED = 130
 # Top-level modules that only the extra `sidecar` brings.
 SIDECAR_MODULES = frozenset({"ibapi", "google", "hiredis", "pydantic", "pydantic_settings", "fakeredis"})
+# And what only the extra `tui` brings; who lacks that may lack the other too.
+TUI_MODULES = frozenset({"rich"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,11 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in SIDECAR_MODULES:
+        missing = (error.name or "").split(".")[0]
+        if missing not in SIDECAR_MODULES | TUI_MODULES:
             raise
+        extra = "sidecar,tui" if missing in TUI_MODULES else "sidecar"
         return _refuse(
             f"'{arguments.command}' needs the package {error.name!r}, which this install lacks: "
-            "pip install 'ibkr-actor[sidecar]'"
+            f"pip install 'ibkr-actor[{extra}]'"
         )
     except ConfigurationError as error:
         return _refuse(str(error))
@@ -73,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_simulate(commands)
     reader_arguments.add_readers(commands)
+    top_arguments.add_top(commands)
     _add_history(commands)
     return root
 
