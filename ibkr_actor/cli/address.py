@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ibkr_actor.cli.main import EXIT_NO
+from ibkr_actor.cli.process import until_signal
 from ibkr_actor.client import connect
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.load_settings import load_settings
@@ -48,10 +49,33 @@ def redis_url(settings: Settings) -> str:
 Reader = Callable[[Redis, Keys, argparse.Namespace], Awaitable[int]]
 
 
-def with_redis(reader: Reader, arguments: argparse.Namespace) -> int:
-    """Runs `reader` with a connection; a server that is not there is one line and exit status 1."""
+def with_redis(reader: Reader, arguments: argparse.Namespace, *, follows: bool = False) -> int:
+    """Runs `reader` with a connection; a server that is not there is one line and exit status 1.
+
+    One that `follows` reads until it is told to stop: Ctrl-C and SIGTERM are then its usual end, and no failure.
+    """
     settings = load_settings(arguments.config, redis_url=arguments.redis_url)
-    return anyio.run(partial(_read, reader, redis_url(settings), settings, arguments))
+    read = partial(_read, reader, redis_url(settings), settings, arguments)
+    return anyio.run(_until_stopped, read) if follows else anyio.run(read)
+
+
+async def _until_stopped(read: Callable[[], Awaitable[int]]) -> int:
+    status = 0
+
+    async def serve(stopping: anyio.Event) -> None:
+        nonlocal status
+        async with anyio.create_task_group() as tasks:
+
+            async def end() -> None:
+                await stopping.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(end)
+            status = await read()
+            tasks.cancel_scope.cancel()
+
+    await until_signal(serve)
+    return status
 
 
 async def _read(reader: Reader, url: str, settings: Settings, arguments: argparse.Namespace) -> int:

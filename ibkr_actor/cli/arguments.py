@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-EXIT_CONFIGURATION: Final = 2
+# As argparse has it by itself.
+_EXIT_WRONG_ARGUMENT: Final = 2
 # The order and the headings of the top-level help; a command that stands nowhere is listed last.
 GROUPS: Final = (
     ("run it", ("run", "demo", "simulate", "replay", "http", "bridge")),
@@ -33,7 +34,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_CONFIGURATION, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(_EXIT_WRONG_ARGUMENT, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 class Root(Parser):

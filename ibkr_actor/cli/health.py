@@ -8,6 +8,7 @@ import json
 from redis.asyncio import Redis
 
 from ibkr_actor.cli.address import with_redis
+from ibkr_actor.cli.asking import say_json
 from ibkr_actor.cli.main import EXIT_NO
 from ibkr_actor.schema.keys import Keys
 
@@ -20,8 +21,12 @@ def main(arguments: argparse.Namespace) -> int:
 async def _health(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
     beat = await redis.get(keys.heartbeat)
     if beat is None:
-        print(f"unhealthy: no sidecar publishes for {keys.root}")
-        return EXIT_NO
-    state = str(json.loads(beat).get("state", "unknown"))
-    print("healthy" if state == "ready" else f"unhealthy: the sidecar runs, but is {state}")
-    return 0 if state == "ready" else EXIT_NO
+        reason = f"no sidecar publishes for {keys.root}"
+    else:
+        state = str(json.loads(beat).get("state", "unknown"))
+        reason = "" if state == "ready" else f"the sidecar runs, but is {state}"
+    if arguments.json:
+        say_json({"healthy": not reason, "reason": reason or None})
+    else:
+        print(f"unhealthy: {reason}" if reason else "healthy")
+    return EXIT_NO if reason else 0

@@ -66,7 +66,7 @@ def _add_sub(commands: Commands) -> None:
         help="seconds after which the lines are given back if this process dies (default 60); renewed meanwhile",
     )
     sub.add_argument("--generic-ticks", metavar="N,N", help="IB's generic tick numbers, for quote, tick and greeks")
-    sub.add_argument("--backfill", default="", metavar="SPAN", help="begin with the past: 90s, 15m, 2h, 1d, or ISO 8601")
+    sub.add_argument("--backfill", default="", metavar="SPAN", help="begin with the past: 90s, 2h, 1d or ISO 8601")
     sub.add_argument("--count", type=positive_int, metavar="N", help="print N records and stop")
     sub.add_argument("--timeout", type=positive_float, default=30.0, metavar="S", help="for the answer (default 30)")
     add_redis(sub)
@@ -112,7 +112,7 @@ def _add_lookers(commands: Commands) -> None:
         "lines",
         "who holds which market data line, what is left of the budgets, and what waits",
         "ibkr-actor lines",
-        "ibkr-actor lines --json | jq 'select(.row == \"stream\" and .freshness == \"stale\")'",
+        'ibkr-actor lines --json | jq \'select(.row == "stream" and .freshness == "stale")\'',
     )
     health = command(commands, "health", "exit 0 when the running sidecar has its gateway and Redis, 1 when not")
     for each in (status, lines, health):
@@ -155,15 +155,15 @@ def _add_commands(commands: Commands) -> None:
         "commands",
         "send any command to the sidecar and print its replies, a JSON object a line; without arguments, list them",
         "ibkr-actor commands                        # every operation with its fields",
-        "ibkr-actor commands subscribe              # one of them",
+        "ibkr-actor commands subscribe --describe   # one of them",
         "ibkr-actor commands subscribe instrument=AAPL kinds=quote,trade lease_s=60 --wait",
-        "ibkr-actor commands unsubscribe --send     # --send: it needs no field",
+        "ibkr-actor commands unsubscribe            # all that this client holds",
         'ibkr-actor commands \'{"op":"resolve","instrument":"AAPL"}\'',
         "jq -c .[] commands.json | ibkr-actor commands -",
     )
     send.add_argument("op", nargs="?", metavar="OP", help="an operation, a JSON object, or - for objects on the input")
     send.add_argument("fields", nargs="*", metavar="FIELD=VALUE", help="lists with commas; objects as JSON")
-    send.add_argument("--send", action="store_true", help="send an operation although no field is given")
+    send.add_argument("--describe", action="store_true", help="print what the operation does and its fields")
     send.add_argument("--client", default="cli", help="who asks: holder, and name of the replies (default cli)")
     send.add_argument("--wait", action="store_true", help="go on to the last reply: active, done, rejected, expired")
     send.add_argument(
@@ -199,7 +199,7 @@ def _add_tools(commands: Commands) -> None:
     replay.add_argument("--instrument", metavar="ID", help="of level-1 rows (default 700.STK.SEHK.HKD)")
     replay.add_argument("--seconds", type=positive_float, metavar="N", help="end after so long (default: Ctrl-C)")
     add_config(replay)
-    replay.add_argument("--redis-url", metavar="URL", help="Redis to publish to; without one a server of its own starts")
+    replay.add_argument("--redis-url", metavar="URL", help="Redis to publish to (default: one of its own)")
     add_json(replay, "what was played, at the end")
     schema = command(
         commands,
@@ -217,7 +217,7 @@ def _add_tools(commands: Commands) -> None:
         "completion",
         "a completion script for your shell",
         "source <(ibkr-actor completion bash)",
-        "ibkr-actor completion zsh > \"${fpath[1]}/_ibkr-actor\"",
+        'ibkr-actor completion zsh > "${fpath[1]}/_ibkr-actor"',
         "ibkr-actor completion fish > ~/.config/fish/completions/ibkr-actor.fish",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")

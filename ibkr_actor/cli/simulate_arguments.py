@@ -52,7 +52,9 @@ def _add_market(group: argparse._ArgumentGroup) -> None:
         default=4.0,
         help="ticks per second and instrument, 0 for the first values only (default 4)",
     )
-    group.add_argument("--seed", type=whole_number, default=1, help="the same seed and time give the same market (default 1)")
+    group.add_argument(
+        "--seed", type=whole_number, default=1, help="the same seed and time give the same market (default 1)"
+    )
     group.add_argument(
         "--market-hours",
         choices=("always", "exchange"),

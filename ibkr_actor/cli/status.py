@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from redis.asyncio import Redis
 
 from ibkr_actor.cli.address import with_redis
-from ibkr_actor.cli.main import EXIT_NO
-from ibkr_actor.client import NoAnswer, call
+from ibkr_actor.cli.asking import Refused, ask, refuse, say_json
 from ibkr_actor.schema.commands import StatusCommand
 from ibkr_actor.schema.keys import Keys
 
@@ -24,17 +22,42 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 async def _status(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
-    if not await redis.exists(keys.heartbeat):
-        print(f"ibkr-actor: no sidecar publishes for {keys.root} (no heartbeat)", file=sys.stderr)
-        return EXIT_NO
     try:
-        reply = await call(redis, keys, StatusCommand(client="cli"), timeout_s=ANSWER_TIMEOUT_S)
-    except NoAnswer as error:
-        print(f"ibkr-actor: {error}", file=sys.stderr)
-        return EXIT_NO
+        reply = await ask(redis, keys, StatusCommand(client="cli"), ANSWER_TIMEOUT_S)
+    except Refused as error:
+        return refuse(error)
     result = reply.result if isinstance(reply.result, dict) else {}
-    print(json.dumps(result, indent=2) if arguments.json else "\n".join(lines(result)))
+    if arguments.json:
+        say_json(result)
+    else:
+        print("\n".join([*summary(result), "", *lines(result)]))
     return 0
+
+
+def summary(result: dict[str, Any]) -> list[str]:
+    """What a person looks for first, in a few lines; what a status does not hold is left out."""
+    session, held = result.get("session", {}), result.get("subscriptions", {})
+    redis = result.get("counters", {}).get("redis", {})
+    pacing, history = result.get("pacing", {}), result.get("history", {})
+    down = [name for name, state in session.get("farms", {}).items() if state not in ("up", "idle")]
+    since_ns = session.get("since_ns")
+    since = f" since {datetime.fromtimestamp(int(since_ns) / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC" if since_ns else ""
+    version = f", server version {session['server_version']}" if session.get("server_version") else ""
+    fresh = held.get("freshness", {})
+    counts = ", ".join(f"{fresh[name]} {name}" for name in ("fresh", "quiet", "stale") if fresh.get(name))
+    taken = held.get("lines", {})
+    return [
+        f"gateway        {session.get('state', 'unknown')}{since}{version}, client id {session.get('client_id', '-')}",
+        f"farms          {'all up' if not down else 'not up: ' + ', '.join(down)}",
+        f"subscriptions  {held.get('streams', 0)} streams, {held.get('holders', 0)} holders"
+        + (f"; lines: {counts}" if counts else ""),
+        f"lines          {taken.get('taken', '-')} of {taken.get('of', '-')}; ibkr-actor lines says whose",
+        f"history        {history.get('jobs_open', 0)} jobs open, {history.get('jobs_done', 0)} done",
+        f"pacing         {pacing.get('waiting', 0)} requests wait, {pacing.get('pacing_violations', 0)} violations",
+        f"redis          {redis.get('bus_state', 'unknown')}, {redis.get('redis_written', 0)} records written, "
+        f"{redis.get('redis_waiting', 0)} wait, "
+        f"{redis.get('redis_lost_overflow', 0) + redis.get('redis_lost_conflated', 0)} lost",
+    ]
 
 
 def lines(value: dict[str, Any], indent: str = "") -> list[str]:
