@@ -10,25 +10,34 @@ from functools import partial
 from typing import Final
 
 from ibkr_actor.bus.config import PublisherConfig, RetentionConfig
-from ibkr_actor.bus.streams import LAST, NOT_LAST, Entry, StreamState
+from ibkr_actor.bus.streams import LAST, NOT_LAST, WINDOW, Entry, StreamState
 from ibkr_actor.schema.codec import encode_msgpack, encode_record
 from ibkr_actor.schema.keys import Keys, Stream
 from ibkr_actor.schema.records import (
     FEED_LIVE,
     GREEKS_SOURCES,
+    ChainWindow,
     DataRecord,
     Depth,
     End,
     Gap,
     Greeks,
+    Option,
     Record,
     Reset,
     System,
+    Tick,
 )
 
 ENTRIES_MIN: Final = 100  # approximate trimming works on whole nodes of 100 entries
 # Records that are no last value.
-SLOTS: Final[dict[type[Record], int]] = {Gap: NOT_LAST, Reset: NOT_LAST, End: NOT_LAST, Depth: NOT_LAST}
+SLOTS: Final[dict[type[Record], int]] = {
+    Gap: NOT_LAST,
+    Reset: NOT_LAST,
+    End: NOT_LAST,
+    Depth: NOT_LAST,
+    ChainWindow: WINDOW,
+}
 
 
 class Stamper:
@@ -64,10 +73,12 @@ class Stamper:
             payload = encode(record)
             state.seq = seq  # only now: see above
             slot = SLOTS.get(type(record), LAST)
-            if slot == LAST and state.kind == "tick":
-                slot = record.tick_type  # type: ignore[union-attr]  # a stream of ticks holds ticks
+            if type(record) is Tick:
+                slot = record.tick_type
             elif type(record) is Greeks:
                 slot = GREEKS_SOURCES.index(record.source)
+            elif type(record) is Option:
+                slot = record.con_id
             elif type(record) is Depth and record.operation == "snapshot":
                 slot = LAST  # only a whole book is a value
             entries.append(Entry(state, seq, payload, slot))

@@ -47,7 +47,8 @@ def main() -> int:
         preexec_fn=die_with_parent if sys.platform == "linux" else None,
     )
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    print(child.pid, flush=True)  # noqa: T201
+    sys.stdout.write(f"{child.pid}\n")
+    sys.stdout.flush()
     threading.Thread(target=end_when_orphaned, args=(child, grace_s), daemon=True).start()
     return child.wait()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from abc import ABCMeta, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -149,7 +150,11 @@ class Scene:
             await self._idle.wait()
 
 
-class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Abstract(msgspec.StructMeta, ABCMeta):
+    """A Struct that cannot be made unless its class says what it does."""
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, metaclass=_Abstract):
     """One thing that goes wrong. Its name in scripts is that of its class, in snake_case; times are in seconds.
 
     `instrument` is a symbol, pair, key or con_id, `client` a client id; without them all are meant. `for_s` (`for` in
@@ -164,9 +169,9 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Its name in scripts."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
+    @abstractmethod
     def do(self, scene: Scene) -> None:
         """Make it happen, now."""
-        raise NotImplementedError
 
 
 def message_ids(message: MessageRef | list[MessageRef] | None) -> frozenset[int] | None:

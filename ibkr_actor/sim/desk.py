@@ -6,7 +6,7 @@ Must not know any family; the service only asks a desk for its handlers and tell
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ibkr_actor.sim.request_base import Request
 from ibkr_actor.sim.session import Session
@@ -16,12 +16,13 @@ Handler = Callable[[Session, Any], None]
 Handlers = dict[type[Request] | int, Handler]
 
 
-class Desk:
+class Desk(Protocol):
     """What the service expects of every desk. A handler is synchronous; what takes long it gives to `world.spawn`."""
 
     def handlers(self) -> Handlers:
         """Each request this desk answers, and the function that does."""
-        raise NotImplementedError
+        ...
 
     def closed(self, session: Session) -> None:
         """The session is over: forget what the desk keeps of it. Lines in `world.lines` go without this."""
+        return
