@@ -24,10 +24,12 @@ from ibkr_actor.core.effects import (
     in_parts,
 )
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice, SymbolSamples
+from ibkr_actor.core.farm_watch import FarmWatch
 from ibkr_actor.core.ib_codes import lookup
 from ibkr_actor.core.messages import (
     CommandReceived,
     Enqueue,
+    FarmChanged,
     ForgetContract,
     RateExceeded,
     RedisForgot,
@@ -97,6 +99,7 @@ class ContractsCore:
         self._req_ids = ReqIds("contracts")
         self._searches = Searches(config, self._req_ids)
         self._conn: int | None = None
+        self._farms = FarmWatch()
         # query -> look-up; cleared when answered, refused or timed out.
         self._lookups: dict[InstrumentQuery, Lookup] = {}
         # req_id -> query of a look-up that IB was asked; cleared with the look-up or the session.
@@ -118,6 +121,7 @@ class ContractsCore:
             RequestRefused: self._refused,
             SessionUp: self._session_up,
             SessionDown: self._session_down,
+            FarmChanged: self._farm,
             RestoreContracts: self._restore,
             ForgetContract: self._forget,
             RedisForgot: self._say_again,
@@ -208,7 +212,7 @@ class ContractsCore:
     # ---- asking
 
     def _ask(self, asked: Lookup) -> list[Effect]:
-        if self._conn is None:
+        if self._conn is None or self._farms.none_there:
             return []
         asked.req_id = self._req_ids.next()
         asked.asks += 1
@@ -319,10 +323,20 @@ class ContractsCore:
 
     def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:
         self._conn = None
+        self._farms.clear()
         self._asked.clear()
         for asked in self._lookups.values():
             asked.req_id = None
         return self._searches.session(None)
+
+    def _farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
+        """A farm of definitions went or is back: what has no answer yet is asked again then."""
+        effects: list[Effect] = []
+        for asked in list(self._lookups.values()) if self._farms.note(message) else ():
+            effects += self._withdraw(asked)
+            self._asked.pop(asked.req_id or 0, None)
+            effects += self._ask(asked)
+        return effects
 
     def _wake_up(self, message: WakeUp, now: Instant) -> list[Effect]:
         effects = self._searches.wake_up(now)
@@ -342,12 +356,7 @@ class ContractsCore:
         return effects
 
     def _time_out(self, asked: Lookup) -> list[Effect]:
-        seconds = f"{self._config.timeout_s:g} s"
-        rejection = (
-            Rejection("connection_failed", f"there was no connection to IB for {seconds}", None, True, 5.0)
-            if asked.req_id is None
-            else Rejection("farm_transient", f"IB did not answer the look-up within {seconds}", None, True, 5.0)
-        )
+        rejection = self._farms.late("look-up", self._config.timeout_s, was_asked=asked.req_id is not None)
         return self._withdraw(asked) + self._reject(asked, rejection)
 
     def _withdraw(self, asked: Lookup) -> list[Effect]:
@@ -387,4 +396,5 @@ class ContractsCore:
             "commands_waiting": len(self._waiters),
             "asked": self._asks_total,
             "late_answers": self._late_total,
+            "farms_away": self._farms.away,
         }

@@ -11,7 +11,9 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from ibkr_actor.core.effects import ActorName, Tell
 from ibkr_actor.core.ib_codes import CodeRow
+from ibkr_actor.core.messages import FarmChanged
 
 # The farm stands after the last colon of the text, which may be IB's in another language (with a full-width colon).
 _COLON: Final = re.compile(r"[:\uff1a]")
@@ -34,6 +36,12 @@ _FAMILY: Final[dict[int, Family]] = {
     2157: "definitions",
     2158: "definitions",
 }
+# Whom a farm of each family serves.
+_USERS: Final[dict[Family, ActorName]] = {
+    "market": "subscriptions",
+    "history": "history",
+    "definitions": "contracts",
+}
 # More changes than this in so long, and a farm is said to be restless: what it is now is told once it has settled.
 _RESTLESS_CHANGES: Final = 4
 _RESTLESS_S: Final = 60.0
@@ -48,6 +56,10 @@ class FarmChange(Struct, frozen=True):
     sentence: str
     family: Family
     told: bool = True
+
+    def word(self, at_ns: int) -> Tell:
+        """The same for who asks the farm. Usable is also what is idle: it wakes up when it is asked."""
+        return Tell(_USERS[self.family], FarmChanged(self.name, self.family, self.state in ("up", "idle"), at_ns))
 
 
 class _Farm(Struct):
@@ -96,6 +108,13 @@ class Farms:
                 sentence = f"Data farm {name}: {farm.row.meaning}, after it came and went several times."
                 changes.append(FarmChange(name, farm.state, sentence, _FAMILY.get(farm.row.code, "market")))
         return changes
+
+    def words(self, at_ns: int) -> list[Tell]:
+        """All that is known, for who may begin to ask."""
+        return [
+            FarmChange(name, farm.state, "", _FAMILY.get(farm.row.code, "market")).word(at_ns)
+            for name, farm in self._farms.items()
+        ]
 
     def states(self) -> dict[str, str]:
         """Each farm's state, by name."""

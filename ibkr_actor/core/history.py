@@ -29,6 +29,7 @@ from ibkr_actor.core.history_trouble import Trouble
 from ibkr_actor.core.history_work import Work
 from ibkr_actor.core.interval import asked
 from ibkr_actor.core.messages import (
+    FarmChanged,
     FetchPast,
     Forecasted,
     ForgetPast,
@@ -92,6 +93,7 @@ class HistoryCore:
             RequestRefused: self._refused,
             SessionUp: self._session_up,
             SessionDown: self._session_down,
+            FarmChanged: self._farm,
             RestoreJobs: self._restore,
             FetchPast: self._past.fetch,
             ForgetPast: self._past.forget,
@@ -223,6 +225,9 @@ class HistoryCore:
         self._lookups.asks.session_down()
         self._work.session_down()
         return []
+
+    def _farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
+        return self._lookups.asks.farm(message, now) + self._work.asks.farm(message, now)
 
     def _restore(self, message: RestoreJobs, now: Instant) -> list[Effect]:
         """Goes on with what a process before this one left."""

@@ -13,13 +13,16 @@ from msgspec import Struct, field, structs
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, Tell
 from ibkr_actor.core.events import HistoricalBar
-from ibkr_actor.core.messages import Enqueue, RequestEnded, Withdraw
+from ibkr_actor.core.farm_watch import FarmWatch
+from ibkr_actor.core.messages import Enqueue, FarmChanged, RequestEnded, Withdraw
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import AnyRequest
 
 # A priority of pacing each: what a person waits for goes first, live data before either.
 INTERACTIVE: Final = 2
 BACKFILL: Final = 3
+# Of the usual time for an answer, what is left to a request that was asked while a farm was away.
+_GRACE: Final = 0.1
 # Who waits: a job, and which of its parts.
 Waiter = tuple[str, int]
 
@@ -35,6 +38,9 @@ class Ask(Struct):
     # How often IB did not answer it or had to be asked anew; a new connection is no failure.
     failures: int = 0
     unclear: int = 0
+    # IB was silent while a farm was away: `parked` until it is back. What was asked before that is `doubtful`.
+    parked: bool = False
+    doubtful: bool = False
     bars: list[HistoricalBar] = field(default_factory=list)
 
     @property
@@ -57,6 +63,7 @@ class Asks:
         self._time_outs = Deadlines[int]()
         # what is asked for -> when it may be asked again.
         self._retries = Deadlines[AnyRequest]()
+        self.farms = FarmWatch()
         self.sent = 0
 
     def __len__(self) -> int:
@@ -83,6 +90,23 @@ class Asks:
                 # It still waits in pacing, among those that are in less of a hurry.
                 return [*self._unsend(ask), *self._send(ask)]
         return []
+
+    def waits_for_farm(self, ask: Ask) -> bool:
+        """Whether it will be asked when a farm is back."""
+        return ask.parked or (self.farms.none_there and not ask.asked)
+
+    def waits(self, waiter: str) -> bool:
+        """Whether something is asked for it, so that an answer may be expected."""
+        return any(ask.asked and any(name == waiter for name, _ in ask.waiters) for ask in self)
+
+    def held_jobs(self) -> set[str]:
+        """Who waits for a farm."""
+        return {name for ask in self if self.waits_for_farm(ask) for name, _ in ask.waiters}
+
+    def status(self) -> dict[str, object]:
+        """What is asked, and what waits for a farm."""
+        waiting = sum(1 for ask in self if self.waits_for_farm(ask))
+        return {"asked": len(self), "sent": self.sent, "farms_away": self.farms.away, "waiting_for_farm": waiting}
 
     def of(self, req_id: int) -> Ask | None:
         """The ask an event belongs to; None for one that is over."""
@@ -113,7 +137,7 @@ class Asks:
     def again(self, ask: Ask, now: Instant, *, after_s: float = 0.0, ended: bool = True) -> list[Effect]:
         """Asks again under another id, now or later."""
         effects = self._unsend(ask, ended=ended)
-        ask.bars = []
+        ask.bars, ask.doubtful = [], False
         if after_s > 0:
             self._retries.set(ask.key, now.s + after_s)
             return effects
@@ -138,10 +162,34 @@ class Asks:
     def session_down(self) -> None:
         """What was asked is gone with the connection."""
         self._conn = None
+        self.farms.clear()
         for ask in self._by_key.values():
             if ask.asked:
                 self._forget(ask)
             ask.bars = []
+
+    def farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
+        """A history farm went or is back: what waited for it is asked, and what was asked meanwhile has little time."""
+        if not self.farms.note(message):
+            return []
+        effects: list[Effect] = []
+        for ask in self:
+            if ask.parked:
+                ask.parked = False
+                self._retries.clear(ask.key)
+            if not ask.asked and ask.key not in self._retries:
+                effects += self._send(ask)
+            elif (at_s := self._time_outs.at(ask.request.req_id)) is not None:
+                ask.doubtful = True
+                self._time_outs.set(ask.request.req_id, min(at_s, now.s + self._timeout_s * _GRACE))
+        return effects
+
+    def excused(self, ask: Ask, now: Instant) -> list[Effect] | None:
+        """What becomes of an ask that IB did not answer, if a farm is the likely reason, or None."""
+        if self.farms.away:
+            ask.parked = True
+            return self.again(ask, now, after_s=self._timeout_s, ended=False)
+        return self.again(ask, now, ended=False) if ask.doubtful else None
 
     def due(self, now: Instant) -> tuple[list[Effect], list[Ask]]:
         """Asks again what is due for it; and what IB did not answer in time."""
@@ -149,6 +197,7 @@ class Asks:
         for key in self._retries.due(now.s):
             ask = self._by_key.get(key)
             if ask is not None and not ask.asked:
+                ask.parked = False
                 effects += self._send(ask)
         silent = [self._by_req_id[req_id] for req_id in self._time_outs.due(now.s) if req_id in self._by_req_id]
         return effects, silent
@@ -156,7 +205,7 @@ class Asks:
     # ---- inside
 
     def _send(self, ask: Ask) -> list[Effect]:
-        if self._conn is None:
+        if self._conn is None or self.farms.none_there:
             return []
         ask.request = structs.replace(ask.request, req_id=self._req_ids.next())
         ask.asked = True

@@ -155,12 +155,15 @@ class Lookups:
 
     def wake_up(self, now: Instant) -> list[Effect]:
         effects, silent = self.asks.due(now)
-        text = f"IB did not answer within {self._config.lookup_timeout_s:g} s"
+        timeout_s = self._config.lookup_timeout_s
         for ask in silent:
-            effects += self._reject(ask, Rejection("farm_transient", text, None, True, 5.0), ended=False)
+            late = self.asks.farms.late("question", self._config.answer_timeout_s, was_asked=True)
+            effects += self._reject(ask, late, ended=False)
         for name in self._deadlines.due(now.s):
             ref, _ = self._waiting.pop(name)
-            effects += [*self.asks.leave(name), rejected(ref, Rejection("connection_failed", text, None, True, 5.0))]
+            was_asked = self.asks.waits(name)
+            late = self.asks.farms.late("question", timeout_s, was_asked=was_asked)
+            effects += [*self.asks.leave(name), rejected(ref, late)]
         return effects
 
     def stop(self) -> list[Effect]:

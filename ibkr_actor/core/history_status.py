@@ -56,14 +56,16 @@ class Outlook:
         return round(max(0.0, self._free_s - now_s) + turns * config.small_window_s, 1)
 
 
-def shown(job: Job, jobs: Iterable[Job], outlook: Outlook, now_s: float) -> dict[str, object]:
+def shown(
+    job: Job, jobs: Iterable[Job], outlook: Outlook, now_s: float, held: Collection[str] = ()
+) -> dict[str, object]:
     """One job for `progress` and `status`. Of ticks the number of windows (pages) is known only as they come."""
     state = job.state
     return {
         "job": state.job,
         "client": state.client,
         "instrument": state.contract.instrument,
-        "state": _state(job),
+        "state": _state(job, held),
         "windows": None if job.ticks else job.parts,
         "windows_done": job.done_parts,
         "rows": state.rows,
@@ -74,14 +76,16 @@ def shown(job: Job, jobs: Iterable[Job], outlook: Outlook, now_s: float) -> dict
     }
 
 
-def shown_all(jobs: Collection[Job], outlook: Outlook, shown_max: int, now_s: float) -> list[dict[str, object]]:
-    """The first `shown_max` of them."""
-    return [shown(job, jobs, outlook, now_s) for job in itertools.islice(jobs, shown_max)]
+def shown_all(
+    jobs: Collection[Job], outlook: Outlook, shown_max: int, now_s: float, held: Collection[str]
+) -> list[dict[str, object]]:
+    """The first `shown_max` of them; `held` are the names of those that wait for a farm."""
+    return [shown(job, jobs, outlook, now_s, held) for job in itertools.islice(jobs, shown_max)]
 
 
-def progress(job: Job, jobs: Iterable[Job], outlook: Outlook, now_s: float) -> Notify:
+def progress(job: Job, jobs: Iterable[Job], outlook: Outlook, now_s: float, held: Collection[str]) -> Notify:
     """The reply that tells the client of a job how far it is."""
-    state, result = job.state, shown(job, jobs, outlook, now_s)
+    state, result = job.state, shown(job, jobs, outlook, now_s, held)
     return Notify(state.client, Reply(id=state.command_id, op=state.op, status="progress", result=result))
 
 
@@ -97,9 +101,11 @@ def ended(state: JobState, done: Done) -> dict[str, object]:
     }
 
 
-def _state(job: Job) -> str:
+def _state(job: Job, held: Collection[str]) -> str:
     if job.state.paused:
         return "paused"
+    if job.state.job in held:
+        return "waiting_for_farm"
     if job.unread:
         return "waiting_for_reader"
     return "running" if job.planned else "starting"

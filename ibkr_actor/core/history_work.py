@@ -29,7 +29,6 @@ from ibkr_actor.core.requests import AnyRequest, ReqHeadTimestamp, ReqHistorical
 from ibkr_actor.core.resolutions import resolution
 from ibkr_actor.core.sessions import NS, Sessions, from_hours, from_schedule
 from ibkr_actor.schema.commands import Rejection, Reply, Status
-from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import DataRecord
 
 # Parts of a job that are none of its windows.
@@ -190,7 +189,7 @@ class Work:
         """Asks IB for a window of a job."""
         assert part.wanted is not None
         job.state.requests += 1
-        return self.ask(job, _request(job.state.contract, part.wanted), part.number)
+        return self.ask(job, part.wanted.request(job.state.contract), part.number)
 
     def ask(self, job: Job, request: AnyRequest, part: int) -> list[Effect]:
         """Asks for a part of a job, or waits for the same that another job asked for."""
@@ -364,24 +363,27 @@ class Work:
         effects, silent = self.asks.due(now)
         effects += self.cache.wake_up(now)
         for ask in silent:
-            text = f"IB did not answer within {self._config.answer_timeout_s:g} s"
-            rejection = Rejection("farm_transient", text, None, True, 30.0)
-            effects += self.again(ask, rejection, now, ended=False)
-        for name in self._progress.due(now.s):
+            excused = self.asks.excused(ask, now)
+            late = self.asks.farms.late("request", self._config.answer_timeout_s, was_asked=True)
+            effects += self.again(ask, late, now, ended=False) if excused is None else excused
+        told = self._progress.due(now.s)
+        held = self.asks.held_jobs() if told else set()
+        for name in told:
             job = self.jobs.get(name)
             if job is not None:
-                effects.append(history_status.progress(job, self.jobs.values(), self.outlook, now.s))
+                effects.append(history_status.progress(job, self.jobs.values(), self.outlook, now.s, held))
                 self._progress.set(name, now.s + self._config.progress_s)
         return effects
 
     def status(self, now: Instant) -> dict[str, object]:
         """This core's part of the status."""
         return {
-            "jobs": history_status.shown_all(self.jobs.values(), self.outlook, self._config.shown_max, now.s),
+            "jobs": history_status.shown_all(
+                self.jobs.values(), self.outlook, self._config.shown_max, now.s, self.asks.held_jobs()
+            ),
             "jobs_open": len(self.jobs),
             "jobs_done": self._done_total,
-            "asked": len(self.asks),
-            "sent": self.asks.sent,
+            **self.asks.status(),
             "refused_durations": {
                 name: sorted(each.text for each in found) for name, found in self.known.refused.items()
             },
@@ -391,9 +393,3 @@ class Work:
 def _quiet(job: Job) -> str:
     """Why a job that is complete has nothing to show."""
     return "" if job.state.rows or job.plan_holes or job.state.holes else "no whole bar of trading in this interval"
-
-
-def _request(contract: Contract, window: Window) -> ReqHistoricalData:
-    return ReqHistoricalData(
-        0, contract, window.end, window.duration.text, window.bar_size, window.what_to_show, window.use_rth
-    )

@@ -15,6 +15,7 @@ from msgspec import Struct
 from ibkr_actor.core.bar_grid import first_start, last_end, period_of
 from ibkr_actor.core.durations import Duration, Unit, caps
 from ibkr_actor.core.interval import Asked, Span, minus_months, span_of
+from ibkr_actor.core.requests import ReqHistoricalData
 from ibkr_actor.core.resolutions import Resolution
 from ibkr_actor.core.sessions import NS, Session, Sessions
 from ibkr_actor.schema.instruments import Contract
@@ -46,6 +47,12 @@ class Window(Struct, frozen=True):
     bar_size: str
     what_to_show: str
     use_rth: bool
+
+    def request(self, contract: Contract) -> ReqHistoricalData:
+        """What IB is asked; its id is still to be given."""
+        return ReqHistoricalData(
+            0, contract, self.end, self.duration.text, self.bar_size, self.what_to_show, self.use_rth
+        )
 
 
 class Plan(Struct, frozen=True):

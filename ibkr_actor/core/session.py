@@ -28,7 +28,6 @@ from ibkr_actor.core.ib_codes import CodeRow, lookup
 from ibkr_actor.core.messages import (
     DataLost,
     Enqueue,
-    FarmChanged,
     RateExceeded,
     RequestRefused,
     RequestSent,
@@ -41,6 +40,7 @@ from ibkr_actor.core.messages import (
     UpstreamUp,
     WakeUp,
 )
+from ibkr_actor.core.readiness import readiness
 from ibkr_actor.core.reconnecting import Reconnecting, Verdict
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import ReqCurrentTime, ReqMarketDataType
@@ -161,6 +161,8 @@ class SessionCore:
             request = ReqMarketDataType(self._req_ids.next(), self._config.market_data_type)
             effects.append(Tell("pacing", Enqueue(request, priority=0, conn=link.conn)))
         effects += [Tell(name, up) for name in ASKING]
+        # Notices may overtake the end of the handshake.
+        effects += self._farms.words(now.ns)
         effects.append(self._say(now, "ready", f"The gateway is ready for client {link.client_id}."))
         if link.upstream_lost:
             effects.append(Tell("subscriptions", UpstreamDown(now.ns, 1100)))
@@ -351,11 +353,7 @@ class SessionCore:
         if change is None:
             return []
         effects: list[Effect] = [self._say_farm(now, change, event.code)] if change.told else []
-        if self.state in UP and change.family == "market":
-            # Usable is also what is idle: it wakes up when it is asked.
-            changed = FarmChanged(change.name, change.family, change.state in ("up", "idle"), event.received_ns)
-            effects.append(Tell("subscriptions", changed))
-        return effects
+        return [*effects, change.word(event.received_ns)] if self.state in UP else effects
 
     def _say_farm(self, now: Instant, change: FarmChange, code: int | None = None) -> Announce:
         return Announce(System(0, 0, now.ns, "farm", change.state, change.name, change.sentence, code, self._link.conn))
@@ -363,7 +361,7 @@ class SessionCore:
     # ---- what is told
 
     def _status(self, message: StatusQuery, now: Instant) -> list[Effect]:
-        parts = {**message.parts, "session": self.status(now)}
+        parts = {**message.parts, "session": self.status(now), "ready": readiness(self.state, message.parts)}
         ref = message.ref
         return [Answer(ref, Reply(id=ref.id, op=ref.op, status="result", result=parts), with_counters=True)]
 

@@ -347,7 +347,7 @@ def test_a_silent_gateway_is_asked_three_times_and_then_the_window_is_a_hole() -
     done = desk.done("c.1")
     ((_, _, reason, message, code),) = [structs.astuple(hole) for hole in done.holes]
     assert (done.outcome, reason, code) == ("incomplete", "no_answer", None)
-    assert message == "IB did not answer within 60 s"
+    assert message == "IB did not answer the request within 60 s"
     assert desk.rows("c.1") == december()[35:]
 
 

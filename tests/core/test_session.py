@@ -358,13 +358,14 @@ def test_a_restless_farm_is_told_again_when_it_has_settled() -> None:
     assert session.next_wakeup_s() == 1016.0
 
 
-def test_the_subscriptions_hear_of_market_data_farms_only() -> None:
+def test_the_subscriptions_hear_of_market_data_farms_and_the_others_of_theirs() -> None:
     session = ready()
     changed = told(session.handle(notice(2103, "x:usfarm", s=10), at(10)), FarmChanged)
     assert changed == [FarmChanged("usfarm", "market", False, ns(10))]
     assert told(session.handle(notice(2108, "x:usfarm", s=11), at(11)), FarmChanged)[0].is_up
     for code in (2105, 2106, 2157, 2158):
-        assert told(session.handle(notice(code, "x:other"), at(12)), FarmChanged) == []
+        (tell,) = only(Tell, session.handle(notice(code, f"x:other{code // 50}"), at(12)))
+        assert tell.to in ("history", "contracts")
 
 
 # ---- outages that are no accident

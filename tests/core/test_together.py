@@ -199,7 +199,9 @@ def test_a_status_passes_through_all_five() -> None:
     house.command(StatusCommand())
     (answered,) = [effect for effect in house.took() if isinstance(effect, Answer)]
     assert isinstance(answered.reply.result, dict)
-    assert list(answered.reply.result) == ["contracts", "subscriptions", "history", "pacing", "session"]
+    assert list(answered.reply.result) == [
+        "contracts", "subscriptions", "history", "pacing", "session", "ready",
+    ]  # fmt: skip
     assert answered.with_counters
 
 
