@@ -16,7 +16,7 @@ import pytest
 from ibkr_actor.cli.main import parser
 from ibkr_actor.schema import commands, records
 from ibkr_actor.schema.codec import decode_command
-from ibkr_actor.schema.keys import KINDS
+from ibkr_actor.schema.keys import BAR_SIZES, KIND_FAMILIES
 from ibkr_actor.settings import ENV_PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
@@ -97,7 +97,7 @@ def test_python_examples_are_python() -> None:
 
 def test_the_contract_names_every_kind_and_operation() -> None:
     operations = {str(cls.__struct_config__.tag) for cls in get_args(commands.AnyCommand)} | commands.LATER_OPS
-    for word in (*KINDS, *operations, *get_args(commands.Code), *get_args(commands.Status), *records.GAP_CAUSES):
+    for word in (*KIND_FAMILIES, *BAR_SIZES, *operations, *get_args(commands.Code), *get_args(commands.Status), *records.GAP_CAUSES):
         assert f"`{word}`" in STREAMS, word
 
 
@@ -114,7 +114,7 @@ def test_the_contract_lists_the_fields_of_every_record_in_order(record: type[rec
 @pytest.mark.parametrize("command", get_args(commands.AnyCommand), ids=lambda command: command.__name__.lower())
 def test_the_contract_lists_the_fields_of_every_command(command: type[commands.AnyCommand]) -> None:
     tag = str(command.__struct_config__.tag)
-    row = re.search(rf"^\| `{tag}` \| ([^|]*) \|", STREAMS, re.MULTILINE)
+    row = re.search(rf"^\| `{tag}` \| ([^|]*) \|", STREAMS.partition("## Commands")[2], re.MULTILINE)
     assert row, tag
     common = set(commands.Command.__struct_fields__)
     assert set(re.findall(r"`(\w+)`", row[1])) == set(command.__struct_fields__) - common
@@ -136,7 +136,7 @@ def test_the_table_of_data_names_commands_that_are_valid_and_tests_that_exist() 
 
 def test_the_table_of_data_lists_every_kind_and_every_operation_that_answers() -> None:
     rows = "\n".join(line for line in DATA.splitlines() if line.startswith("|"))
-    families = {kind.removesuffix(".rth") for kind in KINDS if not kind.startswith("bar.5s.")}
+    families = {kind for kind in KIND_FAMILIES if not kind.startswith("bar.")} | {"bar.5s", "bar.1m", "bar.1d"}
     assert {kind for kind in families if f'"{kind}"' not in rows} == set()
     for operation in ("history", "history_ticks", "resolve", "search", "snapshot", "head_timestamp", "histogram"):
         assert f'"op":"{operation}"' in rows, operation

@@ -10,13 +10,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from ibkr_actor.schema.keys import Stream
+from ibkr_actor.schema.keys import CHAIN, Stream
 from ibkr_actor.schema.records import GREEKS_SOURCES, Reset
 
 # What an entry means for the hash of last values; numbers from 0 on are one of several values of its kind: IB tick
-# types, and places in `GREEKS_SOURCES`.
+# types, places in `GREEKS_SOURCES`, and of a chain the con_ids of its options, 0 for the chain's own window.
 NOT_LAST: Final = -2
 LAST: Final = -1
+WINDOW: Final = 0
 
 # Ids are `<ms>-<n>`; n rarely passes the number of records of one stream in a millisecond.
 _NUMBERS: Final = tuple(b"%d" % n for n in range(4096))
@@ -74,10 +75,12 @@ class StreamState:
     @property
     def in_parts(self) -> bool:
         """Whether the hash of last values keeps several values of the kind."""
-        return self.kind in ("tick", "greeks")
+        return self.kind in ("tick", "greeks", CHAIN)
 
     def part_field(self, slot: int) -> bytes:
         """The field of one of them."""
+        if self.kind == CHAIN:
+            return b"option:%d" % slot if slot else b"window"
         return b"tick:%d" % slot if self.kind == "tick" else f"greeks:{GREEKS_SOURCES[slot]}".encode()
 
     def give_ids(self, entries: Sequence[Entry], ms: int) -> None:

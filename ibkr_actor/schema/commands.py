@@ -9,7 +9,9 @@ from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from ibkr_actor.schema.command_base import Command as Command
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery
+from ibkr_actor.schema.reference_commands import CalcCommand, Chain, ReferenceCommand
 
 # Rejection codes, after the canonical errors of market-data-core. Source: docs/STREAMS.md, "Commands".
 Code = Literal[
@@ -33,18 +35,6 @@ Status = Literal["accepted", "active", "rejected", "progress", "result", "done",
 ANONYMOUS: Final = "anonymous"
 
 
-class Command(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag_field="op"):
-    """What every command may carry.
-
-    `id` defaults to the entry's id and makes the command idempotent; `client` to the key's suffix, else `anonymous`;
-    `deadline_ms` is a UTC time in milliseconds since 1970 after which the command is answered `expired`.
-    """
-
-    id: str = ""
-    client: str = ""
-    deadline_ms: int | None = None
-
-
 class Subscribe(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="subscribe"):
     """Adds the client as a holder of each kind of the instrument. `lease_s` 0 means until unsubscribed.
 
@@ -62,10 +52,14 @@ class Subscribe(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=
 class Unsubscribe(
     Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="unsubscribe"
 ):
-    """Removes the client as a holder. Without `kinds` all kinds, without `instrument` everything it holds."""
+    """Removes the client as a holder. Without `kinds` all kinds, without `instrument` everything it holds.
+
+    The kind `chain` means the chains of options on the instrument; `chain` names one of them, as its key ends.
+    """
 
     instrument: str | InstrumentQuery | None = None
     kinds: list[str] | None = None
+    chain: str = ""
 
 
 class Renew(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="renew"):
@@ -186,18 +180,22 @@ class ClearCooldown(
 
 
 HistoryCommand = History | HistoryTicks | HeadTimestamp | Schedule | Histogram | Cancel | Pause | Resume | ClearCooldown
-AnyCommand = Subscribe | Unsubscribe | Renew | Resolve | Search | Snapshot | List | StatusCommand | HistoryCommand
-# Operations of the contract that this version answers with `unsupported`.
-LATER_OPS: Final = frozenset(
-    {
-        "chain",
-        "calc_iv",
-        "calc_price",
-        "news",
-        "scanner",
-        "reload",
-    }
+AnyCommand = (
+    Subscribe
+    | Unsubscribe
+    | Renew
+    | Resolve
+    | Search
+    | Snapshot
+    | List
+    | StatusCommand
+    | HistoryCommand
+    | Chain
+    | CalcCommand
+    | ReferenceCommand
 )
+# Operations of the contract that this version answers with `unsupported`.
+LATER_OPS: Final = frozenset({"reload"})
 
 
 class Rejection(Struct, frozen=True):

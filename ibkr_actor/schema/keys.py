@@ -13,8 +13,18 @@ from msgspec import Struct
 # A client's name: it stands at the end of the keys of its commands, replies and answers.
 CLIENT_PATTERN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
-# Kinds this version serves. Order is the order in which help and errors list them.
-KINDS: Final = (
+# Sizes a live bar may have; `5s` come from IB's real-time bars, the others are kept up to date by IB.
+BAR_SIZES: Final = (
+    "5s", "10s", "15s", "30s", "1m", "2m", "3m", "5m", "10m", "15m", "20m", "30m",
+    "1h", "2h", "3h", "4h", "8h", "1d", "1w", "1M",
+)  # fmt: skip
+# Sizes that can be built here of bars of 5 s: weeks and months would take as long to be whole.
+BUILT_SIZES: Final = BAR_SIZES[1:-2]
+# What a bar is made of (trades when it does not say), and in which hours.
+BAR_SHOWS: Final = ("", ".bid", ".ask", ".midpoint")
+BAR_HOURS: Final = ("", ".rth")
+# The families of kinds, as help and errors name them.
+KIND_FAMILIES: Final = (
     "quote",
     "tick",
     "greeks",
@@ -24,15 +34,26 @@ KINDS: Final = (
     "midpoint",
     "depth",
     "depth.smart",
-    "bar.5s",
-    "bar.5s.bid",
-    "bar.5s.ask",
-    "bar.5s.midpoint",
-    "bar.5s.rth",
-    "bar.5s.bid.rth",
-    "bar.5s.ask.rth",
-    "bar.5s.midpoint.rth",
+    "bar.<size>[.bid|.ask|.midpoint][.rth][.built]",
 )
+KINDS_HELP: Final = f"{', '.join(KIND_FAMILIES)}; a size is one of {' '.join(BAR_SIZES)}"
+
+
+def bar_kind(size: str, show: str = "", hours: str = "", *, built: bool = False) -> str:
+    """`bar.1m.bid.rth.built`: a size, what it is made of, in which hours, and whether it is built here."""
+    return f"bar.{size}{show}{hours}{'.built' if built else ''}"
+
+
+# Every kind this version serves.
+KINDS: Final = (
+    *KIND_FAMILIES[:-1],
+    *(bar_kind(size, show, hours) for size in BAR_SIZES for hours in BAR_HOURS for show in BAR_SHOWS),
+    *(bar_kind(size, show, hours, built=True) for size in BUILT_SIZES for hours in BAR_HOURS for show in BAR_SHOWS),
+)
+
+
+# The kind of a stream that holds a whole chain of options; it has a command of its own.
+CHAIN: Final = "chain"
 
 
 class Stream(Struct, frozen=True):

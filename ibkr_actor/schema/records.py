@@ -35,6 +35,9 @@ GAP_CAUSES: Final = (
 )
 # `custom` is IB's answer to a computation with a price or volatility of the caller's.
 GREEKS_SOURCES: Final = ("bid", "ask", "last", "model", "custom")
+# `opened`: the first; `spot`: the underlying moved; `expiry`: contracts came or went; `lines`: more or fewer lines;
+# `refused`: IB refused members.
+CHAIN_REASONS: Final = ("opened", "spot", "expiry", "lines", "refused")
 END_REASONS: Final = ("no_holders", "evicted", "failed", "expired")
 
 
@@ -128,6 +131,73 @@ class Greeks(Record, tag="greeks", array_like=True, gc=False):
     option_price: float | None
     pv_dividend: float | None
     underlying_price: float | None
+
+
+class Computed(Struct, array_like=True, frozen=True, gc=False):
+    """What IB computes of an option from one price; null what it could not."""
+
+    implied_vol: float | None
+    delta: float | None
+    gamma: float | None
+    vega: float | None
+    theta: float | None
+    option_price: float | None
+    pv_dividend: float | None
+    underlying_price: float | None
+
+
+class Option(Record, tag="option", array_like=True, gc=False):
+    """All that is known of one member of a chain, after a burst of data; `con_id` is the option's.
+
+    `implied_vol` to `underlying_price` are IB's model; what it makes of the bid, the ask and the last price stands in
+    the three after them. `on_line` is false in the last record of a member's turn: from then on its values age.
+    """
+
+    instrument: str
+    expiry: str
+    right: str
+    strike: float
+    bid: float | None
+    ask: float | None
+    last: float | None
+    bid_size: str | None
+    ask_size: str | None
+    last_size: str | None
+    volume: str | None
+    open_interest: str | None
+    close: float | None
+    implied_vol: float | None
+    delta: float | None
+    gamma: float | None
+    vega: float | None
+    theta: float | None
+    option_price: float | None
+    pv_dividend: float | None
+    underlying_price: float | None
+    bid_greeks: Computed | None
+    ask_greeks: Computed | None
+    last_greeks: Computed | None
+    on_line: bool
+
+
+class ChainWindow(Record, tag="chain", array_like=True, gc=False):
+    """What a chain consists of from here on; `con_id` is the underlying's. Each such record replaces the one before.
+
+    `reason` is one of `CHAIN_REASONS`, `spot` the underlying's price the window is laid around. Its members are the
+    options of `expiries` and `strikes` (both ascending) that are listed, `members` of them, with the `rights` C, P or
+    both; `left_out` more are in the window but were refused by IB. `lines` of them have data at a time; when that is
+    less than all, each has its turn within about `rotation_s`, else that is 0.
+    """
+
+    reason: str
+    spot: float | None
+    expiries: list[str]
+    strikes: list[float]
+    rights: str
+    members: int
+    lines: int
+    rotation_s: float
+    left_out: int = 0
 
 
 class Depth(Record, tag="depth", array_like=True, gc=False):
@@ -248,7 +318,40 @@ class System(Struct, tag="system", array_like=True, tag_field="tag", gc=False):
     conn: int | None = None
 
 
-DataRecord = Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Depth | Bars | Ticks | Done | Gap | Reset | End
+DataRecord = (
+    Quote
+    | Tick
+    | Trade
+    | BidAsk
+    | MidPoint
+    | Bar
+    | Greeks
+    | Option
+    | ChainWindow
+    | Depth
+    | Bars
+    | Ticks
+    | Done
+    | Gap
+    | Reset
+    | End
+)
 AnyRecord = (
-    Quote | Tick | Trade | BidAsk | MidPoint | Bar | Greeks | Depth | Bars | Ticks | Done | Gap | Reset | End | System
+    Quote
+    | Tick
+    | Trade
+    | BidAsk
+    | MidPoint
+    | Bar
+    | Greeks
+    | Option
+    | ChainWindow
+    | Depth
+    | Bars
+    | Ticks
+    | Done
+    | Gap
+    | Reset
+    | End
+    | System
 )

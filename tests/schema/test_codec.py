@@ -27,6 +27,7 @@ from ibkr_actor.schema.commands import (
 )
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery
 from ibkr_actor.schema.records import AnyRecord, Gap, Quote, Tick
+from ibkr_actor.schema.reference_commands import CalcIv, Chain, MarketRule
 from tests.schema.samples import SAMPLES
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -173,6 +174,10 @@ COMMANDS = [
     Resolve(instrument="AAPL", refresh=True),
     List(of_client="c"),
     StatusCommand(),
+    Chain(instrument="AAPL", expiry=["20261218", "20270115"], strike_range=(200.0, 260.0), right="C", lines=20),
+    Chain(instrument="AAPL", expiry=3, moneyness_range=0.1, trading_class="AAPL", lease_s=0.0),
+    CalcIv(instrument=InstrumentQuery(con_id=5, exchange="SMART"), option_price=1.5, underlying_price=2.0),
+    MarketRule(rule_id=26),
 ]
 
 
@@ -217,7 +222,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_place() -> None:
 def test_an_unknown_operation_is_answered_with_those_that_are_known() -> None:
     error = bad({b"j": b'{"op":"place_order"}'})
     assert error.code == "unsupported"
-    assert "known: cancel, clear_cooldown, head_timestamp, histogram, history, history_ticks, list" in str(error)
+    assert "known: calc_iv, calc_price, cancel, chain, clear_cooldown, depth_exchanges, head_timestamp" in str(error)
     assert "subscribe, unsubscribe" in str(error)
 
 
