@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from ibkr_actor.core.reset_windows import gateway_restart
-from ibkr_actor.schema.keys import CLIENT_PATTERN, KINDS
+from ibkr_actor.schema.keys import CLIENT_PATTERN, KINDS, KINDS_HELP
 
 ENV_PREFIX = "IBKR_"
 DOTENV = ".env"
@@ -211,7 +211,7 @@ class Settings(BaseSettings):
     def _are_kinds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for kind in value:
             if kind not in KINDS:
-                raise ValueError(f"{kind!r} is no kind; known: {', '.join(KINDS)}")
+                raise ValueError(f"{kind!r} is no kind; known: {KINDS_HELP}")
         return value
 
     @field_validator("commanders")

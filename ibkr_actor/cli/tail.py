@@ -14,7 +14,7 @@ from ibkr_actor.client import Entry, follow
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.codec import record_as_dict
 from ibkr_actor.schema.instruments import Contract, InvalidInstrumentText, instrument_id, parse_instrument
-from ibkr_actor.schema.keys import KINDS, Keys
+from ibkr_actor.schema.keys import KINDS, KINDS_HELP, Keys
 from ibkr_actor.schema.records import AnyRecord, System
 
 # Without --count: how many of the records already there are shown before those to come.
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 async def _tail(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
     if arguments.kind not in KINDS:
-        raise ConfigurationError(f"{arguments.kind!r} is no kind; known: {', '.join(KINDS)}")
+        raise ConfigurationError(f"{arguments.kind!r} is no kind; known: {KINDS_HELP}")
     key = keys.stream(arguments.kind, canonical(arguments.instrument))
     if not await redis.exists(key):
         print(f"nothing in {key} yet; waiting (subscribe to it with a command, see the README)", file=sys.stderr)

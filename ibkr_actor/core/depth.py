@@ -9,7 +9,8 @@ from typing import Final
 
 from ibkr_actor.core.effects import Announce, Effect, Instant, Publish
 from ibkr_actor.core.line_book import LineBook
-from ibkr_actor.core.lines import Line, LineKey, whole_book
+from ibkr_actor.core.lines import Line, LineKey
+from ibkr_actor.core.publishing import whole_book
 from ibkr_actor.schema.records import System
 
 # A changed book is shown whole so long after the first change. Source: docs/STREAMS.md, "Depth".

@@ -18,21 +18,27 @@ from ibkr_actor.core.requests import (
     ReqTickByTick,
     TickByTickType,
 )
+from ibkr_actor.core.resolutions import RESOLUTIONS, Resolution
 from ibkr_actor.schema.instruments import Contract
-from ibkr_actor.schema.keys import KINDS
+from ibkr_actor.schema.keys import BAR_HOURS, BAR_SHOWS, BAR_SIZES, BUILT_SIZES, KINDS, KINDS_HELP, bar_kind
 
-LineType = Literal["level1", "tick_by_tick", "depth", "bars"]
+# `bars` are real-time bars of 5 s, `kept` those of other sizes that IB keeps up to date.
+LineType = Literal["level1", "tick_by_tick", "depth", "bars", "kept"]
 # Line types with the same pool share IB's budget.
 POOL_OF: Final[dict[LineType, str]] = {
     "level1": "market data lines",
     "bars": "market data lines",
     "tick_by_tick": "tick-by-tick streams",
     "depth": "order books",
+    "kept": "live requests of history",
 }
 
 
 class KindRow(Struct, frozen=True):
-    """One kind. Kinds with the same `slot` of one instrument share one request."""
+    """One kind. Kinds with the same `slot` of one instrument share one request; a slot is named like one of its kinds.
+
+    `size` is a bar's, `built` says that it is made here of those of 5 s.
+    """
 
     kind: str
     line_type: LineType
@@ -41,10 +47,30 @@ class KindRow(Struct, frozen=True):
     what_to_show: str = ""
     rth: bool = False
     smart: bool = False
+    size: str = ""
+    built: bool = False
+
+    @property
+    def resolution(self) -> Resolution:
+        """The size of its bars."""
+        return RESOLUTIONS[self.size]
 
 
-def _bars(kind: str, what_to_show: str, *, rth: bool = False) -> KindRow:
-    return KindRow(kind, "bars", kind, what_to_show=what_to_show, rth=rth)
+_SHOWN: Final = {"": "TRADES", ".bid": "BID", ".ask": "ASK", ".midpoint": "MIDPOINT"}
+
+
+def _bar(size: str, show: str, hours: str, *, built: bool = False) -> KindRow:
+    kind = bar_kind(size, show, hours, built=built)
+    real_time = size == "5s" or built
+    return KindRow(
+        kind,
+        "bars" if real_time else "kept",
+        bar_kind("5s", show, hours) if built else kind,
+        what_to_show=_SHOWN[show],
+        rth=hours == ".rth",
+        size=size,
+        built=built,
+    )
 
 
 ROWS: Final[dict[str, KindRow]] = {
@@ -59,14 +85,8 @@ ROWS: Final[dict[str, KindRow]] = {
         KindRow("midpoint", "tick_by_tick", "midpoint", "MidPoint"),
         KindRow("depth", "depth", "depth"),
         KindRow("depth.smart", "depth", "depth.smart", smart=True),
-        _bars("bar.5s", "TRADES"),
-        _bars("bar.5s.bid", "BID"),
-        _bars("bar.5s.ask", "ASK"),
-        _bars("bar.5s.midpoint", "MIDPOINT"),
-        _bars("bar.5s.rth", "TRADES", rth=True),
-        _bars("bar.5s.bid.rth", "BID", rth=True),
-        _bars("bar.5s.ask.rth", "ASK", rth=True),
-        _bars("bar.5s.midpoint.rth", "MIDPOINT", rth=True),
+        *(_bar(size, show, hours) for size in BAR_SIZES for hours in BAR_HOURS for show in BAR_SHOWS),
+        *(_bar(size, show, hours, built=True) for size in BUILT_SIZES for hours in BAR_HOURS for show in BAR_SHOWS),
     )
 }
 # What stands for trades where IB has none: forex, metals and CFDs are quoted, and crypto trades come aggregated.
@@ -91,14 +111,17 @@ def known_kinds(kinds: Sequence[str], *, use_rth: bool) -> list[str]:
         ValueError: no kind, or one that is not served; the message lists those that are.
     """
     if not kinds:
-        raise ValueError(f"kinds is empty; known: {', '.join(KINDS)}")
-    wanted = {
-        f"{kind}.rth" if use_rth and kind.startswith("bar.") and not kind.endswith(".rth") else kind for kind in kinds
-    }
+        raise ValueError(f"kinds is empty; known: {KINDS_HELP}")
+    wanted = {_in_regular_hours(kind) if use_rth and kind.startswith("bar.") else kind for kind in kinds}
     unknown = sorted(wanted - set(ROWS))
     if unknown:
-        raise ValueError(f"kind {unknown[0][:50]!r} is not served; known: {', '.join(KINDS)}")
+        raise ValueError(f"kind {unknown[0][:50]!r} is not served; known: {KINDS_HELP}")
     return [kind for kind in KINDS if kind in wanted]
+
+
+def _in_regular_hours(kind: str) -> str:
+    plain, built = kind.removesuffix(".built"), ".built" if kind.endswith(".built") else ""
+    return kind if plain.endswith(".rth") else f"{plain}.rth{built}"
 
 
 def why_not(kind: str, sec_type: str, exchange: str = "") -> str | None:

@@ -15,8 +15,9 @@ from ibkr_actor.core.holders import holder_delete
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.ib_codes import CodeRow, lookup
 from ibkr_actor.core.line_book import LineBook
-from ibkr_actor.core.lines import Line, emptied_book
+from ibkr_actor.core.lines import Line
 from ibkr_actor.core.messages import ForgetContract, RateExceeded, RequestRefused
+from ibkr_actor.core.publishing import emptied_book
 from ibkr_actor.core.replies import ib_text, rejection_of
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import Rejection

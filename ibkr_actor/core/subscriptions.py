@@ -32,7 +32,7 @@ from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.kinds import ROWS, known_kinds
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.line_errors import LineErrors
-from ibkr_actor.core.lines import DATA, PUBLISH, Item, Line
+from ibkr_actor.core.lines import Item, Line
 from ibkr_actor.core.listing import listed
 from ibkr_actor.core.messages import (
     CommandsReadable,
@@ -55,6 +55,7 @@ from ibkr_actor.core.messages import (
     UpstreamUp,
     WakeUp,
 )
+from ibkr_actor.core.publishing import DATA, PUBLISH
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.silences import Silences, freshness_of
 from ibkr_actor.core.snapshots import Snapshots

@@ -1,0 +1,193 @@
+"""Owns how each event of a line becomes records of its streams: the hot path, one function per type of event.
+
+Decides no request and changes no holder; `core.translate` gives the records their shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ibkr_actor.core import events, translate
+from ibkr_actor.core.book import BadRow, Book
+from ibkr_actor.core.freshness import HALTED_TICKS
+from ibkr_actor.core.lines import Item, Line, append
+from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF, QUOTE_PRICES, QUOTE_SIZES, TickType
+from ibkr_actor.schema.records import FEED_DELAYED, DataRecord
+
+_FIRST_DELAYED: Final = int(TickType.DELAYED_BID)
+
+
+def _tick_price(line: Line, event: events.TickPrice, items: list[Item]) -> None:
+    tick_type = event.tick_type
+    if tick_type not in QUOTE_PRICES:
+        channel = line.tick
+        if channel is None:
+            line.unheld += 1
+        else:
+            append(items, line, channel, translate.tick_price(event, line.con_id, line.feed, line.flags))
+        return
+    if tick_type >= _FIRST_DELAYED and line.feed < FEED_DELAYED:
+        line.feed = FEED_DELAYED
+    top = line.top
+    top.merge_price(event)
+    channel = line.quote
+    if channel is None:
+        line.unheld += 1
+        return
+    record = translate.quote(top, event.received_ns, tick_type, line.con_id, line.feed, line.flags)
+    if channel.gap is None:
+        items.append((channel.stream, record))
+    else:
+        append(items, line, channel, record)
+
+
+def _tick_size(line: Line, event: events.TickSize, items: list[Item]) -> None:
+    tick_type = event.tick_type
+    if tick_type not in QUOTE_SIZES:
+        channel = line.tick
+        if channel is None:
+            line.unheld += 1
+        else:
+            append(items, line, channel, translate.tick_size(event, line.con_id, line.feed, line.flags))
+        return
+    if tick_type >= _FIRST_DELAYED and line.feed < FEED_DELAYED:
+        line.feed = FEED_DELAYED
+    top = line.top
+    top.merge_size(event)
+    channel = line.quote
+    if channel is None:
+        line.unheld += 1
+        return
+    record = translate.quote(top, event.received_ns, tick_type, line.con_id, line.feed, line.flags)
+    if channel.gap is None:
+        items.append((channel.stream, record))
+    else:
+        append(items, line, channel, record)
+
+
+def _tick_value(line: Line, event: events.TickGeneric | events.TickString, items: list[Item]) -> None:
+    if event.tick_type in HALTED_TICKS and isinstance(event, events.TickGeneric):
+        line.halted = (event.value or 0) > 0
+    channel = line.tick
+    if channel is None:
+        line.unheld += 1
+    else:
+        append(items, line, channel, translate.tick_value(event, line.con_id, line.feed, line.flags))
+
+
+def _trade(line: Line, event: events.TickByTickLast, items: list[Item]) -> None:
+    if line.main is not None:
+        append(items, line, line.main, translate.trade(event, line.con_id, line.feed, line.flags))
+
+
+def _bid_ask(line: Line, event: events.TickByTickBidAsk, items: list[Item]) -> None:
+    if line.main is not None:
+        append(items, line, line.main, translate.bid_ask(event, line.con_id, line.feed, line.flags))
+
+
+def _midpoint(line: Line, event: events.TickByTickMidPoint, items: list[Item]) -> None:
+    if line.main is not None:
+        append(items, line, line.main, translate.midpoint(event, line.con_id, line.feed, line.flags))
+
+
+def _bar(line: Line, event: events.RealTimeBar, items: list[Item]) -> None:
+    if line.main is not None:
+        record = translate.bar(event, line.con_id, line.feed, line.flags, line.what_to_show)
+        append(items, line, line.main, record)
+
+
+def _greeks(line: Line, event: events.TickOptionComputation, items: list[Item]) -> None:
+    tick_type = event.tick_type
+    source = GREEKS_SOURCE_OF.get(tick_type)
+    if source is None:
+        line.ignored += 1
+        return
+    if tick_type >= _FIRST_DELAYED and line.feed < FEED_DELAYED:
+        line.feed = FEED_DELAYED
+    line.computed[source] = event
+    if line.greeks is None:
+        line.unheld += 1
+    else:
+        append(items, line, line.greeks, translate.greeks(event, line.con_id, line.feed, line.flags))
+
+
+def whole_book(line: Line, book: Book, received_ns: int) -> DataRecord:
+    """The record that shows a book whole."""
+    return translate.whole_book(book, received_ns, line.con_id, line.feed, line.flags, smart=line.row.smart)
+
+
+def emptied_book(line: Line, received_ns: int) -> list[Item]:
+    """IB begins the book anew: it is empty until rows are inserted again."""
+    items: list[Item] = []
+    if line.book is not None:
+        line.book = Book(line.book.rows)
+        if line.main is not None and line.live:
+            line.book.fresh = False
+            append(items, line, line.main, whole_book(line, line.book, received_ns))
+    return items
+
+
+def _depth(line: Line, event: events.DepthUpdate, items: list[Item]) -> None:
+    book, channel = line.book, line.main
+    if book is None or channel is None:
+        line.unheld += 1
+        return
+    if book.broken or book.doubtful:
+        book.broken = True
+        return
+    empty = Book(0) if book.fresh else None
+    try:
+        changes = book.apply(event)
+    except BadRow:
+        book.broken = True
+        return
+    if empty is not None:
+        # What a reader holds of an earlier request is void.
+        book.fresh = False
+        append(items, line, channel, whole_book(line, empty, event.received_ns))
+    for change in changes:
+        record = translate.book_row(change, event.received_ns, line.con_id, line.feed, line.flags, smart=line.row.smart)
+        items.append((channel.stream, record))
+
+
+def _market_data_type(line: Line, event: events.MarketDataType, items: list[Item]) -> None:
+    line.feed = event.feed
+
+
+def _ignore(line: Line, event: events.MarketDataEvent, items: list[Item]) -> None:
+    line.ignored += 1
+
+
+# Data that shows a line to be alive, against what merely accompanies it.
+DATA: Final[frozenset[type[events.MarketDataEvent]]] = frozenset(
+    {
+        events.TickPrice,
+        events.TickSize,
+        events.TickGeneric,
+        events.TickString,
+        events.TickOptionComputation,
+        events.TickByTickLast,
+        events.TickByTickBidAsk,
+        events.TickByTickMidPoint,
+        events.RealTimeBar,
+        events.DepthUpdate,
+    }
+)
+PUBLISH: Final[dict[type[events.MarketDataEvent], Callable[[Line, Any, list[Item]], None]]] = {
+    events.TickPrice: _tick_price,
+    events.TickSize: _tick_size,
+    events.TickGeneric: _tick_value,
+    events.TickString: _tick_value,
+    events.TickByTickLast: _trade,
+    events.TickByTickBidAsk: _bid_ask,
+    events.TickByTickMidPoint: _midpoint,
+    events.RealTimeBar: _bar,
+    events.MarketDataType: _market_data_type,
+    events.Rerouted: _ignore,
+    events.TickOptionComputation: _greeks,
+    events.HistoricalBarUpdate: _ignore,
+    events.DepthUpdate: _depth,
+    events.TickReqParams: _ignore,
+    events.TickSnapshotEnd: _ignore,
+}
