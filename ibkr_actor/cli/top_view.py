@@ -56,7 +56,7 @@ def frame(overview: Overview, now_ns: int, *, width: int, height: int | None = N
     look = look or Look()
     above = [*_head(overview, now_ns, width), *_budgets(overview, now_ns, width)]
     below = [*_events(overview), *_foot(look)]
-    room = None if height is None else max(1, height - len(above) - len(below) - 3)
+    room = None if height is None else max(1, height - len(above) - len(below) - 2)
     return Group(*above, *_streams(overview, now_ns, width, room, look), *below)
 
 
@@ -70,6 +70,8 @@ def _head(overview: Overview, now_ns: int, width: int) -> list[RenderableType]:
     pieces: list[str | tuple[str, str]] = [("ibkr-actor ", "bold"), overview.root, "  ", (state, style)]
     if overview.health in ("ready", "not_ready", "no_answer") and session.get("since_ns"):
         pieces.append(f" for {span(now_ns - int(session['since_ns']))}")
+    if not _believed(overview):
+        session, beat = {}, None
     if width >= NARROW and beat is not None:
         server, offset = session.get("server_version"), session.get("clock_offset_ms")
         pieces.append(f"  client {session.get('client_id', '-')}  server {server or '-'}")

@@ -1,0 +1,119 @@
+"""`ibkr-actor top` against a real Redis, sidecar and simulator, in a real terminal, and without its extra."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from ibkr_actor.cli.main import EXIT_CONFIGURATION, main
+from ibkr_actor.cli.overview import Overview
+from ibkr_actor.cli.overview_gather import Gatherer
+from ibkr_actor.client import connect
+from ibkr_actor.schema.records import Quote
+from ibkr_actor.sim import Simulator, SimulatorSettings
+from tests.e2e.kit import DEADLINE_S, KEYS, own_environment, running_house, running_redis
+
+AAPL = "AAPL.STK.SMART.USD"
+NOWHERE = "redis://127.0.0.1:1"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def until(gatherer: Gatherer, wanted: Callable[[Overview], bool]) -> Overview:
+    """Looks until it finds what is wanted."""
+    with anyio.fail_after(DEADLINE_S):
+        while not wanted(await gatherer.look()):
+            await anyio.lowlevel.checkpoint()
+    return gatherer.overview
+
+
+@pytest.mark.anyio
+async def test_it_follows_a_sidecar_that_comes_works_loses_its_gateway_and_goes() -> None:
+    async with running_redis() as server:
+        gatherer = Gatherer(lambda: connect(server.own_url), KEYS)
+        assert (await gatherer.look()).health == "no_sidecar"
+        port = free_port()
+        async with running_house(server.own_url, port, heartbeat_s=0.2) as house:
+            async with Simulator(SimulatorSettings(port=port, market_hours="always", ticks_per_s=50.0)):
+                await house.subscribe("AAPL", "quote", client="strat-1")
+                found = await until(gatherer, lambda it: it.health == "ready" and any(row.rate_s for row in it.rows))
+            row = found.rows[0]
+            assert (row.instrument, row.kind, row.state, row.freshness) == (AAPL, "quote", "live", "fresh")
+            assert row.holders == ("strat-1",)
+            assert isinstance(row.newest, Quote)
+            assert found.status["subscriptions"]["lines"]["taken"] == 1
+            assert {"connection", "farm"} <= {event.topic for event in found.events}
+            lost = await until(gatherer, lambda it: it.health == "not_ready" and it.rows[0].state == "starved")
+            assert lost.events[-1].at_ns > found.events[-1].at_ns
+        gone = await until(gatherer, lambda it: it.health == "no_sidecar")
+        assert [row.instrument for row in gone.rows] == [AAPL]
+    away = await gatherer.look()
+    assert away.health == "no_redis"
+    assert [row.instrument for row in away.rows] == [AAPL]
+    await gatherer.aclose()
+
+
+def test_once_draws_one_frame_and_its_status_says_that_nobody_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", "--once", "--redis-url", NOWHERE]) == 1
+    assert "Redis does not answer" in capsys.readouterr().out
+    assert main(["top", "--once", "--json", "--redis-url", NOWHERE]) == 1
+    assert json.loads(capsys.readouterr().out)["health"] == "no_redis"
+
+
+def test_in_a_terminal_it_lives_through_an_absent_redis_and_q_ends_it() -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "ibkr_actor", "top", "--redis-url", NOWHERE]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=own_environment(TERM="xterm", COLUMNS="90", LINES="30")
+    )
+    os.close(theirs)
+    try:
+        shown = _read_until(ours, b"no Redis")
+        assert b"\x1b[?1049h" in shown  # the alternate screen, so that what was there comes back
+        os.write(ours, b"s")
+        _read_until(ours, b"by age")
+        os.write(ours, b"q")
+        _read_until(ours, b"\x1b[?1049l")
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def _read_until(descriptor: int, wanted: bytes) -> bytes:
+    shown = b""
+    until_s = time.monotonic() + DEADLINE_S
+    while wanted not in shown:
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, until_s - time.monotonic()))
+        assert ready, shown[-2000:]
+        shown += os.read(descriptor, 65536)
+    return shown
+
+
+def test_without_rich_one_line_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [*sys.modules]:
+        if name.split(".")[0] == "rich" or name.startswith("ibkr_actor.cli.top"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rich", None)
+    assert main(["top", "--once"]) == EXIT_CONFIGURATION
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("ibkr-actor: 'top' needs the package 'rich")
+    assert said.endswith("which this install lacks: pip install 'ibkr-actor[sidecar,tui]'")
