@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from ibkr_actor.schema.command_base import Command as Command
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery
@@ -45,7 +45,7 @@ class Subscribe(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=
     instrument: str | InstrumentQuery
     kinds: list[str]
     lease_s: float | UnsetType = UNSET
-    generic_ticks: list[int] = []
+    generic_ticks: list[int] = field(default_factory=list)
     backfill: str = ""
 
 

@@ -69,7 +69,7 @@ SAMPLES: dict[str, AnyRecord] = {
         Computed(0.26, 0.461, 0.012, 0.312, -0.081, 8.1, 0.0, 227.5),
         None,
         True,
-    ),  # fmt: skip
+    ),
     "chain": ChainWindow(*COMMON, None, 1, 0, "opened", -3.5, ["20261218"], [-5.0, 0.0, 2.5], "CP", 5, 4, 2.5, 1),
     "depth": Depth(*COMMON, None, 1, 0, "bid", 2, "update", -0.25, "0.5", "NSDQ", True),
     "depth.snapshot": Depth(
