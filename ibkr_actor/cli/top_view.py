@@ -164,7 +164,7 @@ def _pacing_trouble(pacing: dict[str, Any]) -> Text | None:
         f"{waiting} waiting, drained in {pacing.get('drained_in_s', 0):.1f} s",
         (f"  paused {paused_s:.1f} s" if paused_s else "", "yellow"),
         (f"  {len(cooldowns)} cooling down" if cooldowns else "", "yellow"),
-        (f"  {violations} violations" if violations else "", "red"),
+        (f"  {_count(violations, 'violation')}" if violations else "", "red"),
     )
 
 
@@ -196,10 +196,10 @@ def _gaps(overview: Overview) -> Text:
     starved = sum(row.state == "starved" for row in overview.rows)
     stale = sum(row.state != "starved" and row.freshness == "stale" for row in overview.rows)
     lost = {cause: count for cause, count in lost_records(overview).items() if count}
-    cut = [(f"{starved} streams cut off  ", "bold red")] if starved else []
-    silent = [(f"{stale} streams silent  ", "bold red")] if stale else []
+    cut = [(f"{_count(starved, 'stream')} cut off  ", "bold red")] if starved else []
+    silent = [(f"{_count(stale, 'stream')} silent  ", "bold red")] if stale else []
     told = ", ".join(f"{count} {cause}" for cause, count in lost.items())
-    losses = (f"{sum(lost.values())} records lost: {told}", "bold red") if lost else ("no record lost", "")
+    losses = (f"{_count(sum(lost.values()), 'record')} lost: {told}", "bold red") if lost else ("no record lost", "")
     return _line(("gaps    ", "dim"), *cut, *silent, losses)
 
 
@@ -217,7 +217,7 @@ def _streams(overview: Overview, now_ns: int, width: int, room: int | None, look
     believed = _believed(overview)
     cells = [_cells(row, now_ns, width, believed) for row in shown]
     hidden = len(rows) - len(shown)
-    title = f"{len(rows)} streams" + (" in trouble" if look.trouble_only else "") + f", by {look.sort}"
+    title = _count(len(rows), "stream") + (" in trouble" if look.trouble_only else "") + f", by {look.sort}"
     title += f", {first + 1} to {first + len(shown)}" if hidden and shown else ""
     return [Rule(Text(title, "dim"), align="left", style="dim", characters="\u2500"), _table(cells, width)]
 
@@ -311,6 +311,10 @@ def _foot(look: Look) -> list[RenderableType]:
     if not look.keys:
         return []
     return [_line(("q quit  s sort  f only trouble  up/down scroll", "dim"))]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def span(ns: int) -> str:
