@@ -18,7 +18,7 @@ from ibkr_actor.cli.demo_view import summary
 from ibkr_actor.cli.overview import NS, Overview, Row, part
 
 NARROW: Final = 72
-WIDE: Final = 110
+WIDE: Final = 104
 EVENTS_SHOWN: Final = 6
 # An answer older than this is said to be old: it is asked for every two seconds.
 OLD_ANSWER_S: Final = 10.0

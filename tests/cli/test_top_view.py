@@ -110,7 +110,7 @@ def drawn(overview: Overview, width: int = 100, height: int | None = None, look:
 
 
 def test_the_whole_page_of_a_sidecar_with_troubles() -> None:
-    assert drawn(OVERVIEW, 110) == [
+    assert drawn(OVERVIEW, 104) == [
         "ibkr-actor ibkr:{g1}  ready for 1h02m  client 17  server 226  v0.1.0  pid 4242  epoch 9",
         "lines   lines █████████░ 90/100  tick-by-tick ██████████ 5/5  depth ░░░░░░░░░░ 0/3",
         "pacing  messages/1s ██░░░░░░░░ 10/50",
@@ -118,12 +118,12 @@ def test_the_whole_page_of_a_sidecar_with_troubles() -> None:
         "farms   ushmds down  2 up  cashfarm usfarm",
         "redis   up  ping 0.4 ms  3 waiting  3.0 MiB  4321 published",
         "gaps    1 stream cut off  7 records lost: 7 overflow",
-        "3 streams, by name " + "─" * 91,
-        "instrument             kind    state                  age  rec/s  newest                            holders",
-        "AAPL.STK.SMART.USD     quote   fresh delayed         0.2s   12.2  200 x 190.25 | 190.26 x 300  la…  strat-1, b",
-        "EUR.CASH.IDEALPRO.USD  bar.5s  starved: disconnect  1m23s    0.0  1.1 1.2 1 1.15  volume -          strat-1",
-        "MSFT.STK.SMART.USD     trade   pending                  -      -  -                                 -",
-        "events " + "─" * 103,
+        "3 streams, by name " + "─" * 85,
+        "instrument             kind    state                  age  rec/s  newest                      holders",
+        "AAPL.STK.SMART.USD     quote   fresh delayed         0.2s   12.2  200 x 190.25 | 190.26 x 3…  strat-1, b",
+        "EUR.CASH.IDEALPRO.USD  bar.5s  starved: disconnect  1m23s    0.0  1.1 1.2 1 1.15  volume -    strat-1",
+        "MSFT.STK.SMART.USD     trade   pending                  -      -  -                           -",
+        "events " + "─" * 97,
         "14:29:10  connection ready  The gateway is ready for client 17.",
         "14:29:20  farm down (2105)  Data farm ushmds: broken.",
     ]
