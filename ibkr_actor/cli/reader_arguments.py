@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from ibkr_actor.cli.arguments import Commands, add_config, add_json, add_redis, command
 from ibkr_actor.cli.simulate_arguments import non_negative_float, positive_float, positive_int
-from ibkr_actor.schema.keys import KINDS
+from ibkr_actor.schema.keys import KINDS_HELP
 
-KINDS_HELP = ", ".join(KINDS)
 INSTRUMENT_HELP = "AAPL, or a canonical id such as EUR.CASH.IDEALPRO.USD; several at once"
 RECORD_JSON = "the record by its field names, with stream and id"
 

@@ -28,7 +28,7 @@ _command_json_decoder: Final[msgspec.json.Decoder[AnyCommand]] = msgspec.json.De
 _command_msgpack_decoder: Final[msgspec.msgpack.Decoder[AnyCommand]] = msgspec.msgpack.Decoder(AnyCommand)
 
 # tag -> the field that holds rows, and how many values at the beginning of each row are UTC nanoseconds.
-_ROWS: Final = {"bars": ("rows", 2), "ticks": ("rows", 1), "done": ("holes", 2)}
+ROWS: Final = {"bars": ("rows", 2), "ticks": ("rows", 1), "done": ("holes", 2)}
 
 encode_msgpack = _msgpack_encoder.encode
 
@@ -56,7 +56,7 @@ def record_as_dict(record: AnyRecord) -> dict[str, Any]:
     In rows, whose columns have no names, the nanoseconds at the beginning of each are text.
     """
     tag = str(record.__struct_config__.tag)
-    rows, columns = _ROWS.get(tag, ("", 0))
+    rows, columns = ROWS.get(tag, ("", 0))
     out: dict[str, Any] = {"tag": tag}
     for name in record.__struct_fields__:
         value = getattr(record, name)
@@ -100,7 +100,7 @@ def _decode_json_record(text: bytes) -> AnyRecord | None:
     # Fields are only ever appended: what an older writer left out at the end has its default.
     while names and names[-1] not in value:
         names.pop()
-    rows, columns = _ROWS.get(value["tag"], ("", 0))
+    rows, columns = ROWS.get(value["tag"], ("", 0))
     items: list[Any] = [value["tag"]]
     for name in names:
         item = value.get(name)
