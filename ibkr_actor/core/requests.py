@@ -91,6 +91,7 @@ class ReqCurrentTime(Request, frozen=True):
 class ReqHistoricalData(Request, frozen=True):
     """Bars that end at `end` (`yyyyMMdd-HH:mm:ss` in UTC, "" for now) and reach back `duration` (`1 D`, `3600 S`).
 
+    With `keep_up_to_date` news of the last bar follows until it is cancelled; `end` is then "".
     `what_to_show` "SCHEDULE" asks for trading sessions instead and goes with the bar size `1 day`.
     """
 
@@ -100,6 +101,7 @@ class ReqHistoricalData(Request, frozen=True):
     bar_size: str
     what_to_show: str
     use_rth: bool
+    keep_up_to_date: bool = False
 
 
 class CancelHistoricalData(Request, frozen=True):
@@ -142,6 +144,88 @@ class CancelHistogram(Request, frozen=True):
     pass
 
 
+class ReqOptionParams(Request, frozen=True):
+    """Which options there are on an underlying; `exchange` only for those of a future, empty for all."""
+
+    contract: Contract
+    exchange: str = ""
+
+
+class CalcImpliedVolatility(Request, frozen=True):
+    contract: Contract
+    option_price: float
+    underlying_price: float
+
+
+class CancelCalcImpliedVolatility(Request, frozen=True):
+    pass
+
+
+class CalcOptionPrice(Request, frozen=True):
+    """`volatility` 0.2 is 20 %."""
+
+    contract: Contract
+    volatility: float
+    underlying_price: float
+
+
+class CancelCalcOptionPrice(Request, frozen=True):
+    pass
+
+
+class ReqSmartComponents(Request, frozen=True):
+    bbo_exchange: str
+
+
+class ReqMarketRule(Request, frozen=True):
+    """`req_id` is not sent, nor is it in the next three; their answers are told apart by what they are."""
+
+    rule_id: int
+
+
+class ReqDepthExchanges(Request, frozen=True):
+    pass
+
+
+class ReqNewsProviders(Request, frozen=True):
+    pass
+
+
+class ReqScannerParams(Request, frozen=True):
+    pass
+
+
+class ReqNewsArticle(Request, frozen=True):
+    provider: str
+    article_id: str
+
+
+class ReqHistoricalNews(Request, frozen=True):
+    """`start` and `end` are `yyyy-MM-dd HH:mm:ss.0` in UTC, or empty; providers are joined by `+`."""
+
+    con_id: int
+    providers: str
+    start: str
+    end: str
+    count: int
+
+
+class ReqScan(Request, frozen=True):
+    """What a scan ranks, again and again until it is cancelled."""
+
+    scan_code: str
+    scan_instrument: str
+    location: str
+    rows: int
+    above_price: float | None = None
+    below_price: float | None = None
+    above_volume: int | None = None
+
+
+class CancelScan(Request, frozen=True):
+    pass
+
+
 AnyRequest = (
     ReqContractDetails
     | ReqMatchingSymbols
@@ -162,6 +246,20 @@ AnyRequest = (
     | CancelHeadTimestamp
     | ReqHistogram
     | CancelHistogram
+    | ReqOptionParams
+    | CalcImpliedVolatility
+    | CancelCalcImpliedVolatility
+    | CalcOptionPrice
+    | CancelCalcOptionPrice
+    | ReqSmartComponents
+    | ReqMarketRule
+    | ReqDepthExchanges
+    | ReqNewsProviders
+    | ReqScannerParams
+    | ReqNewsArticle
+    | ReqHistoricalNews
+    | ReqScan
+    | CancelScan
 )
 AnyCancel = (
     CancelMktData
@@ -171,6 +269,9 @@ AnyCancel = (
     | CancelHistoricalData
     | CancelHeadTimestamp
     | CancelHistogram
+    | CancelCalcImpliedVolatility
+    | CancelCalcOptionPrice
+    | CancelScan
 )
 # The cancel that ends each request; what has none ends by itself.
 CANCEL_OF: dict[type[Request], type[AnyCancel]] = {
@@ -181,6 +282,9 @@ CANCEL_OF: dict[type[Request], type[AnyCancel]] = {
     ReqHistoricalData: CancelHistoricalData,
     ReqHeadTimestamp: CancelHeadTimestamp,
     ReqHistogram: CancelHistogram,
+    CalcImpliedVolatility: CancelCalcImpliedVolatility,
+    CalcOptionPrice: CancelCalcOptionPrice,
+    ReqScan: CancelScan,
 }
 
 

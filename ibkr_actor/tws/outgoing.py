@@ -8,25 +8,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from ibapi.scanner import ScannerSubscription
+
 from ibkr_actor.core.requests import (
+    CalcImpliedVolatility,
+    CalcOptionPrice,
+    CancelCalcImpliedVolatility,
+    CancelCalcOptionPrice,
     CancelHeadTimestamp,
     CancelHistogram,
     CancelHistoricalData,
     CancelMktData,
     CancelMktDepth,
     CancelRealTimeBars,
+    CancelScan,
     CancelTickByTick,
     ReqContractDetails,
     ReqCurrentTime,
+    ReqDepthExchanges,
     ReqHeadTimestamp,
     ReqHistogram,
     ReqHistoricalData,
+    ReqHistoricalNews,
     ReqHistoricalTicks,
     ReqMarketDataType,
+    ReqMarketRule,
     ReqMatchingSymbols,
     ReqMktData,
     ReqMktDepth,
+    ReqNewsArticle,
+    ReqNewsProviders,
+    ReqOptionParams,
     ReqRealTimeBars,
+    ReqScan,
+    ReqScannerParams,
+    ReqSmartComponents,
     ReqTickByTick,
     Request,
 )
@@ -113,7 +129,7 @@ def _historical_data(client: Client, request: ReqHistoricalData) -> None:
         request.what_to_show,
         int(request.use_rth),
         EPOCH_SECONDS,
-        False,
+        request.keep_up_to_date,
         [],
     )
 
@@ -154,6 +170,82 @@ def _cancel_histogram(client: Client, request: CancelHistogram) -> None:
     client.cancelHistogramData(request.req_id)
 
 
+def _option_params(client: Client, request: ReqOptionParams) -> None:
+    it = request.contract
+    client.reqSecDefOptParams(request.req_id, it.symbol, request.exchange, it.sec_type, it.con_id)
+
+
+def _calc_implied_volatility(client: Client, request: CalcImpliedVolatility) -> None:
+    client.calculateImpliedVolatility(
+        request.req_id, to_ibapi(request.contract), request.option_price, request.underlying_price, []
+    )
+
+
+def _cancel_calc_implied_volatility(client: Client, request: CancelCalcImpliedVolatility) -> None:
+    client.cancelCalculateImpliedVolatility(request.req_id)
+
+
+def _calc_option_price(client: Client, request: CalcOptionPrice) -> None:
+    client.calculateOptionPrice(
+        request.req_id, to_ibapi(request.contract), request.volatility, request.underlying_price, []
+    )
+
+
+def _cancel_calc_option_price(client: Client, request: CancelCalcOptionPrice) -> None:
+    client.cancelCalculateOptionPrice(request.req_id)
+
+
+def _smart_components(client: Client, request: ReqSmartComponents) -> None:
+    client.reqSmartComponents(request.req_id, request.bbo_exchange)
+
+
+def _market_rule(client: Client, request: ReqMarketRule) -> None:
+    client.reqMarketRule(request.rule_id)
+
+
+def _depth_exchanges(client: Client, request: ReqDepthExchanges) -> None:
+    client.reqMktDepthExchanges()
+
+
+def _news_providers(client: Client, request: ReqNewsProviders) -> None:
+    client.reqNewsProviders()
+
+
+def _news_article(client: Client, request: ReqNewsArticle) -> None:
+    client.reqNewsArticle(request.req_id, request.provider, request.article_id, [])
+
+
+def _historical_news(client: Client, request: ReqHistoricalNews) -> None:
+    client.reqHistoricalNews(
+        request.req_id, request.con_id, request.providers, request.start, request.end, request.count, []
+    )
+
+
+def _scanner_params(client: Client, request: ReqScannerParams) -> None:
+    client.reqScannerParameters()
+
+
+def _scan(client: Client, request: ReqScan) -> None:
+    wanted = ScannerSubscription()
+    wanted.scanCode, wanted.instrument, wanted.locationCode = (
+        request.scan_code,
+        request.scan_instrument,
+        request.location,
+    )
+    wanted.numberOfRows = request.rows
+    if request.above_price is not None:
+        wanted.abovePrice = request.above_price
+    if request.below_price is not None:
+        wanted.belowPrice = request.below_price
+    if request.above_volume is not None:
+        wanted.aboveVolume = request.above_volume
+    client.reqScannerSubscription(request.req_id, wanted, [], [])
+
+
+def _cancel_scan(client: Client, request: CancelScan) -> None:
+    client.cancelScannerSubscription(request.req_id)
+
+
 # Any: each function takes the request type of its own row.
 WRITERS: Final[dict[type[Request], Callable[[Client, Any], None]]] = {
     ReqContractDetails: _contract_details,
@@ -175,4 +267,18 @@ WRITERS: Final[dict[type[Request], Callable[[Client, Any], None]]] = {
     CancelHeadTimestamp: _cancel_head_timestamp,
     ReqHistogram: _histogram,
     CancelHistogram: _cancel_histogram,
+    ReqOptionParams: _option_params,
+    CalcImpliedVolatility: _calc_implied_volatility,
+    CancelCalcImpliedVolatility: _cancel_calc_implied_volatility,
+    CalcOptionPrice: _calc_option_price,
+    CancelCalcOptionPrice: _cancel_calc_option_price,
+    ReqSmartComponents: _smart_components,
+    ReqMarketRule: _market_rule,
+    ReqDepthExchanges: _depth_exchanges,
+    ReqNewsProviders: _news_providers,
+    ReqNewsArticle: _news_article,
+    ReqHistoricalNews: _historical_news,
+    ReqScannerParams: _scanner_params,
+    ReqScan: _scan,
+    CancelScan: _cancel_scan,
 }

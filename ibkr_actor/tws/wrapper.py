@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ibapi.wrapper import EWrapper
-
 from ibkr_actor.core.events import (
     ContractDetails,
     ContractDetailsEnd,
@@ -30,12 +28,13 @@ from ibkr_actor.core.events import (
 )
 from ibkr_actor.tws.contracts import found_symbol, from_details
 from ibkr_actor.tws.numbers import UNSET_INTEGER, plain_size, price_or_none
+from ibkr_actor.tws.reference import ReferenceCallbacks
 from ibkr_actor.tws.whole_text import whole_text
 
 MILLISECOND_NS = 1_000_000
 
 
-class Wrapper(EWrapper):
+class Wrapper(ReferenceCallbacks):
     """Callbacks of connection `conn`. `received_ns` and `events` are set by the decoder before each frame."""
 
     def __init__(self, conn: int) -> None:

@@ -1,0 +1,135 @@
+"""Events that answer questions of reference: option parameters, rules, exchanges, news, scans.
+
+Shapes only; values are plain as in `core.events`. What bears no req_id on the wire is told apart by what it is.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ibkr_actor.core.events import ContractsEvent
+from ibkr_actor.schema.instruments import Contract
+
+
+class OptionParameters(ContractsEvent, frozen=True):
+    """The options of one exchange and trading class; expirations are YYYYMMDD, both lists ascending."""
+
+    req_id: int
+    exchange: str
+    under_con_id: int
+    trading_class: str
+    multiplier: str
+    expirations: tuple[str, ...]
+    strikes: tuple[float, ...]
+
+
+class OptionParametersEnd(ContractsEvent, frozen=True):
+    """There are no more."""
+
+    req_id: int
+
+
+class SmartComponent(Struct, frozen=True):
+    """The exchange that a letter of `bid_exch` and `ask_exch` ticks means."""
+
+    letter: str
+    exchange: str
+    bit_number: int
+
+
+class SmartComponentMap(ContractsEvent, frozen=True):
+    """All letters, by bit number."""
+
+    req_id: int
+    components: tuple[SmartComponent, ...]
+
+
+class PriceIncrement(Struct, frozen=True):
+    """Prices from `low_edge` on are multiples of `increment`."""
+
+    low_edge: float
+    increment: float
+
+
+class MarketRuleIncrements(ContractsEvent, frozen=True):
+    """A rule, lowest edge first."""
+
+    rule_id: int
+    increments: tuple[PriceIncrement, ...]
+
+
+class DepthExchange(Struct, frozen=True):
+    """Where there are order books of a type of security; `agg_group` None when IB does not say."""
+
+    exchange: str
+    sec_type: str
+    listing_exchange: str
+    service_data_type: str
+    agg_group: int | None
+
+
+class DepthExchangeList(ContractsEvent, frozen=True):
+    """All of them."""
+
+    exchanges: tuple[DepthExchange, ...]
+
+
+class NewsProvider(Struct, frozen=True):
+    """One provider that the login is subscribed to."""
+
+    code: str
+    name: str
+
+
+class NewsProviderList(ContractsEvent, frozen=True):
+    """All of them."""
+
+    providers: tuple[NewsProvider, ...]
+
+
+class Headline(ContractsEvent, frozen=True):
+    """One headline; `time` is IB's own text in UTC."""
+
+    req_id: int
+    time: str
+    provider: str
+    article_id: str
+    headline: str
+
+
+class HeadlinesEnd(ContractsEvent, frozen=True):
+    """There are no more, or `has_more` beyond the count asked for."""
+
+    req_id: int
+    has_more: bool
+
+
+class ArticleText(ContractsEvent, frozen=True):
+    """`article_type` 0 is text or HTML, 1 binary in base 64."""
+
+    req_id: int
+    article_type: int
+    text: str
+
+
+class ScannerXml(ContractsEvent, frozen=True):
+    """The parameters of all scans."""
+
+    xml: str
+
+
+class ScanRow(ContractsEvent, frozen=True):
+    """One contract that a scan ranks, 0 the best."""
+
+    req_id: int
+    rank: int
+    contract: Contract
+    distance: str
+    benchmark: str
+    projection: str
+
+
+class ScanEnd(ContractsEvent, frozen=True):
+    """The ranking is complete for now."""
+
+    req_id: int
