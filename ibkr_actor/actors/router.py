@@ -15,6 +15,8 @@ from ibkr_actor.core.events import (
     ContractsEvent,
     ErrorNotice,
     Event,
+    HistoricalBars,
+    HistoricalBarsEnd,
     HistoryEvent,
     MarketDataEvent,
     SessionEvent,
@@ -36,6 +38,9 @@ def owner(event: Event) -> ActorName:
             return owner_of(event.req_id)
         case ContractsEvent():
             return "contracts"
+        case HistoricalBars() | HistoricalBarsEnd() if owner_of(event.req_id) == "subscriptions":
+            # Of a request whose bars are kept up to date.
+            return "subscriptions"
         case HistoryEvent():
             return "history"
         case SessionEvent():

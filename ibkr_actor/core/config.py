@@ -105,13 +105,17 @@ class SubscriptionsConfig(Struct, frozen=True):
     `backfill_timeout_s`. `prove_s` is how long a line with a permission warning may stay silent; `probe_s` how often a
     line silenced by a competing session is asked for again. `lease_s` is the lease of who names none; 0 never ends.
     `snapshots_max` commands may wait for a snapshot, each `snapshot_timeout_s` at most; IB takes 11 s for one.
+    `kept_bars` of IB's 50 open requests of history may be bars that are kept up to date: the rest is for jobs.
     `depth_lines` order books may be open, each `depth_rows` deep (Source: IBKR, "Market Depth Data": 3 at least).
+    `heal` is for holders who do not say whether gaps are to be refilled; `heals_max` of them may wait, and
+    `heals_open_max` are fetched at a time, so that pacing's queue stays short for who is in a hurry.
     A line that is silent in market hours is stale after `stale_min_s` at the earliest, and asked for again after
     `stale_probe_s` (0: never); every `sweep_s` all lines are looked at (0: never).
     """
 
     keys: Keys = Keys()
     lines: int = LINES_DEFAULT
+    kept_bars: int = 30
     depth_lines: int = 3
     depth_rows: int = 10
     snapshots_max: int = 50
@@ -133,6 +137,9 @@ class SubscriptionsConfig(Struct, frozen=True):
     backfill_wait_s: float = 10.0
     backfill_settle_s: float = 2.0
     backfill_timeout_s: float = 3_600.0
+    heal: bool = False
+    heals_max: int = 5_000
+    heals_open_max: int = 20
     max_asks: int = 3
 
 

@@ -69,10 +69,12 @@ _OVER: Final = frozenset({300, 310})
 # IB knows no such query: said of a cancel that came late, and of a request that it has lost.
 _UNKNOWN_QUERY: Final = 366
 _SHORTER_CODES: Final = frozenset({321, 10314})
+# Codes of which history's own reading says more than their row: for bars that are kept up to date too.
+READ_HERE: Final = frozenset({HISTORICAL_ERROR, _UNKNOWN_QUERY, OTHER_SHOW_EXPECTED})
 
 
-def judge(event: ErrorNotice, request: Request) -> Judgement:
-    """What IB's answer to `request` means."""
+def judge(event: ErrorNotice, request: Request | None = None) -> Judgement:
+    """What IB's answer to `request` means; without one, to bars that are kept up to date."""
     row = lookup(event.code, event.req_id)
     rejection = rejection_of(row, event)
     if event.code == HISTORICAL_ERROR:
@@ -119,7 +121,7 @@ def _rejection(reason: str, event: ErrorNotice, row: CodeRow) -> Rejection:
     return Rejection("internal", text, event.code, True, row.retry_after_s)
 
 
-def _other_show(event: ErrorNotice, request: Request, rejection: Rejection) -> Judgement:
+def _other_show(event: ErrorNotice, request: Request | None, rejection: Rejection) -> Judgement:
     """The name that IB expects stands in its text, beside the one that was asked for."""
     asked = getattr(request, "what_to_show", "")
     named = [name for name in _SHOW.findall(event.message) if name != asked]

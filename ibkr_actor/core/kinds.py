@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ibkr_actor.core.requests import (
     AnyRequest,
+    ReqHistoricalData,
     ReqMktData,
     ReqMktDepth,
     ReqRealTimeBars,
@@ -92,6 +93,8 @@ ROWS: Final[dict[str, KindRow]] = {
 # What stands for trades where IB has none: forex, metals and CFDs are quoted, and crypto trades come aggregated.
 # Source: IBKR, TWS API, "Historical what_to_show"; code 10299 names AGGTRADES for crypto.
 _TRADES_OF: Final = {"CASH": "MIDPOINT", "CMDTY": "MIDPOINT", "CFD": "MIDPOINT", "CRYPTO": "AGGTRADES"}
+# Source: IBKR, TWS API, "Live Updating Historical Data": TRADES, MIDPOINT, BID and ASK can be kept up to date.
+_KEPT_TRADES_OF: Final = {**_TRADES_OF, "CRYPTO": "MIDPOINT"}
 # Source: IBKR, TWS API, "Tick-by-Tick Data": no trades for forex and metals, nothing for options and combinations.
 _NO_TRADES: Final = frozenset({"CASH", "CMDTY", "CFD"})
 _NO_TICK_BY_TICK: Final = frozenset({"OPT", "FOP", "WAR", "BAG", "BOND", "FUND"})
@@ -148,7 +151,10 @@ def why_not(kind: str, sec_type: str, exchange: str = "") -> str | None:
 
 def what_to_show(row: KindRow, sec_type: str) -> str:
     """What a bar is made of."""
-    return _TRADES_OF.get(sec_type, "TRADES") if row.what_to_show == "TRADES" else row.what_to_show
+    if row.what_to_show != "TRADES":
+        return row.what_to_show
+    instead = _KEPT_TRADES_OF if row.line_type == "kept" else _TRADES_OF
+    return instead.get(sec_type, "TRADES")
 
 
 def request_of(
@@ -159,12 +165,18 @@ def request_of(
     generic_ticks: frozenset[int],
     snapshot: bool,
     depth_rows: int = 10,
+    duration: str = "",
+    shown: str = "",
 ) -> AnyRequest:
-    """The request that feeds a kind."""
+    """The request that feeds a kind. `duration` is that of kept bars, `shown` what IB said it shows instead."""
     if row.line_type == "level1":
         return ReqMktData(req_id, contract, tuple(sorted(generic_ticks)), snapshot=snapshot)
     if row.line_type == "depth":
         return ReqMktDepth(req_id, contract, depth_rows, row.smart)
     if row.tick_type is not None:
         return ReqTickByTick(req_id, contract, row.tick_type)
-    return ReqRealTimeBars(req_id, contract, what_to_show(row, contract.sec_type), row.rth)
+    shown = shown or what_to_show(row, contract.sec_type)
+    if row.line_type == "kept":
+        bar_size = row.resolution.bar_size
+        return ReqHistoricalData(req_id, contract, "", duration, bar_size, shown, row.rth, keep_up_to_date=True)
+    return ReqRealTimeBars(req_id, contract, shown, row.rth)

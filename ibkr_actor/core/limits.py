@@ -87,6 +87,11 @@ def is_big(request: AnyRequest) -> bool:
     return isinstance(request, ReqHistogram) or (isinstance(request, ReqHistoricalData) and not is_small(request))
 
 
+def is_kept(request: AnyRequest) -> bool:
+    """Whether the request stays open after its answer, as long as its bars are wanted."""
+    return isinstance(request, ReqHistoricalData) and request.keep_up_to_date
+
+
 def is_history(request: AnyRequest) -> bool:
     """Whether the request counts against the open historical requests; keep-up-to-date ones stay open."""
     return is_small(request) or is_big(request)
@@ -209,6 +214,6 @@ def open_limits_of(config: PacingConfig) -> tuple[OpenLimit, ...]:
             "open_big_bars",
             config.big_bars_open_max,
             f"{_HISTORY_PAGE}: a much smaller number is more efficient; the number is ours",
-            is_big,
+            lambda request: is_big(request) and not is_kept(request),
         ),
     )

@@ -12,14 +12,15 @@ from ibkr_actor.core.book import Book
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, SetState, Tell
-from ibkr_actor.core.kinds import POOL_OF, KindRow, LineType, request_of
+from ibkr_actor.core.kinds import POOL_OF, ROWS, KindRow, LineType, request_of
 from ibkr_actor.core.lines import Candidate, Line, LineKey
 from ibkr_actor.core.messages import Enqueue, RequestEnded, Withdraw
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.schema.instruments import Contract
 
-# `again`: ask once more; `prove`: no data came in time; `show`: publish the whole order book.
-Timer = Literal["again", "prove", "show"]
+# `again`: ask once more; `prove`: no data came in time; `show`: publish the whole order book;
+# `close`: a bar that goes on is over.
+Timer = Literal["again", "prove", "show", "close"]
 # Source: IBKR, TWS API, "Tick-by-Tick Data": 5 % of the market data lines.
 _TICK_BY_TICK_PERCENT = 5
 
@@ -37,6 +38,8 @@ class LineBook:
         self.by_req: dict[int, Line] = {}
         # Those with an order book.
         self.books: dict[LineKey, Line] = {}
+        # Those with bars that go on: kept up to date, or of 5 s.
+        self.bars: dict[LineKey, Line] = {}
         self.timers = Deadlines[tuple[LineKey, Timer]]()
         # Slots taken by line type; see `slots`.
         self._taken: Counter[str] = Counter()
@@ -50,6 +53,8 @@ class LineBook:
         """How many lines of a type there may be. Level 1 and bars share the market data lines."""
         if line_type == "depth":
             return self._config.depth_lines
+        if line_type == "kept":
+            return self._config.kept_bars
         if line_type == "tick_by_tick":
             return max(1, self._config.lines * _TICK_BY_TICK_PERCENT // 100)
         return self._config.lines
@@ -76,12 +81,16 @@ class LineBook:
 
     def open(self, key: LineKey, row: KindRow, contract: Contract, *, opened_by: str) -> Line:
         """A new line, if the budget has room; else it waits for a slot."""
+        # What is made of a line's data comes with the row of the line itself.
+        row = ROWS.get(row.slot, row)
         line = Line(key, row, contract, opened_by=opened_by, feed=self._config.market_data_type)
         if self._config.snapshot_mode and row.line_type == "level1":
             line.as_snapshot()
         if row.line_type == "depth":
             line.book = Book(self._config.depth_rows)
             self.books[key] = line
+        if row.line_type in ("bars", "kept"):
+            self.bars[key] = line
         self.lines[key] = line
         self._take_slot(line)
         return line
@@ -100,9 +109,10 @@ class LineBook:
         line.req_id = self.req_ids.next()
         line.asks += 1
         self.by_req[line.req_id] = line
-        return [*self.set_state(line, "pending", "", now), self._enqueue(line, line.req_id, line.generic_ticks)]
+        asked = self._enqueue(line, line.req_id, line.generic_ticks, now)
+        return [*self.set_state(line, "pending", "", now), asked]
 
-    def _enqueue(self, line: Line, req_id: int, generic_ticks: frozenset[int]) -> Effect:
+    def _enqueue(self, line: Line, req_id: int, generic_ticks: frozenset[int], now: Instant) -> Effect:
         assert self.conn is not None
         # What was up before is asked again in the name of nobody, in its old order; a new wish in its client's turn.
         client = "" if line.proven else line.opened_by
@@ -113,6 +123,8 @@ class LineBook:
             generic_ticks=generic_ticks,
             snapshot=self._config.snapshot_mode,
             depth_rows=self._config.depth_rows,
+            duration="" if line.kept is None else line.kept.duration(now.ns),
+            shown=line.what_to_show,
         )
         return Tell("pacing", Enqueue(request, client=client, conn=self.conn))
 
@@ -139,6 +151,8 @@ class LineBook:
         effects = self.unask(line, ended=ended)
         del self.lines[line.key]
         self.books.pop(line.key, None)
+        self.bars.pop(line.key, None)
+        self.timers.clear((line.key, "close"))
         self.unheld_gone += line.unheld
         self.ignored_gone += line.ignored
         if line.slotted:
@@ -176,7 +190,7 @@ class LineBook:
         line.candidate = Candidate(req_id, line.wanted_ticks(), before)
         line.watched = True
         self.by_req[req_id] = line
-        return [*effects, self._enqueue(line, req_id, line.candidate.generic_ticks)]
+        return [*effects, self._enqueue(line, req_id, line.candidate.generic_ticks, now)]
 
     def promote(self, line: Line) -> list[Effect]:
         """The second request has data: it is the line's request now."""

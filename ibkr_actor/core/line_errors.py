@@ -11,12 +11,13 @@ from typing import Final
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Effect, HolderWrite, Instant, Publish, Tell, WriteHolders
 from ibkr_actor.core.events import ErrorNotice, Rerouted
+from ibkr_actor.core.history_errors import READ_HERE, judge
 from ibkr_actor.core.holders import holder_delete
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.ib_codes import CodeRow, lookup
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Line
-from ibkr_actor.core.messages import ForgetContract, RateExceeded, RequestRefused
+from ibkr_actor.core.messages import ForgetContract, PacingViolated, RateExceeded, RequestRefused
 from ibkr_actor.core.publishing import emptied_book
 from ibkr_actor.core.replies import ib_text, rejection_of
 from ibkr_actor.core.waits import Waits
@@ -25,6 +26,8 @@ from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import System
 
 _AGAIN_DEFAULT_S: Final = 5.0
+# IB had no bars at all for so long a time before now: that may take until the market opens.
+_NO_BARS_AGAIN_S: Final = 60.0
 
 
 class LineErrors:
@@ -56,6 +59,8 @@ class LineErrors:
             self.late += 1
             return []
         row = lookup(event.code, event.req_id)
+        if line.kept is not None and event.code in READ_HERE:
+            return self._kept(line, row, event, now)
         if row.effect == "note":
             return []
         effects: list[Effect] = [_announce(line, row, event, now)]
@@ -124,6 +129,30 @@ class LineErrors:
         effects = self._book.unask(line, ended=True)
         again_s = row.retry_after_s or _AGAIN_DEFAULT_S
         return effects + self._book.starve(line, row.rejection or "retry", now, again_s=again_s)
+
+    def _kept(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        """Bars that are kept up to date: IB says many things with one code, and has lost queries before."""
+        judged = judge(event)
+        if judged.verdict == "ignore":
+            return []
+        effects: list[Effect] = [_announce(line, row, event, now)]
+        match judged.verdict:
+            case "again":
+                return effects + self._new_id(line, row, event, now)
+            case "show" if line.what_to_show != judged.what_to_show:
+                line.what_to_show = judged.what_to_show
+                return effects + self._new_id(line, row, event, now)
+            case "pacing":
+                effects.append(Tell("pacing", PacingViolated(event.req_id)))
+                reason, again_s = "pacing_violation", _AGAIN_DEFAULT_S
+            case "no_data" | "unclear":
+                reason, again_s = judged.verdict, _NO_BARS_AGAIN_S
+            case _:
+                line.lose("disconnect", event.received_ns)
+                return effects + self._give_up(line, judged.rejection, judged.rejection.code, now)
+        line.lose("disconnect", event.received_ns)
+        effects += self._book.unask(line, ended=True)
+        return effects + self._book.starve(line, reason, now, again_s=again_s)
 
     def _fail(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
         rejection = rejection_of(row, event)

@@ -9,10 +9,14 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ibkr_actor.core import events
+from ibkr_actor.core.bar_builder import BarBuilder
+from ibkr_actor.core.bar_times import BarTimes
 from ibkr_actor.core.book import Book
 from ibkr_actor.core.freshness import Watch
+from ibkr_actor.core.healing import Tap
 from ibkr_actor.core.holders import Holder
 from ibkr_actor.core.joining import Joining
+from ibkr_actor.core.kept_bars import KeptBars
 from ibkr_actor.core.kinds import KindRow, what_to_show
 from ibkr_actor.core.quote import TopOfBook
 from ibkr_actor.schema.commands import Rejection
@@ -34,16 +38,22 @@ class PendingGap(Struct, frozen=True):
 class Channel:
     """One stream that a line feeds: a kind of an instrument, and who holds it."""
 
-    __slots__ = ("gap", "holders", "joining", "line", "published", "row", "stream")
+    __slots__ = ("builder", "gap", "holders", "joining", "line", "published", "row", "stream", "tap")
 
     def __init__(self, stream: Stream, row: KindRow, line: Line) -> None:
         self.stream = stream
         self.row = row
         self.line = line
+        # Of a bar that is made here of those of 5 s.
+        self.builder: BarBuilder | None = None
+        if row.built:
+            self.builder = BarBuilder(BarTimes(row.resolution, line.contract, rth=row.rth))
         # client -> holder; the channel is closed when the last one leaves.
         self.holders: dict[str, Holder] = {}
         # Set while its past is fetched: live records are held until it is there.
         self.joining: Joining | None = None
+        # Set while a holder wants its gaps refilled.
+        self.tap: Tap | None = None
         # Set when something is lost, cleared by the first record after it.
         self.gap: PendingGap | None = None
         # Whether a reader may have seen data of it: before that nothing can be missing.
@@ -51,6 +61,8 @@ class Channel:
 
     def lose(self, cause: str, from_ns: int) -> None:
         """Something is lost from now on; an earlier loss that is still open covers it."""
+        if self.builder is not None:
+            self.builder.lost()
         if self.published and self.gap is None:
             self.gap = PendingGap(cause, from_ns)
 
@@ -75,10 +87,10 @@ class Line:
     """One request to IB. It exists as long as one of its channels is held, over any number of connections."""
 
     __slots__ = (
-        "asks", "book", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed", "feed_at_start",
-        "flags", "generic_ticks", "greeks", "halted", "ignored", "key", "live", "main", "newest_ns", "opened_by",
-        "proven", "quote", "reason", "req_id", "route", "row", "sent", "since_ns", "slotted", "state", "tick", "top",
-        "unheld", "watch", "watched", "what_to_show",
+        "asks", "book", "built", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed",
+        "feed_at_start", "flags", "generic_ticks", "greeks", "halted", "ignored", "kept", "key", "live", "main",
+        "newest_ns", "opened_by", "proven", "quote", "reason", "req_id", "route", "row", "sent", "since_ns",
+        "slotted", "state", "tick", "top", "unheld", "watch", "watched", "what_to_show",
     )  # fmt: skip
 
     def __init__(self, key: LineKey, row: KindRow, contract: Contract, *, opened_by: str, feed: int) -> None:
@@ -99,6 +111,12 @@ class Line:
         self.computed: dict[str, events.TickOptionComputation] = {}
         # Of a depth line only.
         self.book: Book | None = None
+        # Of bars that IB keeps up to date; what was told of them outlives a request.
+        self.kept: KeptBars | None = None
+        if row.line_type == "kept":
+            self.kept = KeptBars(BarTimes(row.resolution, contract, rth=row.rth))
+        # Streams of bars that are made of this line's.
+        self.built: tuple[Channel, ...] = ()
         # The market data type as IB told it; only level 1 comes in others than live.
         self.feed_at_start = feed if row.line_type == "level1" else 1
         self.feed = self.feed_at_start
@@ -156,6 +174,7 @@ class Line:
         self.tick = self.channels.get("tick")
         self.greeks = self.channels.get("greeks")
         self.main = self.channels.get(self.row.kind) if self.row.line_type != "level1" else None
+        self.built = tuple(channel for channel in self.channels.values() if channel.builder is not None)
 
     def wanted_ticks(self) -> frozenset[int]:
         """The generic ticks of all holders together."""
@@ -172,6 +191,9 @@ class Line:
         if self.book is not None:
             self.book = Book(self.book.rows)
         self.feed = self.feed_at_start
+        for channel in self.built:
+            assert channel.builder is not None
+            channel.builder.lost()
         self.live, self.sent, self.watched, self.halted = False, False, True, False
 
     def lose(self, cause: str, from_ns: int) -> None:
@@ -195,6 +217,10 @@ def append(items: list[Item], line: Line, channel: Channel, record: DataRecord) 
         at_ns = record.received_ns
         lost = Gap(0, 0, line.con_id, at_ns, None, line.feed, line.flags, gap.cause, gap.from_ns, at_ns)
         add(items, channel, lost)
+        if channel.tap is not None:
+            channel.tap.cut(lost)
+    if channel.tap is not None:
+        channel.tap.note(record)
     add(items, channel, record)
 
 

@@ -5,15 +5,16 @@ Decides no request and changes no holder; `core.translate` gives the records the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ibkr_actor.core import events, translate
+from ibkr_actor.core.bar_builder import Told
 from ibkr_actor.core.book import BadRow, Book
 from ibkr_actor.core.freshness import HALTED_TICKS
-from ibkr_actor.core.lines import Item, Line, append
+from ibkr_actor.core.lines import Channel, Item, Line, append
 from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF, QUOTE_PRICES, QUOTE_SIZES, TickType
-from ibkr_actor.schema.records import FEED_DELAYED, DataRecord
+from ibkr_actor.schema.records import FEED_DELAYED, FLAG_BUILT, DataRecord
 
 _FIRST_DELAYED: Final = int(TickType.DELAYED_BID)
 
@@ -95,6 +96,24 @@ def _bar(line: Line, event: events.RealTimeBar, items: list[Item]) -> None:
     if line.main is not None:
         record = translate.bar(event, line.con_id, line.feed, line.flags, line.what_to_show)
         append(items, line, line.main, record)
+    for channel in line.built:
+        assert channel.builder is not None
+        publish_bars(line, channel, channel.builder.take(event), event.received_ns, items)
+
+
+def _kept_bar(line: Line, event: events.HistoricalBarUpdate, items: list[Item]) -> None:
+    if line.kept is None or line.main is None:
+        line.unheld += 1
+    else:
+        publish_bars(line, line.main, line.kept.update(event), event.received_ns, items)
+
+
+def publish_bars(line: Line, channel: Channel, bars: Sequence[Told], received_ns: int, items: list[Item]) -> None:
+    """Publishes what is to be told of bars that IB keeps up to date, or that are made here."""
+    flags = line.flags | (FLAG_BUILT if channel.row.built else 0)
+    for told in bars:
+        bar = translate.told_bar(told, received_ns, line.con_id, line.feed, flags, line.what_to_show)
+        append(items, line, channel, bar)
 
 
 def _greeks(line: Line, event: events.TickOptionComputation, items: list[Item]) -> None:
@@ -171,6 +190,7 @@ DATA: Final[frozenset[type[events.MarketDataEvent]]] = frozenset(
         events.TickByTickBidAsk,
         events.TickByTickMidPoint,
         events.RealTimeBar,
+        events.HistoricalBarUpdate,
         events.DepthUpdate,
     }
 )
@@ -186,7 +206,7 @@ PUBLISH: Final[dict[type[events.MarketDataEvent], Callable[[Line, Any, list[Item
     events.MarketDataType: _market_data_type,
     events.Rerouted: _ignore,
     events.TickOptionComputation: _greeks,
-    events.HistoricalBarUpdate: _ignore,
+    events.HistoricalBarUpdate: _kept_bar,
     events.DepthUpdate: _depth,
     events.TickReqParams: _ignore,
     events.TickSnapshotEnd: _ignore,

@@ -26,7 +26,14 @@ from ibkr_actor.core.effects import (
     WriteHolders,
     in_parts,
 )
-from ibkr_actor.core.events import ErrorNotice, MarketDataEvent, Rerouted, TickSnapshotEnd
+from ibkr_actor.core.events import (
+    ErrorNotice,
+    HistoricalBars,
+    HistoricalBarsEnd,
+    MarketDataEvent,
+    Rerouted,
+    TickSnapshotEnd,
+)
 from ibkr_actor.core.holders import holder_delete, read_holder
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.kinds import ROWS, known_kinds
@@ -34,6 +41,7 @@ from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.line_errors import LineErrors
 from ibkr_actor.core.lines import Item, Line
 from ibkr_actor.core.listing import listed
+from ibkr_actor.core.live_bars import LiveBars
 from ibkr_actor.core.messages import (
     CommandsReadable,
     DataLost,
@@ -72,6 +80,7 @@ class SubscriptionsCore:
         self._config = config
         self._book = LineBook(config)
         self._depth = DepthBooks(self._book)
+        self._bars = LiveBars(self._book)
         self._snapshots = Snapshots(config, self._book.req_ids)
         self._waits = Waits(config.keys)
         self._backfills = Backfills(config)
@@ -84,6 +93,8 @@ class SubscriptionsCore:
         self._foreign = 0
         self._handlers: dict[type[Struct], Callable[..., list[Effect]]] = {
             MarketData: self._market_data,
+            HistoricalBars: self._kept_bars,
+            HistoricalBarsEnd: self._nothing,
             ErrorNotice: self._error,
             RequestSent: self._request_sent,
             RequestRefused: self._refused,
@@ -138,9 +149,26 @@ class SubscriptionsCore:
             publish[type(event)](line, event, items)
         if self._book.books:
             effects += self._depth.after_burst(now)
-        if self._backfills.open:
+        if self._book.bars:
+            self._bars.after_burst(now)
+        if self._backfills.open or self._backfills.heals.cuts:
             effects += self._backfills.look(now)
         return [Publish(items), *effects] if items else effects
+
+    def _kept_bars(self, message: HistoricalBars, now: Instant) -> list[Effect]:
+        """IB's answer to a request that it keeps up to date."""
+        line = self._book.by_req.get(message.req_id)
+        if line is None:
+            self._late += 1
+            return []
+        line.newest_ns = message.received_ns
+        effects = [] if line.live else self._alive(line, now)
+        line.watched = False
+        published = self._bars.answer(line, message)
+        self._bars.after_burst(now)
+        if self._backfills.open or self._backfills.heals.cuts:
+            effects += self._backfills.look(now)
+        return published + effects
 
     def _watch(self, line: Line, event: MarketDataEvent, now: Instant) -> list[Effect]:
         """The first data after a request or a loss, and the end of a snapshot."""
@@ -319,6 +347,8 @@ class SubscriptionsCore:
                 effects += self._errors.unproven(line, now)
             elif timer == "show":
                 effects += self._depth.show(line)
+            elif timer == "close":
+                effects += self._bars.close(line, now)
             else:
                 effects += self._book.ask_again(line, now, ended=False)
         return effects + self._silences.sweep(now)
@@ -342,6 +372,7 @@ class SubscriptionsCore:
             "lines": {"taken": self._book.taken("level1"), "of": self._book.slots("level1")},
             "tick_by_tick": {"taken": self._book.taken("tick_by_tick"), "of": self._book.slots("tick_by_tick")},
             "depth": {"taken": self._book.taken("depth"), "of": self._book.slots("depth")},
+            "live_bars": {"taken": self._book.taken("kept"), "of": self._book.slots("kept")},
             "books": {"bad_rows": self._depth.bad_rows, "restarted": self._depth.healed},
             "freshness": self._silences.counts(),
             "commands_waiting": self._waits.count,

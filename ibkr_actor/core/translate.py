@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ibkr_actor.core.bar_builder import STEP_NS, Told
 from ibkr_actor.core.book import ASK, BID, Book, Change
 from ibkr_actor.core.events import (
     RealTimeBar,
@@ -23,6 +24,7 @@ from ibkr_actor.core.quote import TopOfBook
 from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF
 from ibkr_actor.schema.records import (
     FLAG_BUILT,
+    FLAG_REFILLED,
     FLAG_SNAPSHOT,
     Bar,
     BidAsk,
@@ -34,9 +36,6 @@ from ibkr_actor.schema.records import (
     Trade,
 )
 
-NS_PER_S: Final = 1_000_000_000
-# Source: IBKR, "5 Second Bars": real-time bars have this one size.
-REAL_TIME_BAR_NS: Final = 5 * NS_PER_S
 _TRADES: Final = frozenset({"TRADES", "AGGTRADES"})
 
 
@@ -193,7 +192,7 @@ def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: st
         feed,
         flags,
         event.start_ns,
-        event.start_ns + REAL_TIME_BAR_NS,
+        event.start_ns + STEP_NS,
         event.open,
         event.high,
         event.low,
@@ -204,4 +203,31 @@ def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: st
         True,
         0,
         what_to_show,
+    )
+
+
+def told_bar(told: Told, received_ns: int, con_id: int, feed: int, flags: int, what_to_show: str) -> Bar:
+    """A bar as it stands, or finished, that IB keeps up to date or that is made here. IB sends no time with it."""
+    span, shape = told.span, told.shape
+    return Bar(
+        0,
+        0,
+        con_id,
+        received_ns,
+        None,
+        feed,
+        flags | FLAG_REFILLED if told.refilled else flags,
+        span.start_ns,
+        span.end_ns,
+        shape.open,
+        shape.high,
+        shape.low,
+        shape.close,
+        shape.volume,
+        shape.wap,
+        shape.count,
+        told.final,
+        told.revision,
+        what_to_show,
+        span.session_date,
     )
