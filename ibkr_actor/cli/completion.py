@@ -52,7 +52,9 @@ def read(root: argparse.ArgumentParser) -> list[Told]:
 
 
 def _told(name: str, help_text: str, command: argparse.ArgumentParser) -> Told:
-    options, words, files = [], [], False
+    options: list[Option] = []
+    words: list[str] = []
+    files = False
     for action in command._actions:
         choices = tuple(str(choice) for choice in action.choices or ())
         is_file = _metavar(action) in _FILES
