@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import anyio
@@ -91,8 +91,21 @@ async def run(
         server = await stack.enter_async_context(EmbeddedRedis(configs.embedded(settings)))
         if not settings.redis_address:
             log.info("redis.embedded kind=%s url=%s", server.kind, f"redis://127.0.0.1:{server.port}")
+        if settings.http_enabled:
+            # Before the sidecar: a port that is taken ends the process at once, and /health answers from the start.
+            await stack.enter_async_context(http_beside(settings, server.own_url))
         sidecar = Sidecar(settings, redis_url=server.own_url, clock=clock)
         await sidecar.serve(stopping, started)
+
+
+@asynccontextmanager
+async def http_beside(settings: Settings, redis_url: str) -> AsyncIterator[str]:
+    """The HTTP service in this process; gives its address. Raises: ConfigurationError when the port is taken."""
+    # Only here: a sidecar without it need not load a web server.
+    from ibkr_actor.http.serve import beside
+
+    async with beside(configs.http(settings), redis_url) as address:
+        yield address
 
 
 class Sidecar:
@@ -110,7 +123,7 @@ class Sidecar:
         self.session = SessionCore(configs.session(settings, clock.speed), random.Random())
         self.cores: dict[ActorName, Core] = {
             "session": self.session,
-            "contracts": ContractsCore(configs.contracts(settings)),
+            "contracts": ContractsCore(configs.contracts(settings, clock.speed)),
             "subscriptions": SubscriptionsCore(configs.subscriptions(settings, clock.speed)),
             "history": HistoryCore(configs.history(settings, clock.speed)),
             "pacing": PacingCore(configs.pacing(settings, clock.speed)),

@@ -19,10 +19,15 @@ from ibkr_actor.bus.config import (
 from ibkr_actor.bus.embedded import EmbeddedConfig
 from ibkr_actor.core.config import ContractsConfig, HistoryConfig, PacingConfig, SessionConfig, SubscriptionsConfig
 from ibkr_actor.core.reset_windows import NORTH_AMERICA, gateway_restart
+from ibkr_actor.http.config import HttpConfig
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.settings import Settings
 from ibkr_actor.tws.gateway import GatewayConfig
 from ibkr_actor.tws.recording_file import RecorderConfig
+
+
+# What a message may take from here to a simulator beside it, and its answer back, on a machine with other work.
+_MARGIN_S = 0.2
 
 
 def session(settings: Settings, speed: float = 1.0) -> SessionConfig:
@@ -49,18 +54,18 @@ def pacing(settings: Settings, speed: float = 1.0) -> PacingConfig:
         queue_max=settings.pacing_queue_max,
         small_bars_window_s=settings.hist_pacing_window_sec,
         message_margin_s=default.message_margin_s * speed,
-        window_margin_s=default.window_margin_s * speed,
+        window_margin_s=max(default.window_margin_s, _MARGIN_S * speed),
         answer_s=default.answer_s * speed,
         abandon_s=default.abandon_s * speed,
         write_every_s=default.write_every_s * speed,
     )
 
 
-def contracts(settings: Settings) -> ContractsConfig:
+def contracts(settings: Settings, speed: float = 1.0) -> ContractsConfig:
     return ContractsConfig(
         ttl_s=settings.contract_ttl_s,
         negative_ttl_s=settings.unknown_contract_ttl_s,
-        timeout_s=settings.contract_timeout_s,
+        timeout_s=settings.contract_timeout_s * speed,
         pending_max=settings.pending_commands_max,
     )
 
@@ -82,6 +87,7 @@ def subscriptions(settings: Settings, speed: float = 1.0) -> SubscriptionsConfig
         # Fast time leaves the machine less of its own: a look takes place 20 times a second at most.
         stale_min_s=settings.stale_after_s + max(0.0, speed - 1) / 4,
         stale_probe_s=settings.stale_probe_s,
+        heal=settings.heal,
         sweep_s=max(default.sweep_s, speed / 20),
     )
 
@@ -130,6 +136,25 @@ def embedded(settings: Settings) -> EmbeddedConfig:
         url=settings.redis_address or "",
         port=settings.redis_port,
         memory_max_bytes=settings.redis_memory_max,
+    )
+
+
+def http(settings: Settings) -> HttpConfig:
+    return HttpConfig(
+        prefix=settings.prefix,
+        gateway=settings.gateway_name,
+        host=settings.http_host,
+        port=settings.http_port,
+        token=settings.http_token.get_secret_value() if settings.http_token is not None else "",
+        cors_origins=settings.http_cors_origins,
+        quote_hz=settings.http_quote_hz,
+        lease_s=settings.http_lease_s,
+        answer_s=settings.http_answer_s,
+        clients_max=settings.http_clients_max,
+        client_queue=settings.http_client_queue,
+        stall_s=settings.http_stall_s,
+        history_rows_max=settings.http_history_rows_max,
+        history_timeout_s=settings.http_history_timeout_s,
     )
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-# The numbered test stocks SIM000..SIM199.
-TEST_STOCKS = 200
+# The numbered test stocks SIM000..SIM999.
+TEST_STOCKS = 1_000
 FIRST_TEST_CON_ID = 900_000_000
 STOCK_ORDER_TYPES = "ACTIVETIM,AD,ADJUST,ALERT,ALLOC,AVGCOST,BASKET,COND,DAY,GTC,GTD,GTT,LIT,LMT,MIT,MKT,MOC,STP"
 # Source: the contract documentation of the TWS API; FUT+CONTFUT asks for both.
@@ -229,5 +229,5 @@ def split_key(key: str) -> tuple[str, str, str, str]:
 
 
 def is_test_stock(instrument: Instrument) -> bool:
-    """Whether it is one of SIM000..SIM199."""
+    """Whether it is one of SIM000..SIM999."""
     return FIRST_TEST_CON_ID <= instrument.con_id < FIRST_TEST_CON_ID + TEST_STOCKS

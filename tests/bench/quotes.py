@@ -17,7 +17,7 @@ _FIRST_CON_ID = 900_000_000
 
 
 def symbol(place: int) -> str:
-    """The simulator's test stocks SIM000..SIM199."""
+    """The simulator's test stocks SIM000..SIM999."""
     return f"SIM{place:03d}"
 
 

