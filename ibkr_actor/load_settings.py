@@ -17,6 +17,10 @@ from pydantic_settings import DotEnvSettingsSource
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.settings import DOTENV, ENV_PREFIX, Settings
 
+# Never shown, not even when they are wrong.
+SECRETS = frozenset({"REDIS_URL", "HTTP_TOKEN"})
+HTTP_PORT = "PORT"
+
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     """Reads all sources; `overrides` are command-line values, None meaning not given.
@@ -78,5 +82,7 @@ def _one_line(error: ValidationError) -> str:
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     if not place:
         return message + more
-    value = "***" if place == "REDIS_URL" else repr(first["input"])
-    return f"{ENV_PREFIX}{place}={value}: {message[0].lower()}{message[1:]}{more}"
+    value = "***" if place in SECRETS else repr(first["input"])
+    # PORT, the replaced system's name, is the one variable without the prefix.
+    name = place if place == HTTP_PORT and first["loc"][0] == HTTP_PORT else ENV_PREFIX + place
+    return f"{name}={value}: {message[0].lower()}{message[1:]}{more}"

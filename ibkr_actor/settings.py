@@ -49,6 +49,7 @@ class Settings(BaseSettings):
         env_file=DOTENV,
         env_file_encoding="utf-8",
         extra="ignore",
+        populate_by_name=True,
         validate_default=True,
         allow_inf_nan=False,
     )
@@ -60,7 +61,6 @@ class Settings(BaseSettings):
         4002,
         ge=1024,
         le=65535,
-        validation_alias=AliasChoices("IBKR_PORT", "port"),
         description="4002 Gateway paper, 4001 Gateway live, 7497 TWS paper, 7496 TWS live (also IBKR_GATEWAY_PORT)",
     )
     gateway_port: int | None = Field(
@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     stale_probe_s: float = Field(
         30.0, ge=0, description="silence in market hours after which a line is asked for again; 0 = never"
     )
+    heal: bool = Field(False, description="refill gaps from history, for subscriptions that do not say (field heal)")
     contract_ttl_s: float = Field(86_400.0, gt=0, description="age at which a resolved contract is asked for again")
     unknown_contract_ttl_s: float = Field(300.0, ge=0, description="how long IB's 'no such contract' is remembered")
     contract_timeout_s: float = Field(30.0, gt=0, description="how long a look-up may wait for IB's answer")
@@ -161,6 +162,33 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(1.0, gt=0, description="how often the heartbeat key is written")
     heartbeat_ttl_s: float = Field(5.0, gt=0, description="how long the heartbeat key lives after the last write")
     drain_s: float = Field(10.0, ge=0, description="how long a shutdown may take to write what is pending")
+    # -- HTTP
+    http_enabled: bool = Field(True, description="whether `run` serves HTTP beside the sidecar")
+    http_host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 is every one")
+    http_port: int = Field(
+        8084,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("IBKR_HTTP_PORT", "PORT"),
+        description="port to listen on, 0 = any free one (also PORT, as the replaced system has it)",
+    )
+    http_token: SecretStr | None = Field(
+        None, description="bearer token that everything but /health asks for; without it nothing does"
+    )
+    http_cors_origins: CommaList = Field((), description="origins whose pages may use the service; * is all")
+    http_quote_hz: float = Field(
+        10.0, ge=0, le=100, description="quotes of one instrument a second for a client that asks nothing else; 0 = all"
+    )
+    http_lease_s: float = Field(60.0, ge=1, le=3600, description="how long lines outlive a killed HTTP service")
+    http_answer_s: float = Field(10.0, gt=0, le=300, description="how long an answer of the sidecar is waited for")
+    http_clients_max: int = Field(1_000, ge=1, description="streams served at a time")
+    http_client_queue: int = Field(
+        1_000, ge=10, description="records that wait for one client; with more it is dropped with a notice"
+    )
+    http_stall_s: float = Field(30.0, gt=0, description="how long a client may take nothing before it is cut off")
+    http_history_rows_max: int = Field(200_000, ge=1, description="most bars in one answer")
+    http_history_timeout_s: float = Field(300.0, gt=0, description="how long bars are waited for")
+
     # -- recording
     record_dir: Path | None = Field(
         None, description="where the raw frames of each connection are recorded, accounts masked; without it none are"
@@ -169,7 +197,7 @@ class Settings(BaseSettings):
     record_file_bytes: int = Field(64 * 2**20, ge=2**20, description="size at which a recording goes on in a new file")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
-    @field_validator("client_id_pool", "commanders", "all_kinds", mode="before")
+    @field_validator("client_id_pool", "commanders", "all_kinds", "http_cors_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -194,6 +222,21 @@ class Settings(BaseSettings):
     def _is_restart(cls, value: str) -> str:
         if value:
             gateway_restart(value)
+        return value
+
+    @field_validator("http_port", mode="before")
+    @classmethod
+    def _empty_port_is_default(cls, value: Any) -> Any:
+        return value if value != "" else cls.model_fields["http_port"].default
+
+    @field_validator("http_token")
+    @classmethod
+    def _is_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        # What fits a header, a cookie and a query as it stands. The value is never quoted.
+        if not re.fullmatch(r"[A-Za-z0-9._~-]{8,200}", value.get_secret_value()):
+            raise ValueError("must be 8 to 200 of A-Z a-z 0-9 . _ ~ -")
         return value
 
     @field_validator("data_dir", mode="before")

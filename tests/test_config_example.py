@@ -14,7 +14,7 @@ from ibkr_actor.settings import ENV_PREFIX, Settings
 
 EXAMPLE = Path(__file__).parent.parent / "config" / "ibkr-actor.toml"
 # Their defaults are "none" or depend on the user: the example shows a value instead.
-SHOWN_BY_EXAMPLE = {"gateway_port", "redis_url", "data_dir", "record_dir"}
+SHOWN_BY_EXAMPLE = {"gateway_port", "redis_url", "data_dir", "record_dir", "http_token"}
 
 
 @pytest.fixture

@@ -31,6 +31,10 @@ THIRD_PARTY: dict[str, set[str]] = {
     # The command line reads streams as any consumer does, and so does the provider.
     "redis": {"bus", "client", "http", "cli", "provider"},
     "hiredis": {"bus"},
+    # The HTTP service.
+    "starlette": {"http"},
+    "uvicorn": {"http"},
+    "prometheus_client": {"http"},
     "ibapi": {"tws", "sim"},
     "google": {"tws", "sim"},
     "pydantic": {"settings.py", "load_settings.py", "provider"},

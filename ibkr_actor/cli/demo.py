@@ -76,6 +76,7 @@ async def _demo(folder: Path, seconds: float, ending: anyio.Event, night: str | 
             prefix=KEYS.prefix,
             gateway_name=KEYS.gateway,
             encoding="json",
+            http_enabled=False,
             # Over night an id may be held by the connection that is gone.
             client_id_pool=(18, 19) if night else (),
         )

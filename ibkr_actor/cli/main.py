@@ -24,7 +24,19 @@ EXIT_CONFIGURATION = 2
 EXIT_FENCED = 3
 EXIT_INTERRUPTED = 130
 # Top-level modules that only the extra `sidecar` brings.
-SIDECAR_MODULES = frozenset({"ibapi", "google", "hiredis", "pydantic", "pydantic_settings", "fakeredis"})
+SIDECAR_MODULES = frozenset(
+    {
+        "ibapi",
+        "google",
+        "hiredis",
+        "pydantic",
+        "pydantic_settings",
+        "fakeredis",
+        "starlette",
+        "uvicorn",
+        "prometheus_client",
+    }
+)
 # And what only the extra `tui` brings; who lacks that may lack the other too.
 TUI_MODULES = frozenset({"rich"})
 
@@ -77,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_demo(commands)
     _add_simulate(commands)
+    _add_http(commands)
     reader_arguments.add_readers(commands)
     top_arguments.add_top(commands)
     _add_history(commands)
@@ -104,6 +117,21 @@ def _add_demo(commands: Commands) -> None:
     demo.add_argument(
         "--seconds", type=positive_float, default=None, help="how long to stream (default 30; 65 with a scenario)"
     )
+
+
+def _add_http(commands: Commands) -> None:
+    http = command(
+        commands,
+        "http",
+        "the HTTP service and its page in a process of its own, for many clients; reads Redis only",
+        "ibkr-actor http",
+        "IBKR_HTTP_ENABLED=false ibkr-actor run      # the sidecar without its own",
+        "ibkr-actor http --http-host 0.0.0.0 --http-port 8084",
+    )
+    add_redis(http)
+    http.add_argument("--http-host", help="address to listen on (IBKR_HTTP_HOST)")
+    http.add_argument("--http-port", type=int, help="port to listen on, 0 is any free one (IBKR_HTTP_PORT, PORT)")
+    http.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="IBKR_LOG_LEVEL")
 
 
 def _add_simulate(commands: Commands) -> None:

@@ -113,6 +113,11 @@ class Keys(Struct, frozen=True):
         return f"{self.root}:heartbeat"
 
     @property
+    def metrics(self) -> str:
+        """The sidecar's own figures, beside the heartbeat."""
+        return f"{self.root}:metrics"
+
+    @property
     def subscriptions(self) -> str:
         return f"{self.root}:subscriptions"
 

@@ -93,6 +93,7 @@ async def start_sidecar(site: Site, load: Load, port: int) -> AsyncIterator[Chil
         "IBKR_REDIS_URL": site.url,
         "IBKR_GATEWAY_NAME": GATEWAY,
         "IBKR_DATA_DIR": str(site.directory / "data"),
+        "IBKR_HTTP_ENABLED": "false",
         "IBKR_LINES": str(10 * load.instruments),
         "IBKR_RETENTION_ENTRIES": str(max(10_000, 2 * load.ticks // load.instruments)),
         "IBKR_REDIS_MEMORY_MAX": str(MEMORY_MAX_BYTES),

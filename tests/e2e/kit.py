@@ -99,7 +99,8 @@ async def running_house(
         sidecars.append(sidecar)
         started.set()
 
-    given: dict[str, Any] = {"host": "127.0.0.1", "port": gateway_port, "redis_url": redis_url} | settings
+    given: dict[str, Any] = {"host": "127.0.0.1", "port": gateway_port, "redis_url": redis_url, "http_enabled": False}
+    given |= settings
     values = load_settings(reconnect_backoff_ms=10, **given)
     async with connect(redis_url) as redis, anyio.create_task_group() as tasks:
 
@@ -114,6 +115,6 @@ async def running_house(
 
 
 def own_environment(**variables: str) -> dict[str, str]:
-    """The environment for a process of ours, without any IBKR_* of whoever runs the tests."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("IBKR_")}
-    return inherited | variables
+    """The environment for a process of ours, without any IBKR_* of whoever runs the tests, and without HTTP."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("IBKR_") and name != "PORT"}
+    return inherited | {"IBKR_HTTP_ENABLED": "false"} | variables

@@ -1,0 +1,56 @@
+"""The application: routes, guard and error answers around one service.
+
+Starts no server. Without one (`serve` has its own) the service runs as long as the application's lifespan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Route
+
+from ibkr_actor import configs
+from ibkr_actor.http import errors
+from ibkr_actor.http.guard import Guard
+from ibkr_actor.http.page_files import page
+from ibkr_actor.http.routes import ROWS
+from ibkr_actor.http.service import Service
+from ibkr_actor.settings import Settings
+
+
+def create_app(settings: Settings, redis_url: str = "") -> Starlette:
+    """The whole application on the Redis of the settings; it begins and ends with its lifespan."""
+    service = Service(configs.http(settings), redis_url or settings.redis_address or "redis://127.0.0.1:6379/0")
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(service.run)
+            yield
+            service.stop()
+            tasks.cancel_scope.cancel()
+
+    return application(service, lifespan=lifespan)
+
+
+def application(service: Service, *, lifespan: object = None) -> Starlette:
+    """The application around a service that somebody else runs."""
+    routes: list[BaseRoute] = [Route(row.path, row.handler, methods=[row.method]) for row in ROWS]
+    routes += [Route("/", page, methods=["GET"]), Route("/{name}", page, methods=["GET"])]
+    endpoints = frozenset({*(row.path for row in ROWS), "/"})
+    guard = Middleware(Guard, config=service.config, metrics=service.metrics, endpoints=endpoints)
+    handlers = {
+        errors.HttpError: errors.on_http_error,
+        RedisError: errors.on_redis_error,
+        404: errors.on_unknown,
+        405: errors.on_unknown,
+        500: errors.on_bug,
+    }
+    app = Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=lifespan)
+    app.state.service = service
+    return app

@@ -1,0 +1,121 @@
+"""How it all is: health, readiness, status, subscriptions and metrics.
+
+Asks the sidecar or reads what it wrote; judges only what is documented in docs/HTTP.md.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ibkr_actor import __version__
+from ibkr_actor.http import reading
+from ibkr_actor.http.bodies import Health, Ready, StatusAnswer, Subscriptions
+from ibkr_actor.http.errors import JSON, HttpError
+from ibkr_actor.http.exposition import CONTENT_TYPE, exposition
+from ibkr_actor.http.service import Service
+from ibkr_actor.schema.commands import List, StatusCommand
+
+CONNECTED: Final = frozenset({"ready", "degraded"})
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    """A Struct or dict as an answer that nobody keeps."""
+    return Response(msgspec.json.encode(value), status, headers={"cache-control": "no-store"}, media_type=JSON)
+
+
+async def health(request: Request) -> Response:
+    """200 when there is a sidecar with its gateway and Redis, else 503; both with the same body."""
+    found = await _health(reading.service_of(request))
+    return as_json(found, 200 if found.status == "healthy" else 503)
+
+
+async def _health(service: Service) -> Health:
+    state, reasons = "unknown", []
+    try:
+        beat = await service.heartbeat()
+        if beat is None:
+            state = "absent"
+            reasons.append(f"no sidecar publishes for {service.keys.root} (no heartbeat)")
+        else:
+            state = str(beat.get("state", "unknown"))
+            if state != "ready":
+                reasons.append(f"the sidecar runs, but is {state}")
+    except HttpError as error:
+        state = "redis_unavailable"
+        reasons.append(error.message)
+    return Health(
+        status="unhealthy" if reasons else "healthy",
+        version=__version__,
+        connected=state in CONNECTED,
+        state=state,
+        gateway=service.config.gateway,
+        reasons=reasons,
+    )
+
+
+async def ready(request: Request) -> Response:
+    """200 when healthy and no line is stale, else 503 with the reasons. A closed market is no reason."""
+    service = reading.service_of(request)
+    found = await _health(service)
+    reasons, freshness = list(found.reasons), {}
+    if found.state not in ("absent", "redis_unavailable"):
+        figures = await service.figures()
+        if figures is None:
+            reasons.append("the sidecar tells nothing of its lines")
+        else:
+            more, freshness = _stale(figures.get("subscriptions", {}))
+            reasons += more
+    body = Ready(status="not_ready" if reasons else "ready", reasons=reasons, freshness=freshness)
+    return as_json(body, 503 if reasons else 200)
+
+
+def _stale(subscriptions: dict[str, Any]) -> tuple[list[str], dict[str, int]]:
+    """What is wrong with the lines, and how many are in which state."""
+    told = dict(subscriptions.get("freshness", {}))
+    names = told.pop("stale_lines", [])
+    reasons = []
+    if told.get("stale"):
+        listed = f": {', '.join(names)}" if names else ""
+        reasons.append(f"{told['stale']} lines are stale{listed}")
+    starved = {state: n for state, n in subscriptions.get("states", {}).items() if state.startswith("starved")}
+    reasons += [f"{n} lines are {state.replace(':', ': ')}" for state, n in starved.items()]
+    return reasons, told
+
+
+async def status(request: Request) -> Response:
+    """The sidecar's status with its heartbeat, Redis and this process. 503 when there is no sidecar."""
+    service = reading.service_of(request)
+    redis = await service.redis_state()
+    answered = await service.ask_once(StatusCommand())
+    return as_json(
+        StatusAnswer(
+            version=__version__,
+            now_ns=str(time.time_ns()),
+            heartbeat=await service.heartbeat() or {},
+            status=answered,
+            redis=redis,
+            http=service.own_state(),
+        )
+    )
+
+
+async def subscriptions(request: Request) -> Response:
+    """All streams with their holders, state and freshness."""
+    answered = await reading.service_of(request).ask_once(List())
+    return as_json(Subscriptions(subscriptions=answered.get("subscriptions", []), now_ns=str(time.time_ns())))
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus text: this process's own and the sidecar's."""
+    service = reading.service_of(request)
+    up = True
+    try:
+        figures = await service.figures()
+    except HttpError:
+        figures, up = None, False
+    return Response(exposition(service.metrics, service.hub, figures, redis_up=up), media_type=CONTENT_TYPE)
