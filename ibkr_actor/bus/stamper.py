@@ -15,6 +15,7 @@ from ibkr_actor.schema.codec import encode_msgpack, encode_record
 from ibkr_actor.schema.keys import Keys, Stream
 from ibkr_actor.schema.records import (
     FEED_LIVE,
+    FLAG_LATE,
     GREEKS_SOURCES,
     ChainWindow,
     DataRecord,
@@ -81,6 +82,8 @@ class Stamper:
                 slot = record.con_id
             elif type(record) is Depth and record.operation == "snapshot":
                 slot = LAST  # only a whole book is a value
+            elif record.flags & FLAG_LATE:
+                slot = NOT_LAST  # newer ones stand before it
             entries.append(Entry(state, seq, payload, slot))
             if all_kinds and stream.kind in all_kinds:
                 self._stamp_for_all(stream.kind, record, entries)

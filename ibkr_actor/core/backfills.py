@@ -14,6 +14,7 @@ from msgspec import Struct
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, Publish, Tell
+from ibkr_actor.core.heals import Heals
 from ibkr_actor.core.interval import asked
 from ibkr_actor.core.joining import Fetch, Joining, Wish
 from ibkr_actor.core.kinds import KindRow
@@ -84,6 +85,7 @@ class Backfills:
 
     def __init__(self, config: SubscriptionsConfig) -> None:
         self._config = config
+        self.heals = Heals(config)
         # number -> stream; set by `begin`, cleared when it goes live or its channel closes.
         self.open: dict[int, Joining] = {}
         self._timers = Deadlines[tuple[int, Timer]]()
@@ -92,11 +94,12 @@ class Backfills:
         self._dropped = 0
 
     def next_wakeup_s(self) -> float | None:
-        return self._timers.next_s()
+        times = (self._timers.next_s(), self.heals.next_wakeup_s())
+        return min((at_s for at_s in times if at_s is not None), default=None)
 
     def status(self) -> dict[str, object]:
         dropped = self._dropped + sum(joining.dropped for joining in self.open.values())
-        return {"open": len(self.open), "joined": self._joined, "dropped": dropped}
+        return {"heals": self.heals.status(), "open": len(self.open), "joined": self._joined, "dropped": dropped}
 
     def begin(self, channel: Channel, wish: Wish, client: str, now: Instant) -> None:
         """The channel holds its live data back from now on."""
@@ -108,18 +111,19 @@ class Backfills:
     def stop(self, channel: Channel) -> list[Effect]:
         """The channel closes: nothing more is fetched for it."""
         joining, channel.joining = channel.joining, None
-        if joining is None:
-            return []
-        return self._forget(joining)
+        effects = self.heals.stop(channel) if channel.tap is not None else []
+        return effects if joining is None else effects + self._forget(joining)
 
     def stop_all(self, now: Instant) -> list[Effect]:
         """The process ends: what is held is published, and what is missing before it is said."""
-        return [effect for joining in list(self.open.values()) for effect in self._give_up(joining, now)]
+        effects = self.heals.stop_all()
+        return effects + [effect for joining in list(self.open.values()) for effect in self._give_up(joining, now)]
 
     # ---- when to fetch
 
     def look(self, now: Instant) -> list[Effect]:
         """Live data came, perhaps for some of them."""
+        self.heals.look(now)
         effects: list[Effect] = []
         for joining in list(self.open.values()):
             if joining.live_s is None and joining.first_ns is not None:
@@ -129,7 +133,7 @@ class Backfills:
 
     def wake_up(self, now: Instant) -> list[Effect]:
         """Fetches what it is time for; gives up what did not come."""
-        effects: list[Effect] = []
+        effects = self.heals.wake_up(now)
         for number, timer in self._timers.due(now.s):
             joining = self.open.get(number)
             if joining is None:
@@ -182,11 +186,15 @@ class Backfills:
 
     def rows(self, message: PastRows, now: Instant) -> list[Effect]:
         """The next history of a stream."""
+        if message.number < 0:
+            return self.heals.rows(message)
         joining = self.open.get(message.number)
         return [] if joining is None else self._publish(joining, joining.take(message.entries))
 
     def done(self, message: PastDone, now: Instant) -> list[Effect]:
         """All the history there is."""
+        if message.number < 0:
+            return self.heals.done(message, now)
         joining = self.open.get(message.number)
         if joining is None or joining.fetch is None:
             return []

@@ -48,7 +48,7 @@ def _failed(job: Job, message: str, now: Instant) -> list[Effect]:
 
 def _name(number: int) -> str:
     # No client's name has a colon.
-    return f"backfill:{number}"
+    return f"backfill:{number}" if number > 0 else f"heal:{-number}"
 
 
 def _state(message: FetchPast, now: Instant) -> JobState:
@@ -63,7 +63,7 @@ def _state(message: FetchPast, now: Instant) -> JobState:
         end=datetime.fromtimestamp(message.end_ns // NS, UTC).isoformat(),
         what_to_show=message.what_to_show,
         use_rth=message.use_rth,
-        priority="interactive",
+        priority=message.priority,
         # IB's clock may be ahead of ours.
         asked_ns=max(now.ns, message.end_ns + NS),
     )

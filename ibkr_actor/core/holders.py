@@ -23,6 +23,7 @@ class Holder(Struct, frozen=True):
     generic_ticks: frozenset[int]
     command_id: str
     since_ns: int
+    heal: bool = False
 
 
 class StoredHolder(Struct, frozen=True):
@@ -33,6 +34,7 @@ class StoredHolder(Struct, frozen=True):
     generic_ticks: list[int]
     command_id: str
     since_ns: int
+    heal: bool = False
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -46,7 +48,8 @@ def holder_field(stream: Stream, client: str) -> str:
 
 def holder_write(stream: Stream, holder: Holder, contract: Contract) -> HolderWrite:
     """Keeps a holder over a restart."""
-    stored = StoredHolder(holder.lease_s, contract, sorted(holder.generic_ticks), holder.command_id, holder.since_ns)
+    ticks = sorted(holder.generic_ticks)
+    stored = StoredHolder(holder.lease_s, contract, ticks, holder.command_id, holder.since_ns, holder.heal)
     return HolderWrite(holder_field(stream, holder.client), _encode(stored))
 
 
@@ -65,5 +68,6 @@ def read_holder(write: HolderWrite) -> tuple[Stream, Holder, Contract]:
     if len(parts) != 3 or write.value is None:
         raise ValueError(f"field {write.field!r} is not kind:instrument:client")
     stored = _decoder.decode(write.value)
-    holder = Holder(parts[2], stored.lease_s, frozenset(stored.generic_ticks), stored.command_id, stored.since_ns)
+    ticks = frozenset(stored.generic_ticks)
+    holder = Holder(parts[2], stored.lease_s, ticks, stored.command_id, stored.since_ns, stored.heal)
     return Stream(parts[0], parts[1]), holder, stored.contract

@@ -51,6 +51,8 @@ class Holdings:
         if holder.client not in channel.holders:
             self.count += 1
         channel.holders[holder.client] = holder
+        if holder.heal:
+            self._backfills.heals.tap(channel)
         self._by_client.setdefault(holder.client, {})[channel.stream] = channel
         self._start_lease(channel, holder, now)
         return holder_write(channel.stream, holder, channel.line.contract)

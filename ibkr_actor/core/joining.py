@@ -16,6 +16,7 @@ from ibkr_actor.schema.records import (
     FEED_LIVE,
     FLAG_REFILLED,
     Bar,
+    BarRow,
     Bars,
     BidAsk,
     DataRecord,
@@ -77,7 +78,7 @@ class Joining:
             gone = self._held.popleft()
             self.dropped += 1
             if self._dropped_ns is None and self.fetch is not None and self.fetch.final:
-                self._dropped_ns = _time_ns(gone)
+                self._dropped_ns = second_of(gone)
         self._held.append(record)
 
     @property
@@ -88,7 +89,7 @@ class Joining:
     @property
     def first_ns(self) -> int | None:
         """Where live data begins: the start of a bar, or the second of a tick."""
-        return next((_time_ns(record) for record in self._held if not isinstance(record, Gap)), None)
+        return next((second_of(record) for record in self._held if not isinstance(record, Gap)), None)
 
     # ---- history
 
@@ -107,32 +108,11 @@ class Joining:
 
     def _bars(self, entry: Bars, fetch: Fetch) -> list[DataRecord]:
         found: list[DataRecord] = []
-        # The last of a row is its trade date, which a stream of bars of 5 s does not bear.
-        for start_ns, end_ns, begin, high, low, close, volume, wap, count, _ in entry.rows:
-            if start_ns >= fetch.to_ns or (self.reached_ns is not None and start_ns < self.reached_ns):
+        for row in entry.rows:
+            bar = bar_of(entry, row)
+            if bar.start_ns >= fetch.to_ns or (self.reached_ns is not None and bar.start_ns < self.reached_ns):
                 continue
-            self.reached_ns = end_ns
-            bar = Bar(
-                0,
-                0,
-                entry.con_id,
-                entry.received_ns,
-                None,
-                FEED_LIVE,
-                FLAG_REFILLED,
-                start_ns,
-                end_ns,
-                begin,
-                high,
-                low,
-                close,
-                volume,
-                wap,
-                count,
-                True,
-                0,
-                entry.what_to_show,
-            )
+            self.reached_ns = bar.end_ns
             found.append(bar)
         return found
 
@@ -145,7 +125,7 @@ class Joining:
                 continue
             if self._tail and at_ns > self._tail[-1][0]:
                 found += self._flush()
-            self._tail.append((at_ns, _tick(entry, row)))
+            self._tail.append((at_ns, tick_of(entry, row)))
         return found
 
     def _flush(self) -> list[DataRecord]:
@@ -185,18 +165,18 @@ class Joining:
     def _before_live(self) -> list[DataRecord]:
         """Of the seam's second live data holds the end: each live tick takes the last of its equals from history."""
         first_ns = self.first_ns
-        live = Counter(_key(record) for record in self._held if _time_ns(record) == first_ns)
+        live = Counter(record_key(record) for record in self._held if second_of(record) == first_ns)
         found: list[DataRecord] = []
         for at_ns, record in reversed(self._tail):
-            if at_ns == first_ns and live[_key(record)] > 0:
-                live[_key(record)] -= 1
+            if at_ns == first_ns and live[record_key(record)] > 0:
+                live[record_key(record)] -= 1
             else:
                 found.append(record)
         self._tail = []
         return found[::-1]
 
 
-def _time_ns(record: DataRecord) -> int:
+def second_of(record: DataRecord) -> int:
     """The start of a bar; the second of a tick; when a gap came."""
     if isinstance(record, Bar):
         return record.start_ns
@@ -204,7 +184,7 @@ def _time_ns(record: DataRecord) -> int:
     return at_ns // NS * NS
 
 
-def _key(record: DataRecord) -> tuple[object, ...]:
+def record_key(record: DataRecord) -> tuple[object, ...]:
     """What makes two ticks of one second equal."""
     match record:
         case Trade():
@@ -216,10 +196,18 @@ def _key(record: DataRecord) -> tuple[object, ...]:
     return (type(record),)
 
 
-def _tick(entry: Ticks, row: TickRow) -> DataRecord:
+def bar_of(entry: Bars, row: BarRow, flags: int = FLAG_REFILLED) -> Bar:
     """A row as a record of its stream."""
+    # The last is its trade date, which a stream of bars of 5 s does not bear.
+    start_ns, end_ns, begin, high, low, close, volume, wap, count, _ = row
+    head = (0, 0, entry.con_id, entry.received_ns, None, FEED_LIVE, flags)
+    return Bar(*head, start_ns, end_ns, begin, high, low, close, volume, wap, count, True, 0, entry.what_to_show)
+
+
+def tick_of(entry: Ticks, row: TickRow, flags: int = FLAG_REFILLED) -> DataRecord:
+    """The same for a tick."""
     at_ns, *values = row
-    head = (0, 0, entry.con_id, entry.received_ns, at_ns, FEED_LIVE, FLAG_REFILLED)
+    head = (0, 0, entry.con_id, entry.received_ns, at_ns, FEED_LIVE, flags)
     return _MAKE[entry.what_to_show](*head, *values)
 
 

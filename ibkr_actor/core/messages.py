@@ -5,6 +5,8 @@ Shapes only. `Tick` is what an actor hears when the time of its `next_wakeup_s` 
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from ibkr_actor.core.effects import CommandRef, HolderWrite
@@ -241,6 +243,7 @@ class FetchPast(Struct, frozen=True):
     use_rth: bool
     start: str
     end_ns: int
+    priority: Literal["interactive", "backfill"] = "interactive"
 
 
 class ForgetPast(Struct, frozen=True):

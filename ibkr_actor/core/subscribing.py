@@ -14,6 +14,7 @@ from ibkr_actor.core import translate
 from ibkr_actor.core.backfills import Backfills, past_of, read_wish
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Answer, CommandRef, Effect, Instant, Publish, SetState
+from ibkr_actor.core.heals import can_heal
 from ibkr_actor.core.holders import Holder
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.hours import market_at
@@ -96,7 +97,11 @@ class Subscribing:
             raise _invalid("IB takes no generic_ticks in snapshot mode")
         if len(ticks) > _GENERIC_TICKS_MAX or any(not 0 < tick < 10_000 for tick in ticks):
             raise _invalid(f"generic_ticks are at most {_GENERIC_TICKS_MAX} of IB's numbers, such as 233")
-        return Holder(ref.client, min(lease_s, self._config.lease_max_s), ticks, ref.id, now.ns)
+        if command.heal is True and not any(can_heal(row) for row in rows):
+            kinds = ", ".join(row.kind for row in rows)
+            raise Refused(Rejection("unsupported", f"IB has no history that gaps of {kinds} could be refilled from"))
+        heal = self._config.heal if command.heal is UNSET else command.heal
+        return Holder(ref.client, min(lease_s, self._config.lease_max_s), ticks, ref.id, now.ns, heal)
 
     def _wish(self, command: Subscribe, rows: list[KindRow], instrument: str, now: Instant) -> Wish | None:
         """What of the past the streams begin with."""
@@ -172,7 +177,7 @@ class Subscribing:
         ticks = holder.generic_ticks if channel.row.line_type == "level1" else frozenset[int]()
         known = channel.holders.get(holder.client)
         since_ns = holder.since_ns if known is None else known.since_ns
-        return Holder(holder.client, holder.lease_s, ticks, holder.command_id, since_ns)
+        return Holder(holder.client, holder.lease_s, ticks, holder.command_id, since_ns, holder.heal)
 
     def _request(self, line: Line, client: str, before: frozenset[int] | None, now: Instant) -> list[Effect]:
         if line.req_id is None and line.candidate is None:

@@ -40,6 +40,7 @@ class Subscribe(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
     `generic_ticks` are IB's generic tick numbers, asked for with the level-1 line of kinds `quote` and `tick`.
     `backfill` is what a stream that opens begins with: `90s`, `15m`, `2h` or `1d` before now, or a start in ISO 8601.
+    With `heal` gaps are refilled from history, behind what came meanwhile; left out it is as set (`IBKR_HEAL`).
     """
 
     instrument: str | InstrumentQuery
@@ -47,6 +48,7 @@ class Subscribe(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=
     lease_s: float | UnsetType = UNSET
     generic_ticks: list[int] = field(default_factory=list)
     backfill: str = ""
+    heal: bool | UnsetType = UNSET
 
 
 class Unsubscribe(

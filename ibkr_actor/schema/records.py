@@ -21,6 +21,8 @@ FLAG_REFILLED: Final = 1
 FLAG_BUILT: Final = 2
 FLAG_FALLBACK: Final = 4
 FLAG_SNAPSHOT: Final = 8
+# Of a gap that newer records stand behind already.
+FLAG_LATE: Final = 16
 
 GAP_CAUSES: Final = (
     "disconnect",
@@ -186,7 +188,7 @@ class ChainWindow(Record, tag="chain", array_like=True, gc=False):
     `reason` is one of `CHAIN_REASONS`, `spot` the underlying's price the window is laid around. Its members are the
     options of `expiries` and `strikes` (both ascending) that are listed, `members` of them, with the `rights` C, P or
     both; `left_out` more are in the window but were refused by IB. `lines` of them have data at a time; when that is
-    less than all, each has its turn within about `rotation_s`, else that is 0.
+    less than all, each has its turn within `rotation_s`, else that is 0; null without any line.
     """
 
     reason: str
@@ -196,7 +198,7 @@ class ChainWindow(Record, tag="chain", array_like=True, gc=False):
     rights: str
     members: int
     lines: int
-    rotation_s: float
+    rotation_s: float | None
     left_out: int = 0
 
 
@@ -220,6 +222,11 @@ class Depth(Record, tag="depth", array_like=True, gc=False):
     asks: list[tuple[float | None, str | None, str | None]] | None = None
 
 
+BarRow = tuple[
+    int, int, float | None, float | None, float | None, float | None, str | None, str | None, int | None, str | None
+]
+
+
 class Bars(Record, tag="bars", array_like=True, gc=False):
     """Up to 500 bars of a history job, oldest first; one entry of `history:<job>`. `seq` counts the job's entries.
 
@@ -228,8 +235,7 @@ class Bars(Record, tag="bars", array_like=True, gc=False):
 
     what_to_show: str
     bar: str
-    rows: list[tuple[int, int, float | None, float | None, float | None, float | None, str | None, str | None,
-                     int | None, str | None]]  # fmt: skip
+    rows: list[BarRow]
 
 
 class Ticks(Record, tag="ticks", array_like=True, gc=False):
