@@ -26,6 +26,7 @@ class StreamQuotes(Struct, frozen=True, kw_only=True):
     exchange: Exchange = "SMART"
     currency: Currency = "USD"
     hz: Hz | None = None
+    hold: Annotated[bool, Meta(description="false: only look at what others hold, take no line and keep none")] = True
 
 
 class StreamBars(Struct, frozen=True, kw_only=True):

@@ -30,13 +30,13 @@ class SystemQuery(Struct, frozen=True, kw_only=True):
 async def post_quotes(request: Request) -> EventStream:
     """Quotes as the replaced system sent them: events without a name."""
     asked = await reading.body(request, StreamQuotes)
-    return await _stream(request, _wanted(asked, ["quote"]), asked.hz, shapes.core_sse_unnamed)
+    return await _stream(request, _wanted(asked, ["quote"]), asked.hz, shapes.core_sse_unnamed, hold=asked.hold)
 
 
 async def get_quotes(request: Request) -> EventStream:
     """The same for EventSource: events named `quote`."""
     asked = reading.query(request, StreamQuotes, lists=("symbols",))
-    return await _stream(request, _wanted(asked, ["quote"]), asked.hz, shapes.core_sse)
+    return await _stream(request, _wanted(asked, ["quote"]), asked.hz, shapes.core_sse, hold=asked.hold)
 
 
 async def post_bars(request: Request) -> EventStream:
@@ -93,11 +93,13 @@ def _last_event_id(request: Request) -> str | None:
     return request.headers.get("last-event-id") or request.query_params.get("last_event_id")
 
 
-async def _stream(request: Request, wanted: list[Wanted], hz: float | None, form: Form) -> EventStream:
+async def _stream(
+    request: Request, wanted: list[Wanted], hz: float | None, form: Form, *, hold: bool = True
+) -> EventStream:
     resume = resume_of(_last_event_id(request), len(wanted))
 
     async def begin(it: Live) -> None:
-        await it.follow(wanted, resume)
+        await (it.follow(wanted, resume) if hold else it.look(wanted, resume))
 
     return await _started(reading.service_of(request), hz, begin, form)
 

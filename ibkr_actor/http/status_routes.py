@@ -17,8 +17,11 @@ from ibkr_actor.http import reading
 from ibkr_actor.http.bodies import Health, Ready, StatusAnswer, Subscriptions
 from ibkr_actor.http.errors import JSON, HttpError
 from ibkr_actor.http.exposition import CONTENT_TYPE, exposition
+from ibkr_actor.http.items import Item
 from ibkr_actor.http.service import Service
 from ibkr_actor.schema.commands import List, StatusCommand
+from ibkr_actor.schema.keys import Stream
+from ibkr_actor.schema.records import System
 
 CONNECTED: Final = frozenset({"ready", "degraded"})
 
@@ -105,9 +108,27 @@ async def status(request: Request) -> Response:
 
 
 async def subscriptions(request: Request) -> Response:
-    """All streams with their holders, state and freshness."""
-    answered = await reading.service_of(request).ask_once(List())
-    return as_json(Subscriptions(subscriptions=answered.get("subscriptions", []), now_ns=str(time.time_ns())))
+    """All streams with their holders, state and freshness, and how far each has come."""
+    service = reading.service_of(request)
+    answered = await service.ask_once(List())
+    rows = await _with_newest(service, answered.get("subscriptions", []))
+    return as_json(Subscriptions(subscriptions=rows, now_ns=str(time.time_ns())))
+
+
+async def _with_newest(service: Service, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with `epoch`, `seq` and `received_ns` of the newest record, so that two looks make a rate."""
+    pipe = service.redis.pipeline(transaction=False)
+    for row in rows:
+        pipe.hget(service.keys.last(row["instrument"]), row["kind"])
+    values = await pipe.execute() if rows else []
+    return [row | _newest(value) for row, value in zip(rows, values, strict=True)]
+
+
+def _newest(value: bytes | None) -> dict[str, Any]:
+    record = Item(Stream("", ""), "0-0", {b"j" if value[:1] == b"{" else b"d": value}).record if value else None
+    if record is None or isinstance(record, System):
+        return {"epoch": None, "seq": None}
+    return {"epoch": record.epoch, "seq": record.seq, "received_ns": str(record.received_ns)}
 
 
 async def metrics(request: Request) -> Response:

@@ -20,6 +20,7 @@ from ibkr_actor.http.leases import Instrument, Lease, named
 from ibkr_actor.http.outlet import Notice, Outlet
 from ibkr_actor.http.service import Service
 from ibkr_actor.http.sse import KEEP_ALIVE, RETRY, notice
+from ibkr_actor.schema.instruments import Contract, InstrumentQuery, instrument_id
 from ibkr_actor.schema.keys import KINDS, Stream
 from ibkr_actor.schema.records import Bar, Quote
 
@@ -75,6 +76,16 @@ class Live:
                 raise of_redis(error) from None
             raise
         self._wanted += wanted
+
+    async def look(self, wanted: Sequence[Wanted], resume: Sequence[str] | None = None) -> None:
+        """Begins as `follow` does, with what others hold: subscribes to nothing. Raises: HttpError."""
+        keys = self.service.keys
+        try:
+            for place, one in enumerate(wanted):
+                stream = Stream(one.kind, canonical(one.instrument))
+                await self._begin(keys.stream(one.kind, stream.instrument), stream, resume[place] if resume else None)
+        except (RedisError, OSError) as error:
+            raise of_redis(error) from None
 
     async def watch(self, key: str, stream: Stream, start: str) -> None:
         """Follows a stream that needs no subscription, behind the entry `start`. Raises: HttpError."""
@@ -237,6 +248,17 @@ def count(service: Service, batch: Sequence[tuple[str, Item] | Notice]) -> None:
     records = [each[1].record for each in batch if not isinstance(each, Notice)]
     service.metrics.quotes.inc(sum(isinstance(record, Quote) for record in records))
     service.metrics.bars.inc(sum(isinstance(record, Bar) for record in records))
+
+
+def canonical(instrument: Instrument) -> str:
+    """The id that a symbol means without asking anybody: a plain one is the stock."""
+    if isinstance(instrument, str):
+        if "." in instrument or "@" in instrument:
+            return instrument
+        instrument = InstrumentQuery(symbol=instrument)
+    return instrument_id(
+        Contract(0, instrument.symbol, "STK", instrument.exchange or "SMART", instrument.currency or "USD")
+    )
 
 
 def check_kind(kind: str) -> str:
