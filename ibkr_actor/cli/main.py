@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ibkr_actor import __version__
-from ibkr_actor.cli import reader_arguments, simulate_arguments, top_arguments
+from ibkr_actor.cli import bridge_arguments, reader_arguments, simulate_arguments, top_arguments
 from ibkr_actor.cli.arguments import Commands, Root, add_config, add_redis, command
 from ibkr_actor.cli.simulate_arguments import positive_float
 from ibkr_actor.errors import ConfigurationError, Fenced
@@ -39,6 +39,7 @@ SIDECAR_MODULES = frozenset(
 )
 # And what only the extra `tui` brings; who lacks that may lack the other too.
 TUI_MODULES = frozenset({"rich"})
+CORE_MODULES = frozenset({"market_data_core"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
-        if missing not in SIDECAR_MODULES | TUI_MODULES:
+        if missing not in SIDECAR_MODULES | TUI_MODULES | CORE_MODULES:
             raise
-        extra = "sidecar,tui" if missing in TUI_MODULES else "sidecar"
+        extra = "sidecar,tui" if missing in TUI_MODULES else "sidecar,core" if missing in CORE_MODULES else "sidecar"
         return _refuse(
             f"'{arguments.command}' needs the package {error.name!r}, which this install lacks: "
             f"pip install 'ibkr-actor[{extra}]'"
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     _add_http(commands)
     reader_arguments.add_readers(commands)
     top_arguments.add_top(commands)
+    bridge_arguments.add_bridge(commands)
     _add_history(commands)
     return root
 

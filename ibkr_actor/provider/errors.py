@@ -24,7 +24,6 @@ from market_data_core import (
 )
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from ibkr_actor.client.commands import NoAnswer
 from ibkr_actor.core.events import ErrorNotice
 from ibkr_actor.core.history_errors import HISTORICAL_ERROR, PACING_REST_S, judge
 from ibkr_actor.core.ib_codes import NOTICES, ROWS
@@ -154,8 +153,6 @@ def _of_ours(error: BaseException) -> MarketDataError | None:
             return ConfigurationError(str(error))
         case AuthenticationError() | NoPermissionError():
             return AuthenticationFailed(f"Redis: {error}", code="REDIS")
-        case NoAnswer():
-            return ConnectionFailed(str(error), code="NO_ANSWER")
         case RedisError():
             return ConnectionFailed(f"Redis does not answer: {error}", code="REDIS")
         case OSError():

@@ -6,6 +6,7 @@ Pure: reads no clock where data has a time of its own, and asks nobody.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -19,7 +20,7 @@ from ibkr_actor.schema.instruments import InstrumentQuery, parse_instrument
 from ibkr_actor.schema.records import FEED_DELAYED, FEED_DELAYED_FROZEN
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_DELAYED: Final = frozenset({FEED_DELAYED, FEED_DELAYED_FROZEN})
+DELAYED: Final = frozenset({FEED_DELAYED, FEED_DELAYED_FROZEN})
 # How far one request of IB may reach for a bar size. Source: IBKR, Historical Data Limitations, "Valid Duration and
 # Bar Size Settings"; from a day on what the replaced package had.
 _DURATIONS: Final = {
@@ -78,29 +79,46 @@ def to_quote(record: records.Quote, symbol: str, instrument: str = "") -> IBKRQu
     """The quote of a record. Its time is IB's own where there is one, else that of its arrival."""
     return IBKRQuote(
         symbol=symbol,
-        bid=_price(record.bid),
-        ask=_price(record.ask),
-        last=_price(record.last),
-        bid_size=_size(record.bid_size),
-        ask_size=_size(record.ask_size),
-        volume=_size(record.volume) or 0,
+        bid=price(record.bid),
+        ask=price(record.ask),
+        last=price(record.last),
+        bid_size=size(record.bid_size),
+        ask_size=size(record.ask_size),
+        volume=size(record.volume) or 0,
         timestamp=utc(record.source_ns or record.received_ns),
-        delayed=record.feed in _DELAYED,
+        delayed=record.feed in DELAYED,
         con_id=record.con_id,
         instrument=instrument,
     )
 
 
+def snapshot_to_quote(values: Mapping[str, Any], symbol: str) -> IBKRQuote:
+    """The quote of a snapshot's result."""
+    return IBKRQuote(
+        symbol=symbol,
+        bid=_number(values.get("bid")),
+        ask=_number(values.get("ask")),
+        last=_number(values.get("last")),
+        bid_size=_whole(_number(values.get("bid_size"))),
+        ask_size=_whole(_number(values.get("ask_size"))),
+        volume=_whole(_number(values.get("volume"))) or 0,
+        timestamp=utc(int(values["received_ns"])),
+        delayed=values.get("feed") in DELAYED,
+        con_id=int(values.get("con_id") or 0),
+        instrument=str(values.get("instrument") or ""),
+    )
+
+
 def to_trade(record: records.Trade, symbol: str, instrument: str = "") -> IBKRTrade | None:
     """The trade of a record; None for one without a price or a size, which is none."""
-    price, size = _price(record.price), _size(record.size)
-    if price is None or size is None:
+    at, of = price(record.price), size(record.size)
+    if at is None or of is None:
         return None
     return IBKRTrade(
         symbol=symbol,
         ts=utc(record.source_ns or record.received_ns),
-        price=price,
-        size=size,
+        price=at,
+        size=of,
         exchange=record.exchange or None,
         conditions=record.conditions.split(),
         con_id=record.con_id,
@@ -116,7 +134,7 @@ def to_bar(record: records.Bar, symbol: str, resolution: str, instrument: str = 
         record.volume,
         symbol=symbol,
         resolution=resolution,
-        delayed=record.feed in _DELAYED,
+        delayed=record.feed in DELAYED,
         con_id=record.con_id,
         instrument=instrument,
     )
@@ -125,7 +143,7 @@ def to_bar(record: records.Bar, symbol: str, resolution: str, instrument: str = 
 def to_past_bars(record: records.Bars, symbol: str, resolution: str) -> list[IBKRBar]:
     """The bars of one entry of a history job."""
     found = [
-        _bar(row[1], row[2:6], row[6], symbol=symbol, resolution=resolution, delayed=record.feed in _DELAYED,
+        _bar(row[1], row[2:6], row[6], symbol=symbol, resolution=resolution, delayed=record.feed in DELAYED,
              con_id=record.con_id, instrument="")
         for row in record.rows
     ]  # fmt: skip
@@ -133,15 +151,12 @@ def to_past_bars(record: records.Bars, symbol: str, resolution: str) -> list[IBK
 
 
 def _bar(end_ns: int, prices: tuple[float | None, ...], volume: str | None, **rest: Any) -> IBKRBar | None:
-    values = [_price(price) for price in prices]
-    if None in values:
+    open_, high, low, close = (price(each) for each in prices)
+    if open_ is None or high is None or low is None or close is None:
         return None
-    open_, high, low, close = values
     # Core's bar must have a volume; that of a pair, which has none, is 0 as IB's own is.
-    traded = _size(volume)
-    return IBKRBar(
-        ts=utc(end_ns), open=open_, high=high, low=low, close=close, volume=Decimal(traded or 0), **rest
-    )
+    traded = size(volume)
+    return IBKRBar(ts=utc(end_ns), open=open_, high=high, low=low, close=close, volume=Decimal(traded or 0), **rest)
 
 
 def ibkr_ticker_to_quote(ticker: Any, symbol: str) -> Quote:
@@ -159,7 +174,7 @@ def ibkr_ticker_to_quote(ticker: Any, symbol: str) -> Quote:
         ask_size=_whole(_number(getattr(ticker, "askSize", None))),
         volume=_whole(_number(getattr(ticker, "volume", None))) or 0,
         timestamp=_aware(getattr(ticker, "time", None)) or datetime.now(UTC),
-        delayed=market_data_type in _DELAYED,
+        delayed=market_data_type in DELAYED,
     )
 
 
@@ -177,16 +192,27 @@ def ibkr_bar_to_bar(bar: Any, symbol: str, resolution: str) -> Bar:
     at = _aware(start)
     if at is None:
         raise ValidationError(f"bar has neither date nor time: {bar!r}", field="date", value=start)
-    names = ("open", "high", "low", "close")
-    values = [_number(getattr(bar, name, getattr(bar, f"{name}_", None))) for name in names]
-    if None in values:
-        raise ValidationError(f"bar lacks a price: {bar!r}", field=names[values.index(None)])
+    open_, high, low, close = (_named(bar, name) for name in ("open", "high", "low", "close"))
     volume = _number(getattr(bar, "volume", None))
-    open_, high, low, close = values
     return IBKRBar(
-        symbol=symbol, ts=_end(at, resolution), open=open_, high=high, low=low, close=close,
-        volume=volume if volume is not None and volume >= 0 else Decimal(0), resolution=resolution,
-    )  # type: ignore[arg-type]  # None among the prices is refused above  # fmt: skip
+        symbol=symbol,
+        ts=_end(at, resolution),
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
+        # IB's -1 says that there is none.
+        volume=volume if volume is not None and volume >= 0 else Decimal(0),
+        resolution=resolution,
+    )
+
+
+def _named(bar: Any, name: str) -> Decimal:
+    """A price by its name; `open` of a real-time bar is `open_`."""
+    value = _number(getattr(bar, name, getattr(bar, f"{name}_", None)))
+    if value is None:
+        raise ValidationError(f"bar has no {name}: {bar!r}", field=name)
+    return value
 
 
 def _end(start: datetime, resolution: str) -> datetime:
@@ -220,7 +246,8 @@ def _aware(value: Any) -> datetime | None:
     return None
 
 
-def _price(value: float | None) -> Decimal | None:
+def price(value: float | None) -> Decimal | None:
+    """A float of a record as the shortest decimal that means it."""
     return None if value is None or not math.isfinite(value) else Decimal(repr(value))
 
 
@@ -235,7 +262,8 @@ def _number(value: Any) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def _size(text: str | None) -> Size | None:
+def size(text: str | None) -> Size | None:
+    """A size of a record."""
     return None if text is None else _whole(_number(text))
 
 

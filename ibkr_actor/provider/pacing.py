@@ -51,9 +51,9 @@ class TokenBucket:
             return True
         with anyio.move_on_after(timeout):
             async with self._turn:
-                while not self._take(tokens):
-                    await anyio.sleep(self._wait_s(tokens))
-                return True
+                # One sleep and no poll: nobody else takes any meanwhile, and those that are out come back.
+                await anyio.sleep(self._wait_s(tokens))
+                return self._take(tokens)
         return False
 
     async def get_available_tokens(self) -> float:

@@ -27,34 +27,45 @@ class IBKRSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     # -- connection
-    host: str = Field("127.0.0.1", min_length=1, description="TWS or IB Gateway host")
-    port: int = Field(4002, ge=1024, le=65535, description="Gateway: 4002 paper, 4001 live; TWS: 7497 paper, 7496 live")
-    client_id: int = Field(17, ge=0, le=9999, description="API client id, not that of another program")
+    host: str = Field(default="127.0.0.1", min_length=1, description="TWS or IB Gateway host")
+    port: int = Field(
+        default=4002, ge=1024, le=65535, description="Gateway: 4002 paper, 4001 live; TWS: 7497 paper, 7496 live"
+    )
+    client_id: int = Field(default=17, ge=0, le=9999, description="API client id, not that of another program")
     read_timeout_sec: float = Field(
-        30.0, ge=1.0, le=300.0, description="silence after which the connection is probed, then closed and reopened"
+        default=30.0,
+        ge=1.0,
+        le=300.0,
+        description="silence after which the connection is probed, then closed and reopened",
     )
 
     # -- market data
-    market_data_type: int = Field(1, ge=1, le=4, description="1 live, 2 frozen, 3 delayed, 4 delayed-frozen")
-    snapshot_mode: bool = Field(False, description="stream_quotes yields one snapshot of each instrument and ends")
-    use_rth: bool = Field(True, description="historical bars of regular trading hours only, as ever")
+    market_data_type: int = Field(default=1, ge=1, le=4, description="1 live, 2 frozen, 3 delayed, 4 delayed-frozen")
+    snapshot_mode: bool = Field(
+        default=False, description="stream_quotes yields one snapshot of each instrument and ends"
+    )
+    use_rth: bool = Field(default=True, description="historical bars of regular trading hours only, as ever")
 
     # -- reconnecting
-    reconnect_enabled: bool = Field(True, description="connect again after a loss")
-    reconnect_backoff_ms: int = Field(250, ge=100, le=60_000, description="first wait before connecting again")
-    reconnect_backoff_max_ms: int = Field(5_000, ge=1_000, le=300_000, description="longest wait before that")
-    max_reconnect_attempts: int = Field(10, ge=0, le=100, description="attempts in a row; 0 = for ever")
+    reconnect_enabled: bool = Field(default=True, description="connect again after a loss")
+    reconnect_backoff_ms: int = Field(default=250, ge=100, le=60_000, description="first wait before connecting again")
+    reconnect_backoff_max_ms: int = Field(default=5_000, ge=1_000, le=300_000, description="longest wait before that")
+    max_reconnect_attempts: int = Field(default=10, ge=0, le=100, description="attempts in a row; 0 = for ever")
 
     # -- history
-    hist_pacing_window_sec: int = Field(600, ge=60, le=3600, description="window of IB's limit on small bars")
-    hist_max_bars_per_request: int = Field(2_000, ge=1, le=10_000, description="most bars asked for in one request")
+    hist_pacing_window_sec: int = Field(default=600, ge=60, le=3600, description="window of IB's limit on small bars")
+    hist_max_bars_per_request: int = Field(
+        default=2_000, ge=1, le=10_000, description="most bars asked for in one request"
+    )
 
     # -- options
-    options_semaphore_size: int = Field(5, ge=1, le=50, description="option requests under way at a time")
-    options_base_delay: float = Field(0.1, ge=0.01, le=10.0, description="seconds between option requests")
-    options_max_contracts: int = Field(50, ge=1, le=500, description="most contracts of one chain")
-    options_max_retries: int = Field(3, ge=0, le=10, description="attempts per contract after the first")
-    options_backoff_multiplier: float = Field(1.5, ge=1.0, le=5.0, description="growth of the delay between attempts")
+    options_semaphore_size: int = Field(default=5, ge=1, le=50, description="option requests under way at a time")
+    options_base_delay: float = Field(default=0.1, ge=0.01, le=10.0, description="seconds between option requests")
+    options_max_contracts: int = Field(default=50, ge=1, le=500, description="most contracts of one chain")
+    options_max_retries: int = Field(default=3, ge=0, le=10, description="attempts per contract after the first")
+    options_backoff_multiplier: float = Field(
+        default=1.5, ge=1.0, le=5.0, description="growth of the delay between attempts"
+    )
 
     # -- ours: where a sidecar publishes, or where the one of this process keeps its data
     redis_url: str | None = Field(
@@ -67,10 +78,10 @@ class IBKRSettings(BaseModel):
         default_factory=_variable("IBKR_GATEWAY_NAME", "g1"), description="its gateway's name (IBKR_GATEWAY_NAME)"
     )
     lease_s: float = Field(
-        60.0, ge=1.0, le=86_400.0, description="how long a stream's line outlives a program that was killed"
+        default=60.0, ge=1.0, le=86_400.0, description="how long a stream's line outlives a program that was killed"
     )
     data_dir: Path | None = Field(
-        None, description="where the sidecar of this process keeps what it knows; without it, nothing is kept"
+        default=None, description="where the sidecar of this process keeps what it knows; without it, nothing is kept"
     )
 
     @field_validator("redis_url")
