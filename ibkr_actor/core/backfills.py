@@ -48,8 +48,8 @@ _TICKS: Final = {"Last": "TRADES", "BidAsk": "BID_ASK", "MidPoint": "MIDPOINT"}
 
 def past_of(row: KindRow, what_to_show: str = "") -> _Past | None:
     """Which history a kind can begin with; `what_to_show` is what its bars are made of. None when there is none."""
-    if row.line_type == "bars":
-        return _Past("5s", what_to_show or row.what_to_show)
+    if row.size:
+        return _Past(row.size, what_to_show or row.what_to_show)
     show = _TICKS.get(row.tick_type or "")
     return None if show is None else _Past("", show)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from ibkr_actor.core.resolutions import RESOLUTIONS
 from ibkr_actor.core.sessions import NS
 from ibkr_actor.schema.records import (
     FEED_LIVE,
@@ -61,6 +62,7 @@ class Joining:
         # All before this stands in the stream.
         self.reached_ns: int | None = None
         self._ticks = channel.row.line_type == "tick_by_tick"
+        self._coarse = channel.row.size not in ("", "5s")
         self._held: deque[DataRecord] = deque()
         self._held_max = held_max
         # When the first live record was noticed, in monotonic seconds; set by the caller.
@@ -137,6 +139,9 @@ class Joining:
         """The early fetch is over; what can be published. What it did not bring is fetched when live data comes."""
         fetch, self.fetch, self.early = self.fetch, None, True
         assert fetch is not None
+        if whole and self._coarse:
+            # A bar that was going on then is not there yet: the next fetch begins behind the last one that is.
+            return self._flush()
         if whole:
             self.reached_ns = max(fetch.to_ns, fetch.from_ns or 0)
             return self._flush()
@@ -198,10 +203,12 @@ def record_key(record: DataRecord) -> tuple[object, ...]:
 
 def bar_of(entry: Bars, row: BarRow, flags: int = FLAG_REFILLED) -> Bar:
     """A row as a record of its stream."""
-    # The last is its trade date, which a stream of bars of 5 s does not bear.
-    start_ns, end_ns, begin, high, low, close, volume, wap, count, _ = row
+    start_ns, end_ns, begin, high, low, close, volume, wap, count, day = row
     head = (0, 0, entry.con_id, entry.received_ns, None, FEED_LIVE, flags)
-    return Bar(*head, start_ns, end_ns, begin, high, low, close, volume, wap, count, True, 0, entry.what_to_show)
+    show = entry.what_to_show
+    # A stream bears the trade date of bars of a day and more.
+    day = None if RESOLUTIONS[entry.bar].intraday else day
+    return Bar(*head, start_ns, end_ns, begin, high, low, close, volume, wap, count, True, 0, show, day)
 
 
 def tick_of(entry: Ticks, row: TickRow, flags: int = FLAG_REFILLED) -> DataRecord:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from ibkr_actor.schema.records import FLAG_BUILT, AnyRecord, Bar, Gap, Reset
+from ibkr_actor.schema.records import FLAG_BUILT, FLAG_REFILLED, AnyRecord, Bar, Gap, Reset
 from ibkr_actor.sim import Simulator
 from tests.e2e.past import of_the_tape, running_past
-from tests.e2e.test_backfill import text
+from tests.e2e.test_backfill import check_order, live, subscribed, text
 
 pytestmark = pytest.mark.anyio
 
@@ -58,3 +58,18 @@ async def test_kept_and_built_bars_are_the_tape_and_are_asked_for_again_when_ib_
         ]
         assert causes == ["disconnect", "disconnect", "bust"]
         assert not sim.violations
+
+
+async def test_a_stream_of_minutes_begins_with_its_past() -> None:
+    start = "2026-01-13T16:20:00"
+    async with running_past(speed=SPEED) as (sim, house):
+        key = await subscribed(house, "bar.1m", start)
+        records = await house.until(key, live(3))
+        check_order(records)
+        past = [record for record in records if isinstance(record, Bar) and record.flags & FLAG_REFILLED]
+        expected = of_the_tape(sim, "AAPL", "1m", "TRADES", start, text(past[-1].end_ns), False)
+        assert [(bar.start_ns, bar.end_ns, bar.volume, bar.count) for bar in past] == [
+            (row[0], row[1], row[3], row[4]) for row in expected
+        ]
+        first = next(record for record in records if isinstance(record, Bar) and not record.flags)
+        assert first.start_ns == past[-1].end_ns
