@@ -1,79 +1,103 @@
-"""`ibkr-actor tail KIND INSTRUMENT`: the records of one stream, as text or as JSON lines."""
+"""`ibkr-actor tail KIND INSTRUMENT...`: the records of streams, as text or as JSON lines, without subscribing.
+
+Subscribes to nothing: what nobody holds stays silent.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from typing import Any
 
 from redis.asyncio import Redis
 
 from ibkr_actor.cli.address import with_redis
-from ibkr_actor.client import Entry, follow
+from ibkr_actor.cli.record_text import StreamEntry, canonical, kinds_of, printed, record_of
+from ibkr_actor.client.connect import BLOCK_MS_MAX
 from ibkr_actor.errors import ConfigurationError
-from ibkr_actor.schema.codec import record_as_dict
-from ibkr_actor.schema.instruments import Contract, InvalidInstrumentText, instrument_id, parse_instrument
-from ibkr_actor.schema.keys import KINDS, KINDS_HELP, Keys
-from ibkr_actor.schema.records import AnyRecord, System
+from ibkr_actor.schema.keys import Keys
 
 # Without --count: how many of the records already there are shown before those to come.
 PRESENT_SHOWN = 10
-COMMON = {"tag", "epoch", "seq", "con_id", "received_ns", "at_ns", "feed", "flags"}
+_SYSTEM = "system"
+_READ_COUNT = 500
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Prints until the count is reached, Ctrl-C, or the end of whoever reads."""
-    return with_redis(_tail, arguments)
+    return with_redis(_tail, arguments, follows=True)
 
 
 async def _tail(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
-    if arguments.kind not in KINDS:
-        raise ConfigurationError(f"{arguments.kind!r} is no kind; known: {KINDS_HELP}")
-    key = keys.stream(arguments.kind, canonical(arguments.instrument))
-    if not await redis.exists(key):
-        print(f"nothing in {key} yet; waiting (subscribe to it with a command, see the README)", file=sys.stderr)
-    printed = 0
-    async for entry in follow(redis, key, last=arguments.count or PRESENT_SHOWN):
-        print(as_json(entry) if arguments.json else as_text(entry), flush=True)
-        printed += 1
-        if arguments.count and printed >= arguments.count:
+    streams = streams_of(keys, arguments)
+    for key in streams:
+        if not await redis.exists(key):
+            hint = "" if key == keys.system else ": ibkr-actor sub subscribes"
+            print(f"nothing in {key} yet; waiting{hint}", file=sys.stderr)
+    shown = 0
+    async for entry in _entries(redis, keys, streams, arguments):
+        print(printed(keys, entry, as_json=arguments.json, many=len(streams) > 1), flush=True)
+        shown += 1
+        if arguments.count and shown >= arguments.count:
             break
     return 0
 
 
-def canonical(text: str) -> str:
-    """The id that names the streams: a plain symbol means the SMART/USD stock, anything else is taken as it is.
+def streams_of(keys: Keys, arguments: argparse.Namespace) -> list[str]:
+    """The keys meant, each once.
 
     Raises:
-        ConfigurationError: the text is neither.
+        ConfigurationError: no such kind, or no instrument.
     """
-    if "." in text or "@" in text:
-        return text
-    try:
-        query = parse_instrument(text)
-    except InvalidInstrumentText as error:
-        raise ConfigurationError(str(error)) from None
-    return instrument_id(Contract(0, query.symbol, query.sec_type, query.exchange, query.currency))
+    names = [name for name in arguments.kind.split(",") if name]
+    out = [keys.system] if _SYSTEM in names else []
+    kinds = kinds_of(",".join(name for name in names if name != _SYSTEM)) if set(names) != {_SYSTEM} else []
+    if kinds and not arguments.instruments:
+        raise ConfigurationError(f"tail {arguments.kind} needs an INSTRUMENT")
+    out += [keys.stream(kind, canonical(each)) for each in arguments.instruments for kind in kinds]
+    return list(dict.fromkeys(out))
 
 
-def as_json(entry: Entry) -> str:
-    """One JSON object per record, with the entry's id."""
-    value = {"id": entry.id} | (record_as_dict(entry.record) if entry.record is not None else {"tag": None})
-    return json.dumps(value, separators=(",", ":"))
+async def _entries(
+    redis: Redis, keys: Keys, streams: list[str], arguments: argparse.Namespace
+) -> AsyncIterator[StreamEntry]:
+    """What is there already, over all streams in the order of its ids, then what comes."""
+    positions: dict[str, str] = {}
+    present: list[StreamEntry] = []
+    for key in streams:
+        if arguments.from_last:
+            found, positions[key] = await _last(redis, keys, key)
+        else:
+            rows: Any = await redis.xrevrange(key, count=arguments.count or PRESENT_SHOWN) or []
+            found = [StreamEntry(key, entry_id.decode(), record_of(fields)) for entry_id, fields in reversed(rows)]
+            positions[key] = rows[0][0].decode() if rows else "0"
+        present += found
+    present.sort(key=lambda entry: entry.order)
+    # Of a count, the newest: those just above what is to come.
+    for entry in present if arguments.from_last else present[-(arguments.count or PRESENT_SHOWN) :]:
+        yield entry
+    while True:
+        wanted: Any = positions
+        answer: Any = await redis.xread(wanted, count=_READ_COUNT, block=BLOCK_MS_MAX)
+        for raw, entries in answer or ():
+            key = raw.decode()
+            for entry_id, fields in entries:
+                positions[key] = entry_id.decode()
+                yield StreamEntry(key, positions[key], record_of(fields))
 
 
-def as_text(entry: Entry) -> str:
-    """`time tag seq=n field=value ...`, with what is unknown left out."""
-    record = entry.record
-    if record is None:
-        return f"{entry.id} (no record, or one newer than this version)"
-    values = record_as_dict(record)
-    shown = " ".join(f"{name}={value}" for name, value in values.items() if name not in COMMON and value is not None)
-    return f"{clock_text(record)} {values['tag']:<8} seq={record.seq} {shown}"
-
-
-def clock_text(record: AnyRecord) -> str:
-    """When it was received, UTC with microseconds."""
-    at_ns = record.at_ns if isinstance(record, System) else record.received_ns
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%H:%M:%S.%f")
+async def _last(redis: Redis, keys: Keys, key: str) -> tuple[list[StreamEntry], str]:
+    """The newest value as the hash of last values has it, and the id to read on from."""
+    if key != keys.system:
+        kind, _, instrument = key.removeprefix(keys.root + ":").partition(":")
+        values: Any = await redis.hmget(keys.last(instrument), [kind, f"{kind}:id"])
+        value, entry_id = values
+        if value is not None and entry_id is not None:
+            field = b"j" if value[:1] == b"{" else b"d"
+            return [StreamEntry(key, entry_id.decode(), record_of({field: value}))], entry_id.decode()
+    newest: Any = await redis.xrevrange(key, count=1)
+    if not newest:
+        return [], "0"
+    entry = StreamEntry(key, newest[0][0].decode(), record_of(newest[0][1]))
+    return [entry], entry.id

@@ -1,0 +1,105 @@
+"""Records for a person and for a program: text and JSON lines; and the names of kinds and instruments as typed.
+
+Reads no stream.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Struct
+
+from ibkr_actor.errors import ConfigurationError
+from ibkr_actor.schema.codec import decode_record, record_as_dict
+from ibkr_actor.schema.instruments import Contract, InvalidInstrumentText, instrument_id, parse_instrument
+from ibkr_actor.schema.keys import CHAIN, KINDS, KINDS_HELP, Keys
+from ibkr_actor.schema.records import AnyRecord, System
+
+COMMON = {"tag", "epoch", "seq", "con_id", "received_ns", "at_ns", "feed", "flags"}
+
+
+class StreamEntry(Struct, frozen=True):
+    """One entry of one stream. `record` is None when its tag is newer than this version, or when it is no record."""
+
+    key: str
+    id: str
+    record: AnyRecord | None
+
+    @property
+    def order(self) -> tuple[int, int]:
+        ms, _, n = self.id.partition("-")
+        return int(ms), int(n or 0)
+
+
+def record_of(fields: Mapping[bytes, bytes]) -> AnyRecord | None:
+    """None for what someone else wrote into the stream: it must not end the reading of what follows."""
+    try:
+        return decode_record(fields)
+    except ValueError:
+        return None
+
+
+def kinds_of(text: str) -> list[str]:
+    """Kinds with commas between them.
+
+    Raises:
+        ConfigurationError: one is none.
+    """
+    names = list(dict.fromkeys(name for name in text.split(",") if name))
+    for name in names:
+        if name not in KINDS and name != CHAIN:
+            near = difflib.get_close_matches(name, KINDS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigurationError(f"{name!r} is no kind; known: {KINDS_HELP}{hint}")
+    if not names:
+        raise ConfigurationError(f"no kind is named; known: {KINDS_HELP}")
+    return names
+
+
+def canonical(text: str) -> str:
+    """The id that names the streams: a plain symbol means the SMART/USD stock, anything else is taken as it is.
+
+    Raises:
+        ConfigurationError: the text is neither.
+    """
+    if "." in text or "@" in text:
+        return text
+    try:
+        query = parse_instrument(text)
+    except InvalidInstrumentText as error:
+        raise ConfigurationError(str(error)) from None
+    return instrument_id(Contract(0, query.symbol, query.sec_type, query.exchange, query.currency))
+
+
+def printed(keys: Keys, entry: StreamEntry, *, as_json: bool, many: bool) -> str:
+    """One line for an entry; with `many` streams the text says which it is of."""
+    name = entry.key.removeprefix(keys.root + ":")
+    if as_json:
+        return json_line(name, entry.id, entry.record)
+    return (f"{name:<28} " if many else "") + text_line(entry.id, entry.record)
+
+
+def json_line(stream: str, entry_id: str, record: AnyRecord | None) -> str:
+    """`stream` (`kind:instrument`, or `system`), `id`, then the record as in a JSON entry."""
+    value: dict[str, Any] = {"stream": stream, "id": entry_id}
+    value |= record_as_dict(record) if record is not None else {"tag": None}
+    return json.dumps(value, separators=(",", ":"))
+
+
+def text_line(entry_id: str, record: AnyRecord | None) -> str:
+    """`time tag seq=n field=value ...`, with what is unknown left out."""
+    if record is None:
+        return f"{entry_id} (no record, or one newer than this version)"
+    values = record_as_dict(record)
+    shown = " ".join(f"{name}={value}" for name, value in values.items() if name not in COMMON and value is not None)
+    return f"{clock_text(record)} {values['tag']:<8} seq={record.seq} {shown}"
+
+
+def clock_text(record: AnyRecord) -> str:
+    """When it was received, UTC with microseconds."""
+    at_ns = record.at_ns if isinstance(record, System) else record.received_ns
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%H:%M:%S.%f")
