@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from ibkr_actor.core.chain_turns import TurnsConfig
 from ibkr_actor.core.reset_windows import NORTH_AMERICA, ResetWindow
 from ibkr_actor.schema.keys import Keys
 
@@ -79,6 +80,20 @@ class PacingConfig(Struct, frozen=True):
     unsaved_max: int = 0
 
 
+class ReferenceConfig(Struct, frozen=True):
+    """How to ask one-off questions. A whole expiry of options may take `listing_timeout_s`; `at_a_time` are asked for.
+
+    `members_max` bounds the options of one chain: later expiries are left out when it is reached.
+    """
+
+    timeout_s: float = 30.0
+    listing_timeout_s: float = 120.0
+    pending_max: int = 1000
+    at_a_time: int = 5
+    members_max: int = 10_000
+    max_asks: int = 3
+
+
 class ContractsConfig(Struct, frozen=True):
     """How to resolve. Contracts change rarely but trading hours daily, hence a day for the positive entries.
 
@@ -109,8 +124,11 @@ class SubscriptionsConfig(Struct, frozen=True):
     `depth_lines` order books may be open, each `depth_rows` deep (Source: IBKR, "Market Depth Data": 3 at least).
     `heal` is for holders who do not say whether gaps are to be refilled; `heals_max` of them may wait, and
     `heals_open_max` are fetched at a time, so that pacing's queue stays short for who is in a hurry.
+    Every `hours_look_s` contracts whose hours IB listed for little more than a day from now are asked for again.
     A line that is silent in market hours is stale after `stale_min_s` at the earliest, and asked for again after
     `stale_probe_s` (0: never); every `sweep_s` all lines are looked at (0: never).
+    A chain of options takes `chain_lines` at most, gives its members turns by `chain_turns`, and is looked up again every
+    `chain_refresh_s`.
     """
 
     keys: Keys = Keys()
@@ -137,9 +155,14 @@ class SubscriptionsConfig(Struct, frozen=True):
     backfill_wait_s: float = 10.0
     backfill_settle_s: float = 2.0
     backfill_timeout_s: float = 3_600.0
+    hours_look_s: float = 600.0
     heal: bool = False
     heals_max: int = 5_000
     heals_open_max: int = 20
+    chain_lines: int = 50
+    chains_max: int = 20
+    chain_turns: TurnsConfig = TurnsConfig()
+    chain_refresh_s: float = 14_400.0
     max_asks: int = 3
 
 

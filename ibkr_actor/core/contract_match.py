@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct, structs
 
-from ibkr_actor.schema.instruments import Contract, InstrumentQuery, parse_instrument, with_defaults
+from ibkr_actor.schema.instruments import Contract, InstrumentQuery, instrument_id, parse_instrument, with_defaults
 
 
 class Choice(Struct, frozen=True):
@@ -99,3 +99,19 @@ def asked_for(instrument: str | InstrumentQuery) -> InstrumentQuery:
 def wire_query(query: InstrumentQuery) -> InstrumentQuery:
     """What IB is asked: a con_id says all but the exchange; the other fields are checked against its answer."""
     return InstrumentQuery(con_id=query.con_id, exchange=query.exchange) if query.con_id else query
+
+
+def guessed(query: InstrumentQuery) -> Contract:
+    """What the words of a query say by themselves, with the id they would get. IB was not asked."""
+    guess = Contract(
+        con_id=query.con_id,
+        symbol=query.symbol,
+        sec_type=query.sec_type,
+        exchange=query.exchange,
+        currency=query.currency,
+        trading_class=query.trading_class or "",
+        last_trade_date=query.last_trade_date,
+        strike=query.strike,
+        right=query.right,
+    )
+    return structs.replace(guess, instrument=instrument_id(guess, with_con_id=query.con_id != 0))

@@ -11,7 +11,7 @@ from msgspec import Struct, field, structs
 
 from ibkr_actor.core.config import ContractsConfig
 from ibkr_actor.core.contract_cache import ContractCache
-from ibkr_actor.core.contract_match import asked_for, choose, wire_query
+from ibkr_actor.core.contract_match import asked_for, choose, guessed, wire_query
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import (
     Announce,
@@ -28,11 +28,13 @@ from ibkr_actor.core.farm_watch import FarmWatch
 from ibkr_actor.core.ib_codes import lookup
 from ibkr_actor.core.messages import (
     CommandReceived,
+    ContractRefreshed,
     Enqueue,
     FarmChanged,
     ForgetContract,
     RateExceeded,
     RedisForgot,
+    RefreshContract,
     RequestRefused,
     RequestSent,
     ResolvedCommand,
@@ -77,7 +79,7 @@ class Waiter(Struct, frozen=True):
 
 
 class Lookup(Struct):
-    """One query on its way to IB, with everyone who waits for it. `req_id` None while it cannot be asked."""
+    """One query on its way to IB, with everyone who waits for it. `req_id` None while it cannot be asked; `refresh`: for lines."""
 
     query: InstrumentQuery
     client: str
@@ -86,6 +88,7 @@ class Lookup(Struct):
     waiters: dict[int, Waiter] = field(default_factory=dict)
     matches: list[Contract] = field(default_factory=list)
     dropped: int = 0
+    refresh: bool = False
 
 
 class ContractsCore:
@@ -124,6 +127,7 @@ class ContractsCore:
             FarmChanged: self._farm,
             RestoreContracts: self._restore,
             ForgetContract: self._forget,
+            RefreshContract: self._refresh,
             RedisForgot: self._say_again,
             WakeUp: self._wake_up,
             Start: self._nothing,
@@ -157,7 +161,9 @@ class ContractsCore:
         except InvalidInstrumentText as error:
             return [rejected(ref, Rejection("invalid_instrument", str(error)))]
         if isinstance(command, Unsubscribe):
-            return [Tell("subscriptions", ResolvedCommand(ref, command, self._guess(query, now)))]
+            # From the cache however old, else what the name itself says: IB is not asked.
+            contract = self._cache.find(query, now.ns, stale_too=True) or guessed(query)
+            return [Tell("subscriptions", ResolvedCommand(ref, command, contract))]
         return self._resolve(ref, command, query, now)
 
     def _resolve(self, ref: CommandRef, command: AnyCommand, query: InstrumentQuery, now: Instant) -> list[Effect]:
@@ -187,27 +193,20 @@ class ContractsCore:
         if found is not None:
             found.waiters[waiter.number] = waiter
             return []
-        found = self._lookups[query] = Lookup(query, ref.client, waiters={waiter.number: waiter})
+        refresh = isinstance(command, Resolve) and command.refresh
+        found = self._lookups[query] = Lookup(query, ref.client, waiters={waiter.number: waiter}, refresh=refresh)
         self._time_outs.set(query, now.s + self._config.timeout_s)
         return self._ask(found)
 
-    def _guess(self, query: InstrumentQuery, now: Instant) -> Contract:
-        """The contract to unsubscribe: from the cache however old, else what the name itself says. IB is not asked."""
-        known = self._cache.find(query, now.ns, stale_too=True)
-        if known is not None:
-            return known
-        guess = Contract(
-            con_id=query.con_id,
-            symbol=query.symbol,
-            sec_type=query.sec_type,
-            exchange=query.exchange,
-            currency=query.currency,
-            trading_class=query.trading_class or "",
-            last_trade_date=query.last_trade_date,
-            strike=query.strike,
-            right=query.right,
-        )
-        return structs.replace(guess, instrument=instrument_id(guess, with_con_id=query.con_id != 0))
+    def _refresh(self, message: RefreshContract, now: Instant) -> list[Effect]:
+        """A line holds what may be out of date; nobody waits for it."""
+        query = InstrumentQuery(con_id=message.con_id, exchange=message.exchange)
+        if query in self._lookups:
+            self._lookups[query].refresh = True
+            return []
+        found = self._lookups[query] = Lookup(query, "", refresh=True)
+        self._time_outs.set(query, now.s + self._config.timeout_s)
+        return self._ask(found)
 
     # ---- asking
 
@@ -245,6 +244,7 @@ class ContractsCore:
         choice = choose(asked.query, asked.matches, self._cache.owns_its_id)
         if choice.contract is not None:
             contract, effects = self._cache.put(asked.query, choice.contract, now.ns)
+            effects += [Tell("subscriptions", ContractRefreshed(contract))] if asked.refresh else []
             passed = [settled(waiter.ref, waiter.command, contract) for waiter in self._close(asked)]
             return effects + passed
         if choice.candidates:

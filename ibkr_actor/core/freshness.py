@@ -95,6 +95,10 @@ class Watch:
         # What was last said of it in `system`.
         self.said: Freshness = ""
 
+    def new_hours(self, contract: Contract, *, rth: bool) -> None:
+        """IB has told the hours anew."""
+        self._phases = MarketPhases(contract, regular_only=rth)
+
     def look(self, facts: Facts, now: Instant) -> bool:
         """Takes in what is there now; whether data came since the last look."""
         phase = self._phases.at(now.ns)

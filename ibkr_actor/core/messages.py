@@ -273,6 +273,19 @@ class ForgetContract(Struct, frozen=True):
     exchange: str
 
 
+class RefreshContract(Struct, frozen=True):
+    """What a line knows of its contract will soon be out of date: ask IB again."""
+
+    con_id: int
+    exchange: str
+
+
+class ContractRefreshed(Struct, frozen=True):
+    """IB's present word on a contract, for the lines that hold it."""
+
+    contract: Contract
+
+
 class RedisForgot(Struct, frozen=True):
     """Redis came back without what it kept for us (FLUSHALL, an old snapshot): say all of it again."""
 

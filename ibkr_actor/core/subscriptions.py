@@ -37,6 +37,7 @@ from ibkr_actor.core.events import (
 from ibkr_actor.core.holders import holder_delete, read_holder
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.kinds import ROWS, known_kinds
+from ibkr_actor.core.known_hours import KnownHours
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.line_errors import LineErrors
 from ibkr_actor.core.lines import Item, Line
@@ -44,6 +45,7 @@ from ibkr_actor.core.listing import listed
 from ibkr_actor.core.live_bars import LiveBars
 from ibkr_actor.core.messages import (
     CommandsReadable,
+    ContractRefreshed,
     DataLost,
     FarmChanged,
     MarketData,
@@ -88,6 +90,7 @@ class SubscriptionsCore:
         self._errors = LineErrors(config, self._book, self._holdings, self._waits)
         self._subscribing = Subscribing(config, self._book, self._holdings, self._waits, self._backfills)
         self._silences = Silences(config, self._book)
+        self._hours = KnownHours(config, self._book)
         # Events of requests that are over, and of requests never made here.
         self._late = 0
         self._foreign = 0
@@ -106,6 +109,7 @@ class SubscriptionsCore:
             UpstreamDown: self._upstream_down,
             UpstreamUp: self._upstream_up,
             FarmChanged: self._silences.farm,
+            ContractRefreshed: self._hours.refreshed,
             RestoreHolders: self._restore,
             CommandsReadable: self._commands_readable,
             RedisForgot: self._say_again,
@@ -128,6 +132,7 @@ class SubscriptionsCore:
             self._backfills.next_wakeup_s(),
             self._snapshots.deadlines.next_s(),
             self._silences.next_s(),
+            self._hours.next_s(),
         )
         return min((at_s for at_s in times if at_s is not None), default=None)
 
@@ -351,7 +356,7 @@ class SubscriptionsCore:
                 effects += self._bars.close(line, now)
             else:
                 effects += self._book.ask_again(line, now, ended=False)
-        return effects + self._silences.sweep(now)
+        return effects + self._hours.look(now) + self._silences.sweep(now)
 
     def _nothing(self, message: Struct, now: Instant) -> list[Effect]:
         return []

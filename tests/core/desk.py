@@ -32,7 +32,7 @@ class Desk:
         self, config: SubscriptionsConfig | None = None, *, up: bool = True, looks_every_s: float = 0.0
     ) -> None:
         """`looks_every_s`: how often lines are looked at for their freshness; only tests of that need it."""
-        config = structs.replace(config or SubscriptionsConfig(), sweep_s=looks_every_s)
+        config = structs.replace(config or SubscriptionsConfig(), sweep_s=looks_every_s, hours_look_s=0.0)
         self.core = SubscriptionsCore(config)
         self.conn = 0
         self.last_req_id = 0
