@@ -13,13 +13,10 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from ibkr_actor.client.connect import BLOCK_MS_MAX
+from ibkr_actor.client.errors import NoAnswer
 from ibkr_actor.schema.codec import decode_reply, encode_command
 from ibkr_actor.schema.commands import AnyCommand, Reply
 from ibkr_actor.schema.keys import Keys
-
-
-class NoAnswer(TimeoutError):
-    """No sidecar answered in time; the command may still be done later."""
 
 
 async def call(redis: Redis, keys: Keys, command: AnyCommand, *, timeout_s: float = 5.0) -> Reply:

@@ -1,18 +1,34 @@
-"""A Redis connection fit for reading streams.
+"""Redis connections fit for reading streams, and waiting for a server that is away.
 
-Owns the settings of redis-py that reading depends on; never retries by itself.
+Owns the settings of redis-py that reading depends on. Never repeats a command by itself: who asks for that says so.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
-from redis.asyncio import Redis
+import anyio
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
+# What a command may end in when the server is away, or refuses.
+SERVER_ERRORS: Final = (RedisError, OSError)
 # Longest BLOCK a reader here uses; the socket time-out stays well above it. Source: docs/STREAMS.md, "Readers".
 BLOCK_MS_MAX: Final = 2_000
+BACKOFF_MIN_S: Final = 0.05
+BACKOFF_MAX_S: Final = 2.0
+# Commands of one client that are on their way at once; more wait for their turn.
+POOL_MAX: Final = 8
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def connect(url: str) -> Redis:
@@ -20,12 +36,81 @@ def connect(url: str) -> Redis:
 
     redis-py's default of repeating a failed command is off: it doubles `XADD *` and makes `XREADGROUP >` skip entries.
     """
+    client: Redis = Redis.from_url(url, **_options(unix=url.startswith("unix://")))
+    return client
+
+
+def pooled(redis: str | Redis, connections: int = POOL_MAX) -> Redis:
+    """A client of its own for a URL, or for the address and login of another; commands wait for a free connection."""
+    if isinstance(redis, str):
+        options = _options(unix=redis.startswith("unix://"))
+        pool = BlockingConnectionPool.from_url(redis, max_connections=connections, timeout=None, **options)
+    else:
+        theirs = redis.connection_pool
+        given = dict(theirs.connection_kwargs)
+        options = given | _options(unix="path" in given) | {"decode_responses": False}
+        pool = BlockingConnectionPool(connections, timeout=None, connection_class=theirs.connection_class, **options)
+    client: Redis = Redis.from_pool(pool)
+    return client
+
+
+def _options(*, unix: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
         "socket_timeout": 10.0,
         "retry": Retry(NoBackoff(), 0),
         "client_name": "ibkr-actor-client",
     }
-    if not url.startswith("unix://"):
-        options |= {"socket_connect_timeout": 5.0, "socket_keepalive": True}
-    client: Redis = Redis.from_url(url, **options)
-    return client
+    return options if unix else options | {"socket_connect_timeout": 5.0, "socket_keepalive": True}
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the server may come back by itself; a wrong password never gets right."""
+    if isinstance(error, AuthenticationError | AuthorizationError):
+        return False
+    return isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
+
+
+class Backoff:
+    """How long to wait before the next try: twice as long each time, up to two seconds, with jitter. Says so once."""
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._wait_s = 0.0
+
+    @property
+    def is_away(self) -> bool:
+        return self._wait_s > 0
+
+    async def failed(self, error: BaseException) -> None:
+        """Waits before the next try."""
+        if not self.is_away:
+            _log.warning("redis_away who=%s error=%s", self._who, error)
+        self._wait_s = min(BACKOFF_MAX_S, max(BACKOFF_MIN_S, self._wait_s * 2))
+        await anyio.sleep(self._wait_s * random.uniform(0.5, 1.0))
+
+    def worked(self) -> bool:
+        """The server answered; True when it had been away."""
+        if not self.is_away:
+            return False
+        _log.info("redis_back who=%s", self._who)
+        self._wait_s = 0.0
+        return True
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], who: str) -> T:
+    """The answer to a command that may be asked again without harm, once the server is there.
+
+    Raises:
+        redis.RedisError: the server refuses it.
+    """
+    backoff = Backoff(who)
+    while True:
+        try:
+            answer = await ask()
+        except SERVER_ERRORS as error:
+            if not is_away(error):
+                raise
+            await backoff.failed(error)
+        else:
+            backoff.worked()
+            return answer

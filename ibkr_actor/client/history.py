@@ -13,8 +13,8 @@ import anyio
 from msgspec import structs
 from redis.asyncio import Redis
 
-from ibkr_actor.client.commands import NoAnswer
 from ibkr_actor.client.connect import BLOCK_MS_MAX
+from ibkr_actor.client.errors import NoAnswer
 from ibkr_actor.schema.codec import decode_record, decode_reply, encode_command
 from ibkr_actor.schema.commands import Cancel, History, HistoryTicks, Rejection, Reply
 from ibkr_actor.schema.keys import Keys
