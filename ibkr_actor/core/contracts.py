@@ -79,7 +79,7 @@ class Waiter(Struct, frozen=True):
 
 
 class Lookup(Struct):
-    """One query on its way to IB, with everyone who waits for it. `req_id` None while it cannot be asked; `refresh`: for lines."""
+    """One query on its way to IB, for those who wait, or for lines (`refresh`). `req_id` None while it is not asked."""
 
     query: InstrumentQuery
     client: str

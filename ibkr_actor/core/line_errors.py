@@ -15,11 +15,12 @@ from ibkr_actor.core.history_errors import READ_HERE, judge
 from ibkr_actor.core.holders import holder_delete
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.ib_codes import CodeRow, lookup
+from ibkr_actor.core.ib_words import IbWords
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Line
 from ibkr_actor.core.messages import ForgetContract, PacingViolated, RateExceeded, RequestRefused
 from ibkr_actor.core.publishing import emptied_book
-from ibkr_actor.core.replies import ib_text, rejection_of
+from ibkr_actor.core.replies import rejection_of
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import Rejection
 from ibkr_actor.schema.instruments import Contract
@@ -39,6 +40,7 @@ class LineErrors:
         self._holdings = holdings
         self._waits = waits
         self.late = 0
+        self.words = IbWords()
         self._doings: dict[str, Callable[[Line, CodeRow, ErrorNotice, Instant], list[Effect]]] = {
             "empty": self._empty,
             "prove": self._prove,
@@ -63,7 +65,7 @@ class LineErrors:
             return self._kept(line, row, event, now)
         if row.effect == "note":
             return []
-        effects: list[Effect] = [_announce(line, row, event, now)]
+        effects: list[Effect] = [*self.words.say(line.streams[0].name, line.key[0], row, event, now)]
         if line.candidate is not None and event.req_id == line.candidate.req_id:
             return effects + self._candidate(line, row, event, now)
         doing = self._doings.get(row.effect)
@@ -135,7 +137,7 @@ class LineErrors:
         judged = judge(event)
         if judged.verdict == "ignore":
             return []
-        effects: list[Effect] = [_announce(line, row, event, now)]
+        effects: list[Effect] = [*self.words.say(line.streams[0].name, line.key[0], row, event, now)]
         match judged.verdict:
             case "again":
                 return effects + self._new_id(line, row, event, now)
@@ -196,9 +198,3 @@ class LineErrors:
         if line.channels and line.req_id is None:
             effects += self._book.ask(line, now)
         return effects
-
-
-def _announce(line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> Announce:
-    subject = line.streams[0].name
-    text = f"{line.key[0]}: {ib_text(row, event)}"
-    return Announce(System(0, 0, now.ns, "subscription", row.kind, subject, text, event.code, event.conn))

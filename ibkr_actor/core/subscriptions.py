@@ -133,6 +133,7 @@ class SubscriptionsCore:
             self._snapshots.deadlines.next_s(),
             self._silences.next_s(),
             self._hours.next_s(),
+            self._errors.words.next_s(),
         )
         return min((at_s for at_s in times if at_s is not None), default=None)
 
@@ -356,6 +357,7 @@ class SubscriptionsCore:
                 effects += self._bars.close(line, now)
             else:
                 effects += self._book.ask_again(line, now, ended=False)
+        effects += self._errors.words.wake_up(now)
         return effects + self._hours.look(now) + self._silences.sweep(now)
 
     def _nothing(self, message: Struct, now: Instant) -> list[Effect]:
