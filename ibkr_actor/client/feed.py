@@ -6,7 +6,7 @@ Puts together what others know: holds, openings, the reading, the tally and conf
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Generic, Literal, Self, TypeVar, cast
 
 import anyio
@@ -99,7 +99,7 @@ class Feed(Generic[R]):
             await source.close()
         await self._desk.holding.left()
 
-    async def __aiter__(self) -> AsyncIterator[Item[R]]:
+    async def __aiter__(self) -> AsyncGenerator[Item[R]]:
         """Items as they come, for ever."""
         async with self:
             while True:

@@ -5,7 +5,8 @@ Starts the job and reads; which bars there are is the sidecar's to find.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from typing import Any, Final, Generic, TypeVar, cast
 
 import anyio
@@ -78,7 +79,7 @@ _TICKS: Final[dict[str, type[HistoryTick]]] = {
     "MIDPOINT": HistoryMidPoint,
     "BID_ASK": HistoryBidAsk,
 }
-Row = TypeVar("Row", HistoryBar, HistoryTick)
+Row = TypeVar("Row", bound=HistoryBar | HistoryTick)
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -110,20 +111,26 @@ class Job(Generic[Row]):
         self.progress: dict[str, Any] = {}
         self.done: Done | None = None
 
-    async def __aiter__(self) -> AsyncIterator[Row]:
+    async def __aiter__(self) -> AsyncGenerator[Row]:
         """Every bar or tick of the interval, oldest first."""
-        async for batch in self.batches():
-            for row in rows_of(batch):
-                yield cast("Row", row)
+        async with aclosing(self.batches()) as batches:
+            async for batch in batches:
+                for row in self.rows(batch):
+                    yield row
 
-    async def batches(self) -> AsyncIterator[Bars | Ticks]:
+    @staticmethod
+    def rows(batch: Bars | Ticks) -> Iterator[Row]:
+        """The rows of a batch of this job, by name."""
+        return cast("Iterator[Row]", rows_of(batch))
+
+    async def batches(self) -> AsyncGenerator[Bars | Ticks]:
         """The same in records of up to 500 rows, as they come.
 
         Raises:
             NoAnswer: no sidecar took the command.
             MarketDataError: it was refused, failed on the way, or was cancelled by somebody else.
         """
-        if self._follower is not None or self.done is not None:
+        if self._written:
             raise RuntimeError("a job is read once")
         with self._calls.hearing(self._command.id, self._hear):
             try:
