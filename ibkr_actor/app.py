@@ -44,6 +44,7 @@ from ibkr_actor.core.messages import (
 from ibkr_actor.core.pacing import PacingCore
 from ibkr_actor.core.session import SessionCore
 from ibkr_actor.core.subscriptions import SubscriptionsCore
+from ibkr_actor.figures import Figures
 from ibkr_actor.settings import Settings
 from ibkr_actor.tws.gateway import Gateway
 from ibkr_actor.tws.inbox import FrameBatch, Inbox
@@ -114,20 +115,31 @@ class Sidecar:
     def __init__(self, settings: Settings, *, redis_url: str, clock: Clock = system_clock) -> None:
         self.settings = settings
         self._clock = clock
-        self.bus = Bus(configs.bus(settings, redis_url), describe=self._describe)
         self.inbox = Inbox(settings.inbox_max_bytes)
         recording = configs.recorder(settings)
         recorder = None if recording is None else Recorder(recording, library=check_ibapi())
         self.gateway = Gateway(configs.gateway(settings), self.inbox, recorder)
         self.mailboxes = {name: Mailbox(name, waiting_max=settings.mailbox_max) for name in ACTORS}
         self.session = SessionCore(configs.session(settings, clock.speed), random.Random())
+        subscriptions = SubscriptionsCore(configs.subscriptions(settings, clock.speed))
+        pacing = PacingCore(configs.pacing(settings, clock.speed))
         self.cores: dict[ActorName, Core] = {
             "session": self.session,
             "contracts": ContractsCore(configs.contracts(settings, clock.speed)),
-            "subscriptions": SubscriptionsCore(configs.subscriptions(settings, clock.speed)),
+            "subscriptions": subscriptions,
             "history": HistoryCore(configs.history(settings, clock.speed)),
-            "pacing": PacingCore(configs.pacing(settings, clock.speed)),
+            "pacing": pacing,
         }
+        figures = Figures(
+            session=self.session,
+            subscriptions=subscriptions,
+            pacing=pacing,
+            gateway=self.gateway,
+            bus=lambda: self.bus,
+            mailboxes=self.mailboxes,
+            clock=clock,
+        )
+        self.bus = Bus(configs.bus(settings, redis_url), describe=self._describe, figures=figures)
         self.bus.on_word = self.mailboxes["history"].tell
         self.bus.on_job_written = lambda job, number: self.mailboxes["history"].tell(JobWritten(job, number))
         self._session_over = anyio.Event()

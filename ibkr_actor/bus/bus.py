@@ -62,7 +62,7 @@ class BusState(Struct, frozen=True):
 class Bus:
     """Implements `actors.ports.BusPort`. Order: `start`, then `run` beside everything else, `drain` before the end.
 
-    `describe` gives the word for the heartbeat's state; without it that is the state of the bus.
+    `describe` gives the word for the heartbeat's state, without it that of the bus; `figures` what stands beside it.
     """
 
     def __init__(
@@ -70,11 +70,13 @@ class Bus:
         config: BusConfig,
         *,
         describe: Callable[[], str] | None = None,
+        figures: Callable[[], bytes] = lambda: b"{}",
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._config = config
         self._keys = Keys(config.prefix, config.gateway)
         self._describe = describe or (lambda: self.state.state)
+        self._figures = figures
         self._now_ns = now_ns
         self.epoch = 0  # set by start
         # Called when the entries of a history job up to a number stand in Redis.
@@ -145,7 +147,8 @@ class Bus:
         publisher.on_redis_forgot = lambda: deliver(RedisForgot())
         reader = CommandReader(self._link("commands"), self._config, self.epoch, outbox, deliver, now_ns=self._now_ns)
         self._reader = reader
-        heartbeat = self._heartbeat = Heartbeat(self._link("heartbeat"), self._config, self.epoch, self._describe)
+        link = self._link("heartbeat")
+        heartbeat = self._heartbeat = Heartbeat(link, self._config, self.epoch, self._describe, self._figures)
         try:
             async with anyio.create_task_group() as tasks:
                 for part in (publisher, outbox, reader, housekeeper, heartbeat, windows, unread):
@@ -244,6 +247,15 @@ class Bus:
             counts |= part.counters()
         state = self.state
         return counts | {"bus_state": state.state, "bus_reason": state.reason}
+
+    def figures(self) -> dict[str, object]:
+        """What is measured of the records on their way: latencies, gaps by cause, ticks by symbol."""
+        publisher = self._started()[0]
+        return {
+            "latency": publisher.latencies.told(),
+            "gaps": publisher.streams.gaps,
+            "ticks": publisher.streams.ticks(),
+        }
 
     # -- inside
 

@@ -19,18 +19,19 @@ redis.call('SET', KEYS[1], epoch)
 return epoch
 """)
 
-# KEYS: epoch, heartbeat. ARGV: epoch, value, milliseconds.
+# KEYS: epoch, heartbeat, metrics. ARGV: epoch, value of the heartbeat, milliseconds, value of the metrics.
 BEAT: Final = Script("""
 local stored = redis.call('GET', KEYS[1])
 if stored and (tonumber(stored) or 0) > tonumber(ARGV[1]) then return 'FENCED' end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[3])
 return 'OK'
 """)
 
-# The heartbeat goes only if nobody newer writes it. KEYS and ARGV as above, without value.
+# Both go only if nobody newer writes them. KEYS as above. ARGV: epoch.
 STOP: Final = Script("""
 local stored = redis.call('GET', KEYS[1])
-if stored == ARGV[1] then redis.call('DEL', KEYS[2]) end
+if stored == ARGV[1] then redis.call('DEL', KEYS[2], KEYS[3]) end
 return 'OK'
 """)
 

@@ -1,4 +1,4 @@
-"""The heartbeat: a key that tells who publishes, and is gone when nobody does.
+"""The heartbeat: a key that tells who publishes, with its figures in another; both are gone when nobody does.
 
 Carries no data anyone needs to be right.
 """
@@ -23,12 +23,15 @@ from ibkr_actor.schema.keys import Keys
 class Heartbeat:
     """Writes the key every `every_s`; removes it at the end, unless somebody newer writes it by then."""
 
-    def __init__(self, link: Link, config: BusConfig, epoch: int, state: Callable[[], str]) -> None:
+    def __init__(
+        self, link: Link, config: BusConfig, epoch: int, state: Callable[[], str], figures: Callable[[], bytes]
+    ) -> None:
         self._link = link
         self._config = config
         self._keys = Keys(config.prefix, config.gateway)
         self._epoch = epoch
         self._state = state
+        self._figures = figures
         self._changed = anyio.Event()
 
     def beat_soon(self) -> None:
@@ -67,14 +70,16 @@ class Heartbeat:
             "version": __version__,
         }
         ttl_ms = round(self._config.heartbeat.ttl_s * 1000)
-        call = BEAT.call([self._keys.epoch, self._keys.heartbeat], [self._epoch, json.dumps(value), ttl_ms])
+        keys = [self._keys.epoch, self._keys.heartbeat, self._keys.metrics]
+        call = BEAT.call(keys, [self._epoch, json.dumps(value), ttl_ms, self._figures()])
         if await self._link.call(*call) in (b"FENCED", "FENCED"):
             raise Fenced("a newer sidecar publishes for this gateway")
 
     async def _stop(self) -> None:
+        keys = [self._keys.epoch, self._keys.heartbeat, self._keys.metrics]
         try:
             await self._link.open()  # the cancelled beat may have left an answer unread
-            await self._link.call(*STOP.call([self._keys.epoch, self._keys.heartbeat], [self._epoch]))
+            await self._link.call(*STOP.call(keys, [self._epoch]))
         except (Unreachable, Refused):
             pass  # it goes by itself when its time has run out
         finally:

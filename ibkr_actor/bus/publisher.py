@@ -16,6 +16,7 @@ from ibkr_actor.bus.config import BusConfig
 from ibkr_actor.bus.connection import Link, Refused, Unreachable
 from ibkr_actor.bus.fenced import FencedWriter, Unusual
 from ibkr_actor.bus.health import RECONNECT_CODES, Backoff, Health
+from ibkr_actor.bus.latency import Latencies
 from ibkr_actor.bus.lookup import Past, look_up, run_id
 from ibkr_actor.bus.ring import Held, Ring
 from ibkr_actor.bus.stamper import Stamper
@@ -52,6 +53,7 @@ class Publisher:
         self._ring = Ring(config.ring, epoch, self._config.encoding)
         self._writer = FencedWriter(link, keys, epoch, self._config.encoding)
         self.health = health or Health("publisher")
+        self.latencies = Latencies()
         # Called when the server has lost data, or may have: what others keep there must be written again as well.
         self.on_redis_forgot: Callable[[], Awaitable[None]] | None = None
         self._expiring: set[StreamState] = set()  # expiry to be changed by the next write
@@ -71,6 +73,8 @@ class Publisher:
             self.streams.stamp(items, entries)
         finally:
             self._hand_over(entries)
+        if items:
+            self.latencies.burst(items[-1][1])
 
     def announce(self, record: System) -> None:
         """Writes a record to the `system` stream. Affects: the record."""
@@ -182,6 +186,8 @@ class Publisher:
         backoff.reset()
         self._counts["batches"] += bool(batch)
         self._counts["written"] += len(batch)
+        if batch:
+            self.latencies.written(batch, self._now_ns())
         self._expiring = {state for state in self._expiring if state.ttl}
         if written.unusual or written.epoch_was_missing:
             await self._settle_unusual(written.unusual, batch, written.epoch_was_missing)

@@ -12,6 +12,7 @@ from typing import Final
 from ibkr_actor.bus.config import PublisherConfig, RetentionConfig
 from ibkr_actor.bus.streams import LAST, NOT_LAST, WINDOW, Entry, StreamState
 from ibkr_actor.schema.codec import encode_msgpack, encode_record
+from ibkr_actor.schema.instruments import symbol_of
 from ibkr_actor.schema.keys import Keys, Stream
 from ibkr_actor.schema.records import (
     FEED_LIVE,
@@ -40,6 +41,9 @@ SLOTS: Final[dict[type[Record], int]] = {
     ChainWindow: WINDOW,
 }
 
+# Kinds of which every record is a tick of IB.
+TICK_KINDS: Final = frozenset({"quote", "tick", "trade", "alltrade", "bidask", "midpoint"})
+
 
 class Stamper:
     """The streams of one epoch. Every method returns at once and is called by one task at a time."""
@@ -57,6 +61,7 @@ class Stamper:
         self._all: dict[str, StreamState] = {}  # kind -> its `all:<kind>` stream
         self._system = StreamState(keys.system, keys.system, "system", stream=None, is_data=False)
         self._entries_divisor = 1
+        self.gaps: dict[str, int] = {}  # cause -> how many were announced
 
     def stamp(self, items: Sequence[tuple[Stream, DataRecord]], entries: list[Entry]) -> None:
         """Adds an entry for each record, after the reset of its stream where that is new. Affects: the records.
@@ -74,14 +79,17 @@ class Stamper:
             payload = encode(record)
             state.seq = seq  # only now: see above
             slot = SLOTS.get(type(record), LAST)
-            if type(record) is Tick:
+            if slot != LAST:
+                if type(record) is Depth and record.operation == "snapshot":
+                    slot = LAST  # only a whole book is a value
+                elif type(record) is Gap:
+                    self.gaps[record.cause] = self.gaps.get(record.cause, 0) + 1
+            elif type(record) is Tick:
                 slot = record.tick_type
             elif type(record) is Greeks:
                 slot = GREEKS_SOURCES.index(record.source)
             elif type(record) is Option:
                 slot = record.con_id
-            elif type(record) is Depth and record.operation == "snapshot":
-                slot = LAST  # only a whole book is a value
             elif record.flags & FLAG_LATE:
                 slot = NOT_LAST  # newer ones stand before it
             entries.append(Entry(state, seq, payload, slot))
@@ -111,6 +119,18 @@ class Stamper:
     def entries_max_of(self, kind: str) -> int:
         """How many entries a stream of this kind keeps at present."""
         return max(ENTRIES_MIN, self._retention.entries_of(kind) // self._entries_divisor)
+
+    def ticks(self) -> dict[str, int]:
+        """Symbol -> records of its ticks in this epoch, for symbols with an open stream: no more than there are lines.
+
+        Streams that are closed count too, or a sum would fall when one of several ends.
+        """
+        held = {symbol_of(stream.instrument) for stream in self._open if stream.kind in TICK_KINDS}
+        found = dict.fromkeys(held, 0)
+        for stream, state in self._states.items():
+            if stream.kind in TICK_KINDS and (symbol := symbol_of(stream.instrument)) in held:
+                found[symbol] += state.seq - 1  # without the reset
+        return found
 
     @property
     def open_streams(self) -> list[StreamState]:

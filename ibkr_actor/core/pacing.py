@@ -17,7 +17,15 @@ from ibkr_actor.core.cooldowns import Cooldowns
 from ibkr_actor.core.effects import Announce, Answer, Effect, Instant, Send, Tell, WritePacing
 from ibkr_actor.core.events import owner_of
 from ibkr_actor.core.fair_queue import Waiting
-from ibkr_actor.core.limits import SMALL_BARS_LIMIT, Limit, OpenLimit, limits_of, open_limits_of
+from ibkr_actor.core.limits import (
+    SMALL_BARS_LIMIT,
+    SWITCHED_MESSAGES,
+    Limit,
+    OpenLimit,
+    limits_of,
+    messages_of,
+    open_limits_of,
+)
 from ibkr_actor.core.messages import (
     ClearCooldowns,
     Enqueue,
@@ -74,6 +82,8 @@ class PacingCore:
         self._stopping = False
         # req_id -> (limit that rests if IB complains, when it was sent), oldest first.
         self._recent: OrderedDict[int, tuple[str, float]] = OrderedDict()
+        # Requests that wait and take several messages.
+        self._longer: set[int] = set()
         self._conn: int | None = None
         self._paused_until_s = 0.0
         # When the connection's own limits allow the next message; None when nothing waits for them.
@@ -138,6 +148,8 @@ class PacingCore:
         if waiting >= self._config.queue_max:
             return self._refuse(message.request, now)
         self._full = self._full and waiting * 2 >= self._config.queue_max
+        if messages_of(message.request) > 1:
+            self._longer.add(message.request.req_id)
         self._room.add(message.request, priority=message.priority, client=message.client, now_s=now.s)
         return []
 
@@ -256,7 +268,10 @@ class PacingCore:
             self._held_until_s = None
             if not self._open.cancels and not self._room.stirs(now.s):
                 return effects
-            free_s = max((window.free_at(now.s, 1) for window in self._whole), default=now.s)
+            # Whichever request is next, its messages leave together.
+            self._longer = {req_id for req_id in self._longer if req_id in self._room.waiting}
+            messages = SWITCHED_MESSAGES if self._longer else 1
+            free_s = max((window.free_at(now.s, messages) for window in self._whole), default=now.s)
             free_s = max(free_s, self._paused_until_s)
             if free_s > now.s:
                 self._held_until_s = free_s
@@ -273,7 +288,7 @@ class PacingCore:
 
     def _release(self, waiting: Waiting, now: Instant) -> list[Effect]:
         request = waiting.request
-        self._count_message(now.s)
+        self._count_message(now.s, messages_of(request))
         self._open.add(request, waiting.opens, now.s)
         self._memory.note(waiting)
         for name, _ in waiting.shared:
@@ -283,10 +298,10 @@ class PacingCore:
                     self._recent.popitem(last=False)
         return [Send(request), Tell(owner_of(request.req_id), RequestSent(request.req_id, now.s))]
 
-    def _count_message(self, now_s: float) -> None:
-        self._sent_total += 1
+    def _count_message(self, now_s: float, messages: int = 1) -> None:
+        self._sent_total += messages
         for window in self._whole:
-            window.add(now_s, 1)
+            window.add(now_s, messages)
 
     # ---- what is told
 
@@ -314,6 +329,20 @@ class PacingCore:
 
     def _status_query(self, message: StatusQuery, now: Instant) -> list[Effect]:
         return [Tell("session", StatusQuery(message.ref, {**message.parts, "pacing": self.status(now)}))]
+
+    def figures(self, now: Instant) -> dict[str, object]:
+        """What costs little to tell, for a look every second: no forecast."""
+        return {
+            "waiting": len(self._room.waiting),
+            "open": len(self._open),
+            "open_limits": pacing_forecast.open_rows(self._open),
+            "sent": self._sent_total,
+            "refused": self._refused_total,
+            "pacing_violations": self._violations_total,
+            "paused_s": round(max(0.0, self._paused_until_s - now.s), 2),
+            "cooldowns": len(pacing_forecast.cooldown_rows(self._cooldowns, now.s)),
+            "windows": pacing_forecast.window_rows(self._room, self._whole, now.s),
+        }
 
     def status(self, now: Instant) -> dict[str, object]:
         """Pacing's part of the status: what waits, for which limit, and for how long."""

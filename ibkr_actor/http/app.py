@@ -12,15 +12,20 @@ import anyio
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import Lifespan
 
 from ibkr_actor import configs
 from ibkr_actor.http import errors
 from ibkr_actor.http.guard import Guard
+from ibkr_actor.http.openapi import openapi
 from ibkr_actor.http.page_files import page
 from ibkr_actor.http.routes import ROWS
 from ibkr_actor.http.service import Service
+from ibkr_actor.http.websocket import websocket
 from ibkr_actor.settings import Settings
+
+SOCKET = "/api/v1/ws"
 
 
 def create_app(settings: Settings, redis_url: str = "") -> Starlette:
@@ -38,11 +43,12 @@ def create_app(settings: Settings, redis_url: str = "") -> Starlette:
     return application(service, lifespan=lifespan)
 
 
-def application(service: Service, *, lifespan: object = None) -> Starlette:
+def application(service: Service, *, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
     """The application around a service that somebody else runs."""
     routes: list[BaseRoute] = [Route(row.path, row.handler, methods=[row.method]) for row in ROWS]
+    routes += [Route("/openapi.json", openapi, methods=["GET"]), WebSocketRoute(SOCKET, websocket)]
     routes += [Route("/", page, methods=["GET"]), Route("/{name}", page, methods=["GET"])]
-    endpoints = frozenset({*(row.path for row in ROWS), "/"})
+    endpoints = frozenset({*(row.path for row in ROWS), "/openapi.json", SOCKET, "/"})
     guard = Middleware(Guard, config=service.config, metrics=service.metrics, endpoints=endpoints)
     handlers = {
         errors.HttpError: errors.on_http_error,

@@ -167,7 +167,7 @@ class ErrorAnswer(Struct, frozen=True, kw_only=True):
 
 
 def instrument(symbol: str, exchange: str, currency: str) -> str | InstrumentQuery:
-    """What a symbol means: a canonical id as it stands, a plain symbol as the stock at that exchange in that currency."""
+    """What a symbol means: a canonical id as it stands, a plain symbol as the stock there in that currency."""
     if "." in symbol or (exchange == "SMART" and currency == "USD"):
         return symbol
     return InstrumentQuery(symbol=symbol, sec_type="STK", exchange=exchange, currency=currency)

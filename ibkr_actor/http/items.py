@@ -5,6 +5,7 @@ Knows no client and no Redis.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -74,5 +75,5 @@ def is_quote(fields: Mapping[bytes, bytes]) -> bool:
 
 def conflated(items: list[Item]) -> list[Item]:
     """Of each run of quotes the last; everything else as it is."""
-    out = [item for item, after in zip(items, items[1:], strict=False) if not (item.is_quote and after.is_quote)]
+    out = [item for item, after in itertools.pairwise(items) if not (item.is_quote and after.is_quote)]
     return [*out, items[-1]] if items else out

@@ -29,7 +29,7 @@ Refused = Callable[[HttpError], None]
 
 
 class Lease:
-    """One (instrument, kind) as it was asked for, and who listens. `verdict` is set when data has come, or a refusal."""
+    """One (instrument, kind) as it was asked for, and who listens. `verdict` is set by data or a refusal."""
 
     def __init__(self, instrument: Instrument, kind: str) -> None:
         self.instrument = instrument

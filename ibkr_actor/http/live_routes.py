@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 from starlette.requests import Request
@@ -76,8 +76,8 @@ async def _before_last(service: Service, key: str, count: int) -> str:
     """The id behind which the last `count` entries of a stream stand."""
     if count == 0:
         return await newest_id(service.redis, key)
-    entries = await service.redis.xrevrange(key, count=count + 1) or []
-    return entries[-1][0].decode() if len(entries) > count else "0-0"
+    entries: Any = await service.redis.xrevrange(key, count=count + 1) or []
+    return str(entries[-1][0].decode()) if len(entries) > count else "0-0"
 
 
 def _bar_kind(asked: StreamBars) -> str:

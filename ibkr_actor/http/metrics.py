@@ -32,6 +32,7 @@ class Metrics:
         self.records = Counter(
             "ibkr_actor_http_records", "Records read from Redis for clients of this process", registry=self.registry
         )
+        self.ingested = Counter("ibkr_actor_http_ingested", "Prices taken from elsewhere", registry=self.registry)
         self.dropped = Counter(
             "ibkr_actor_http_slow_clients", "Streams ended because the client read too slowly", registry=self.registry
         )

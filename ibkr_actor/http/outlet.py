@@ -1,4 +1,4 @@
-"""Owns what waits for one HTTP client: conflated quotes, a bounded queue of all else, and the notice when it was too slow.
+"""Owns what waits for one HTTP client: conflated quotes, a bounded queue of all else, the notice that it is too slow.
 
 Sends nothing and never makes the reader wait.
 """
@@ -26,7 +26,7 @@ class Notice(Struct, frozen=True):
 class Outlet:
     """The waiting room of one client. `hz` 0 is without conflation.
 
-    `positions` is how far the client has been sent each stream's entries, kept by the sender: what a resume goes on from.
+    `positions` is how far the client has been sent each stream's entries, kept by the sender: a resume goes on there.
     """
 
     def __init__(self, keys: Sequence[str], *, hz: float, queue_max: int) -> None:

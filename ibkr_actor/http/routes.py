@@ -1,4 +1,4 @@
-"""The table of routes: path, method, what it takes and what it answers. The application and its OpenAPI document are made of it.
+"""The table of routes: path, method, what each takes and answers. The application and its OpenAPI document come of it.
 
 Handles nothing itself.
 """
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from ibkr_actor.http import bodies, live_routes, status_routes
+from ibkr_actor.http import bodies, live_routes, past_routes, status_routes
 
 Handler = Callable[..., Any]
 
@@ -145,5 +145,32 @@ ROWS: Final = (
         query=live_routes.SystemQuery,
         media=EVENTS,
         errors=("validation_error", "too_many_clients"),
+    ),
+    Row(
+        method="POST",
+        path="/api/v1/historical/bars",
+        handler=past_routes.post_bars,
+        summary="All bars of an interval",
+        body=bodies.HistoricalBars,
+        answer=bodies.Bars,
+        errors=REFUSED + BODY,
+    ),
+    Row(
+        method="GET",
+        path="/api/v1/contracts/search",
+        handler=past_routes.search,
+        summary="Contracts by symbol or name",
+        query=past_routes.SearchQuery,
+        answer=bodies.Contracts,
+        errors=REFUSED,
+    ),
+    Row(
+        method="POST",
+        path="/v1/ingest/ibkr/tick",
+        handler=past_routes.ingest,
+        summary="Takes a price from elsewhere into a stream of its own",
+        body=bodies.IngestTick,
+        answer=bodies.Ingested,
+        errors=("validation_error", *BODY),
     ),
 )

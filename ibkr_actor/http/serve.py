@@ -68,6 +68,7 @@ async def serve(config: HttpConfig, redis_url: str, listener: socket.socket, sto
         lifespan="off",
         log_config=None,
         access_log=False,
+        log_level="warning",
         server_header=False,
         ws="websockets-sansio",
         ws_max_size=config.body_bytes_max,

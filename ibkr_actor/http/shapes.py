@@ -8,20 +8,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import unquote
 
 import msgspec
 
 from ibkr_actor.http.items import Item
 from ibkr_actor.schema.codec import record_as_dict
+from ibkr_actor.schema.instruments import symbol_of
 from ibkr_actor.schema.records import FEED_DELAYED, AnyRecord, Bar, Quote
 
 _encode: Final = msgspec.json.Encoder().encode
-
-
-def symbol_of(instrument: str) -> str:
-    """The symbol in a canonical id."""
-    return unquote(instrument.partition(".")[0])
 
 
 def price(value: float | None) -> str | None:

@@ -65,7 +65,8 @@ async def ready(request: Request) -> Response:
     """200 when healthy and no line is stale, else 503 with the reasons. A closed market is no reason."""
     service = reading.service_of(request)
     found = await _health(service)
-    reasons, freshness = list(found.reasons), {}
+    reasons = list(found.reasons)
+    freshness: dict[str, int] = {}
     if found.state not in ("absent", "redis_unavailable"):
         figures = await service.figures()
         if figures is None:
@@ -139,4 +140,9 @@ async def metrics(request: Request) -> Response:
         figures = await service.figures()
     except HttpError:
         figures, up = None, False
-    return Response(exposition(service.metrics, service.hub, figures, redis_up=up), media_type=CONTENT_TYPE)
+    own = {
+        "ibkr_actor_http_redis_up": float(up),
+        "ibkr_actor_http_streams_read": float(service.hub.streams),
+        "ibkr_actor_http_leases": float(len(service.leases)),
+    }
+    return Response(exposition(service.metrics, figures, own=own), media_type=CONTENT_TYPE)

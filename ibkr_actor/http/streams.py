@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from redis.exceptions import RedisError
@@ -48,6 +48,8 @@ class Live:
         self.service = service
         self.outlet = outlet
         self.keys: list[str] = []
+        # Whether the client's stream is over when all that it asked for is refused.
+        self.ends = True
         self._wanted: list[Wanted] = []
 
     @property
@@ -114,7 +116,8 @@ class Live:
     async def _hold(self, one: Wanted) -> None:
         def refused(error: HttpError) -> None:
             told = error.body["error"] | {"symbol": named(one.instrument), "kind": one.kind}
-            self.outlet.say(Notice("error", {"error": told}, last=len(self._wanted) <= 1))
+            alive = [other for other in self._wanted if other.lease is not None and other.lease.refused is None]
+            self.outlet.say(Notice("error", {"error": told}, last=self.ends and bool(self._wanted) and not alive))
 
         one.refused = refused
         try:
@@ -159,7 +162,8 @@ class Live:
         """Gives out the newest value if the line is live; else the id of the newest entry, to go on behind."""
         service = self.service
         names = [stream.kind, f"{stream.kind}:id", f"state:{stream.kind}"]
-        value, entry_id, state = await service.redis.hmget(service.keys.last(stream.instrument), names)
+        found: Any = await service.redis.hmget(service.keys.last(stream.instrument), names)
+        value, entry_id, state = found
         if value is None or entry_id is None or state in (b"ended", None):
             return await newest_id(service.redis, key), False
         item = Item(stream, entry_id.decode(), {b"j" if value[:1] == b"{" else b"d": value})

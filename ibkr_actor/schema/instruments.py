@@ -153,6 +153,11 @@ def combination_id(legs: list[tuple[int, int, str, str]]) -> str:
     return f"BAG@{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
+def symbol_of(instrument: str) -> str:
+    """The symbol in a canonical id."""
+    return unquote(instrument.partition(".")[0])
+
+
 def parse_instrument(text: str) -> InstrumentQuery:
     """A query from a plain symbol (a SMART/USD stock) or a canonical id.
 

@@ -118,6 +118,11 @@ class Keys(Struct, frozen=True):
         return f"{self.root}:metrics"
 
     @property
+    def external(self) -> str:
+        """Prices that others handed in over HTTP: not IB's."""
+        return f"{self.root}:external"
+
+    @property
     def subscriptions(self) -> str:
         return f"{self.root}:subscriptions"
 
