@@ -98,8 +98,8 @@ class Performer:
                 self._bus.write_pacing(value)
             case fx.CloseStream(stream):
                 self._bus.close_stream(stream)
-            case fx.Connect(conn, client_id):
-                self._gateway.open(conn, client_id)
+            case fx.Connect(conn, client_id, port):
+                self._gateway.open(conn, client_id, port)
             case fx.Disconnect(conn):
                 self._gateway.close(conn)
             case fx.Stopped():

@@ -17,7 +17,7 @@ from ibkr_actor.schema.records import DataRecord, System
 # Fields in one write: a script that Redis runs should stay short.
 WRITES_MAX: Final = 1_000
 
-ActorName = Literal["session", "contracts", "subscriptions", "history", "pacing"]
+ActorName = Literal["session", "contracts", "reference", "subscriptions", "history", "pacing"]
 
 
 class Instant(Struct, frozen=True, gc=False):
@@ -42,10 +42,11 @@ class Effect(Struct, frozen=True):
 
 
 class Connect(Effect, frozen=True):
-    """Open connection number `conn`; answered by Connected or ConnectFailed."""
+    """Open connection number `conn`; answered by Connected or ConnectFailed. `port` None is the one that is set."""
 
     conn: int
     client_id: int
+    port: int | None = None
 
 
 class Disconnect(Effect, frozen=True):

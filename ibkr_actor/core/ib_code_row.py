@@ -42,7 +42,7 @@ Kind = Literal[
 #   new_id       it is over; asked for again at once under another id
 #   retry        it is over; asked for again after `retry_after_s`
 #   fail         it is over; who waits gets the row's rejection
-# For the connection: upstream_down, upstream_up, data_lost, reconnect, next_client_id, slow_down,
+# For the connection: upstream_down, upstream_up, data_lost, reconnect, move_port, next_client_id, slow_down,
 # and for a farm: farm_down, farm_up, farm_idle, farm_connecting.
 Effect = Literal[
     "note",
@@ -58,6 +58,7 @@ Effect = Literal[
     "upstream_up",
     "data_lost",
     "reconnect",
+    "move_port",
     "next_client_id",
     "slow_down",
     "farm_down",

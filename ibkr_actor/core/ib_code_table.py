@@ -35,7 +35,7 @@ _CONNECTION: Final = (
     CodeRow(1100, "TWS lost IB", "connection", "connection", "upstream_down", "connection_failed", True, 5.0, _TABLE),
     CodeRow(1101, "TWS has IB again, data lost", "connection", "connection", "data_lost", source=_TABLE),
     CodeRow(1102, "TWS has IB again, data kept", "connection", "connection", "upstream_up", source=_TABLE),
-    CodeRow(1300, "TWS moved to another port", "connection", "connection", "reconnect", source=_TABLE),
+    CodeRow(1300, "TWS moved to another port", "connection", "connection", "move_port", source=_TABLE),
     CodeRow(2110, "TWS lost its server, restoring", "connection", "connection", "upstream_down", source=_TABLE),
     CodeRow(10038, "socket closed improperly", "connection", "connection", "reconnect", "connection_failed", True, 5.0),
     CodeRow(10285, "API too old for fractional sizes", "request", "version", "fail", "unsupported", source=_TABLE),

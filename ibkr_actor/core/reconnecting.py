@@ -6,6 +6,8 @@ Moves no state and says nothing: `core.session` does.
 from __future__ import annotations
 
 import random
+import re
+from typing import Final
 
 from msgspec import Struct
 
@@ -13,6 +15,9 @@ from ibkr_actor.core.config import SessionConfig
 from ibkr_actor.core.effects import Instant
 from ibkr_actor.core.reset_windows import window_at
 from ibkr_actor.core.session_table import Input, Link
+
+# "... Please reconnect on the new port - 7498"
+_PORT: Final = re.compile(r"\b(\d{4,5})\W*$")
 
 
 class Verdict(Struct, frozen=True):
@@ -32,6 +37,9 @@ class Reconnecting:
         # Tries in a row without a stable connection; 0 again after `stable_s` of being ready.
         self.attempts = 0
         self._client_index = 0
+        # Where the gateway said it went (1300), and how often a connection to there or to the port set came to nothing.
+        self._moved_to: int | None = None
+        self._moved_tries = 0
         # Client ids of the pool refused (326) in a row; 0 again when one is taken.
         self._ids_refused = 0
         # Connections in a row that were taken and came to nothing: a gateway at its login window does that.
@@ -43,12 +51,28 @@ class Reconnecting:
         ids = self._config.client_ids
         return ids[self._client_index % len(ids)]
 
+    @property
+    def port(self) -> int | None:
+        """The port of the next connection; None for the one that is set.
+
+        After 1300 it is the one the gateway named. That may be a port of its own host that cannot be reached from
+        here, behind a container's mapping for one: so if it fails, the one that is set has its turn, and so on.
+        """
+        return self._moved_to if self._moved_tries % 2 == 0 else None
+
+    def moved(self, text: str) -> None:
+        """The gateway left for another port, which stands at the end of its text in any language."""
+        found = _PORT.search(text)
+        self._moved_to, self._moved_tries = int(found[1]) if found else None, 0
+
     def started(self) -> None:
         """A session that had given up begins anew."""
         self.attempts = 0
 
     def worked(self) -> None:
         """A connection became usable."""
+        if self.port is None:
+            self._moved_to, self._moved_tries = None, 0
         self._ids_refused = self._taken_in_vain = 0
 
     def id_refused(self) -> None:
@@ -62,6 +86,7 @@ class Reconnecting:
         if link.ready_s is not None and now.s - link.ready_s >= config.stable_s:
             self.attempts = 0
         self.attempts += 1
+        self._moved_tries += link.ready_s is None
         self._taken_in_vain = self._taken_in_vain + 1 if taken_in_vain and not link.client_id_in_use else 0
         if not config.reconnect_enabled:
             return Verdict(Input.EXHAUSTED, None, "Reconnecting is off; start the session anew to go on.")

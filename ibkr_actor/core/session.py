@@ -89,6 +89,7 @@ class SessionCore:
             "upstream_up": self._upstream_up,
             "data_lost": self._data_lost,
             "reconnect": self._reconnect,
+            "move_port": self._reconnect,
             "next_client_id": self._next_client_id,
             "slow_down": self._slow_down,
             "farm_down": self._farm,
@@ -130,7 +131,7 @@ class SessionCore:
         self._farms = Farms()
         text = f"Connecting to the gateway as client {client_id}, try {self._retries.attempts + 1}."
         said = [] if self._patient else [self._say(now, "connecting", text)]
-        return [Connect(self._link.conn, client_id), *said]
+        return [Connect(self._link.conn, client_id, self._retries.port), *said]
 
     def _connected(self, event: Connected, now: Instant) -> list[Effect]:
         if not self._move(Input.CONNECTED, now):
@@ -232,8 +233,7 @@ class SessionCore:
 
     def _wake_up(self, _message: WakeUp, now: Instant) -> list[Effect]:
         if self.state in UP:
-            settled = [self._say_farm(now, change) for change in self._farms.settled(now.s)]
-            return [*settled, *self._beat(now)]
+            return [*(self._say_farm(now, change) for change in self._farms.settled(now.s)), *self._beat(now)]
         if self._state_until_s is None or now.s < self._state_until_s:
             return []
         if self._move(Input.BACKOFF_OVER, now):
@@ -334,6 +334,8 @@ class SessionCore:
         ]
 
     def _reconnect(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
+        if row.effect == "move_port":
+            self._retries.moved(event.message)
         return self._drop(now, f"IB says ({event.code}): {event.message}", event.code)
 
     def _next_client_id(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:

@@ -51,6 +51,7 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
 class _Open(Struct, frozen=True):
     conn: int
     client_id: int
+    port: int
 
 
 class _Close(Struct, frozen=True):
@@ -92,8 +93,8 @@ class Gateway:
 
     # ---- called by the loop
 
-    def open(self, conn: int, client_id: int) -> None:
-        """Opens connection `conn`; answered in the inbox by Connected or ConnectFailed.
+    def open(self, conn: int, client_id: int, port: int | None = None) -> None:
+        """Opens connection `conn`; answered in the inbox by Connected or ConnectFailed. `port` None is as configured.
 
         Raises:
             RuntimeError: the gateway was stopped.
@@ -102,7 +103,7 @@ class Gateway:
             if number < conn:
                 self._forget(number)
         self._sender.start_once()
-        self._sender.put(_Open(conn, client_id))
+        self._sender.put(_Open(conn, client_id, port or self._config.port))
 
     def close(self, conn: int) -> None:
         """Closes connection `conn`; ConnectionLost(wanted=True) follows if it was up. What it still sent is dropped.
@@ -215,15 +216,15 @@ class Gateway:
     def _perform(self, job: Struct) -> None:
         match job:
             case _Open():
-                self._connect(job.conn, job.client_id)
+                self._connect(job)
             case Request():
                 self._write(job)
             case _Close():
                 self._abandon(job.conn)
                 job.done.set()
 
-    def _connect(self, conn: int, client_id: int) -> None:
-        config = self._config
+    def _connect(self, job: _Open) -> None:
+        config, conn = self._config, job.conn
         if self._live is not None:
             # Before the new one can be up: its reader may notice the end only after that.
             self._inbox.lost(ConnectionLost(self._live.conn, time.time_ns(), "replaced by a new one", wanted=True))
@@ -243,10 +244,10 @@ class Gateway:
         try:
             if self._inbox.is_over(conn):
                 raise ConnectionAbortedError("closed by us")
-            client.connect(config.host, config.port, client_id)
+            client.connect(config.host, job.port, job.client_id)
             self._begin_reading(live)
         except (OSError, HandshakeFailed, RequestRefused) as error:
-            reason = str(error) if isinstance(error, HandshakeFailed) else self._explained(error)
+            reason = str(error) if isinstance(error, HandshakeFailed) else self._explained(error, job.port)
             client.abandon()
             if tap is not None and live.reader is None:
                 tap.ended(reason, by_gateway=False)
@@ -269,9 +270,9 @@ class Gateway:
         live.reader = reader
         reader.start()
 
-    def _explained(self, error: Exception) -> str:
+    def _explained(self, error: Exception, port: int) -> str:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return f"{self._config.host}:{self._config.port}: {text}"
+        return f"{self._config.host}:{port}: {text}"
 
     def _write(self, request: Request) -> None:
         live = self._live

@@ -23,8 +23,8 @@ class RememberingGateway:
     def __init__(self) -> None:
         self.done: list[tuple[object, ...]] = []
 
-    def open(self, conn: int, client_id: int) -> None:
-        self.done.append(("open", conn, client_id))
+    def open(self, conn: int, client_id: int, port: int | None = None) -> None:
+        self.done.append(("open", conn, client_id, port))
 
     def close(self, conn: int) -> None:
         self.done.append(("close", conn))
@@ -122,7 +122,8 @@ def test_what_is_for_redis_reaches_the_bus(effect: fx.Effect, done: tuple[object
 @pytest.mark.parametrize(
     ("effect", "done"),
     [
-        (fx.Connect(2, 17), ("open", 2, 17)),
+        (fx.Connect(2, 17), ("open", 2, 17, None)),
+        (fx.Connect(3, 17, 7498), ("open", 3, 17, 7498)),
         (fx.Disconnect(2), ("close", 2)),
         (fx.Send(CancelMktData(12)), ("send", CancelMktData(12))),
     ],

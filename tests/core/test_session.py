@@ -19,6 +19,7 @@ from ibkr_actor.core.events import (
     NextValidId,
 )
 from ibkr_actor.core.farms import farm_name
+from ibkr_actor.core.ib_codes import ROWS
 from ibkr_actor.core.messages import (
     DataLost,
     Enqueue,
@@ -507,6 +508,55 @@ def test_a_heartbeat_held_by_pacing_is_no_silence_and_a_refused_one_is_tried_lat
     assert session.next_wakeup_s() == 1010.0
 
 
+# ---- another port (1300)
+
+MOVED = "TWS socket port has been reset and this connection is being dropped. Please reconnect on the new port - 7498"
+
+
+def ports(session: SessionCore, count: int) -> list[int | None]:
+    """The ports of the next tries, all of which fail."""
+    found = []
+    for _ in range(count):
+        due_s = session.next_wakeup_s()
+        assert due_s is not None
+        connect = one(Connect, session.handle(WakeUp(), at(due_s)))
+        found.append(connect.port)
+        session.handle(ConnectFailed(connect.conn, ns(due_s), "refused"), at(due_s))
+    return found
+
+
+def test_after_1300_it_tries_the_port_that_ib_names_and_the_one_that_is_set_in_turn() -> None:
+    session = ready()
+    assert one(Disconnect, session.handle(notice(1300, MOVED), at(10))) == Disconnect(1)
+    assert ports(session, 4) == [7498, None, 7498, None]
+
+
+def test_the_port_that_works_after_1300_is_kept() -> None:
+    session = ready()
+    session.handle(notice(1300, MOVED), at(10))
+    up_again(session, 11)
+    session.handle(ConnectionLost(2, ns(60), "reset"), at(60))
+    assert ports(session, 2) == [7498, None]
+    up_again(session, 100)
+    session.handle(ConnectionLost(5, ns(160), "reset"), at(160))
+    assert ports(session, 2) == [7498, None]
+
+
+def test_when_the_set_port_works_after_1300_the_other_is_forgotten() -> None:
+    session = ready()
+    session.handle(notice(1300, MOVED), at(10))
+    assert ports(session, 1) == [7498]
+    up_again(session, 60)
+    session.handle(ConnectionLost(3, ns(120), "reset"), at(120))
+    assert ports(session, 2) == [None, None]
+
+
+def test_1300_that_names_no_port_is_a_reconnect() -> None:
+    session = ready()
+    session.handle(notice(1300, "the port was reset"), at(10))
+    assert ports(session, 2) == [None, None]
+
+
 # ---- stop
 
 
@@ -629,7 +679,12 @@ EVERY_INPUT: list[Struct] = [
     RequestSent(10, 0.0),
     RequestRefused(10, "full", 1.0),
     StatusQuery(ref(), {}),
-    *[notice(code, "x:usfarm") for code in (100, 326, 504, 1100, 1101, 1102, 1300, 2103, 2104, 2108, 2110, 2119, 7)],
+    *[
+        notice(code, "x:usfarm")
+        for code in sorted(code for code, row in ROWS.items() if row.scope in ("connection", "farm"))
+    ],
+    notice(7, "what nobody knows"),
+    notice(1300, MOVED),
 ]
 
 
