@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from ibkr_actor.cli.address import with_redis
 from ibkr_actor.cli.history_files import Writer, open_writer
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO
-from ibkr_actor.client.commands import NoAnswer
+from ibkr_actor.client.errors import NoAnswer
 from ibkr_actor.client.history import JobRefused, history
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.commands import History, HistoryTicks, Reply
