@@ -21,11 +21,13 @@ export function make(tag, className = "", content = "") {
   return node;
 }
 
-// A state as shape, word and colour.
-export function state(node, { word, tone }) {
+// A state as shape, word and colour; `why` is left out where there is no room for it.
+export function state(node, { word, tone, why = "" }) {
   node.classList.add("state");
   mark(node, "tone", tone);
-  text(node, word);
+  if (!node.firstElementChild) node.append(make("span"), make("span", "why"));
+  text(node.firstElementChild, word);
+  text(node.lastElementChild, why ? `, ${why}` : "");
 }
 
 // Brings the children of `parent` to the order of `nodes`, moving only those that stand elsewhere.

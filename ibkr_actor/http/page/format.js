@@ -102,11 +102,10 @@ export function tone(word) {
 
 const FEEDS = { 2: "frozen", 3: "delayed", 4: "delayed-frozen" };
 
-// What to say of a stream, and in which tone. Where nothing can be believed there is one word for it.
+// What to say of a stream: a word, its tone, and why. Where nothing can be believed there is one word for it.
 export function stateOf(row, believed) {
-  if (!believed) return { word: "unknown", tone: "none" };
-  if (row.state === "starved") return { word: row.reason ? `cut off: ${row.reason.replaceAll("_", " ")}` : "cut off", tone: "bad" };
+  if (!believed) return { word: "unknown", tone: "none", why: "" };
+  if (row.state === "starved") return { word: "cut off", tone: "bad", why: (row.reason ?? "").replaceAll("_", " ") };
   const word = row.freshness ?? row.state ?? "unknown";
-  const feed = FEEDS[row.feed];
-  return { word: feed ? `${word}, ${feed}` : word, tone: tone(word) };
+  return { word, tone: tone(word), why: FEEDS[row.feed] ?? "" };
 }

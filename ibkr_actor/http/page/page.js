@@ -9,6 +9,8 @@ import { Streams, SystemEvents } from "./tables.js";
 const DRAW_EVERY_MS = 250;
 // Answers come every two seconds; what is older than this is told as old.
 const OLD_MS = 7_000;
+// A rate is that of so long, so that slow streams have one.
+const RATE_MS = 15_000;
 
 const known = {
   status: null, // the newest answer, however old
@@ -61,12 +63,14 @@ function rowOf(listed, before) {
     epoch: listed.epoch ?? null,
     seq: listed.seq ?? null,
     holders: listed.holders.map((holder) => holder.client),
+    samples: before?.epoch === listed.epoch ? before.samples : [],
     rate: null,
   };
-  const passedMs = before && row.receivedMs !== null && before.receivedMs !== null ? row.receivedMs - before.receivedMs : 0;
-  if (before && row.seq !== null && row.epoch === before.epoch && before.seq !== null) {
-    row.rate = passedMs > 0 ? ((row.seq - before.seq) * 1000) / passedMs : 0;
-  }
+  if (row.seq === null) return row;
+  row.samples = [...row.samples, [nowMs(), row.seq]];
+  while (row.samples.length > 2 && nowMs() - row.samples[1][0] > RATE_MS) row.samples.shift();
+  const [[fromMs, from], [toMs, to]] = [row.samples[0], row.samples.at(-1)];
+  if (toMs > fromMs) row.rate = ((to - from) * 1000) / (toMs - fromMs);
   return row;
 }
 
@@ -107,10 +111,10 @@ function ofSession(session) {
   const since = { sinceMs: msOf(session.since_ns), sinceWord: "for" };
   const word = (session.state ?? "unknown").replaceAll("_", " ");
   if (session.state !== "ready") {
-    const next = session.next_try_in_s === null || session.next_try_in_s === undefined ? "" : " It is tried again.";
-    const error = session.last_error ? `: ${session.last_error}` : "";
+    const next = typeof session.next_try_in_s === "number" ? " It is tried again." : "";
+    const error = (session.last_error || "The gateway is not usable").replace(/\.?$/, ".");
     const calm = session.state === "scheduled_outage";
-    return { state: calm ? "waiting" : "bad", word, sentence: `No data: the gateway is not usable${error}.${next}`.replaceAll("..", "."), ...since };
+    return { state: calm ? "waiting" : "bad", word, sentence: `${error}${next}`, ...since };
   }
   const number = (test) => known.rows.filter(test).length;
   const cut = number((row) => row.state === "starved");
@@ -120,7 +124,9 @@ function ofSession(session) {
   const fresh = number((row) => row.state === "live" && row.freshness === "fresh");
   const parts = [[cut, "cut off"], [stale, "stale"], [waiting, "without data yet"], [quiet, "quiet"], [fresh, "fresh"]];
   const told = parts.filter(([many]) => many).map(([many, what]) => `${many} ${what}`).join(", ");
-  const sentence = known.rows.length ? `${plural(known.rows.length, "stream")}: ${told}.` : "Connected. Nothing is subscribed.";
+  const one = parts.find(([many]) => many === known.rows.length)?.[1];
+  const list = one && known.rows.length > 1 ? `, all ${one}` : `: ${told}`;
+  const sentence = known.rows.length ? `${plural(known.rows.length, "stream")}${list}.` : "Connected. Nothing is subscribed.";
   return { state: cut || stale ? "uneasy" : "ok", word, sentence, ...since };
 }
 
@@ -130,11 +136,11 @@ function draw() {
   drawVerdict(found, now);
   drawHead(known.status, now);
   drawBudgets(known.status);
-  drawFarms(known.status);
-  drawRedis(known.status);
+  drawFarms(known.status, found.believed);
+  drawRedis(known.status, found.believed);
   // Quotes are of now only while their own stream is open, too.
   quotes.draw(known.rows, found.believed && quoteEvents.isOpen, now);
-  streams.draw(known.rows, found.believed, now);
+  streams.draw(known.rows, found.believed, now, (row) => (row.kind === "quote" ? quotes.receivedMs(row.instrument) : null));
   gaps.draw(known.rows, known.status, found.believed);
   events.draw(systemEvents.isOpen);
 }

@@ -41,7 +41,9 @@ export function drawBudgets(status) {
   const lines = ["lines", "tick_by_tick", "depth"].filter((key) => subscriptions[key]?.of);
   meters(by("lines"), lines.map((key) => ({ label: name(key), used: subscriptions[key].taken, of: subscriptions[key].of, per: "" })));
   const windows = Object.entries(pacing.windows ?? {}).map(([key, value]) => ({ label: name(key), used: value.used, of: value.count, per: window_(value.window_s) }));
-  const open = Object.entries(pacing.open_limits ?? {}).map(([key, value]) => ({ label: name(key), used: value.open, of: value.count, per: "" }));
+  // History and its large bars count together: the second is told when there are some.
+  const limits = Object.entries(pacing.open_limits ?? {}).filter(([key, value]) => key === "open_history" || value.open);
+  const open = limits.map(([key, value]) => ({ label: name(key), used: value.open, of: value.count, per: "" }));
   meters(by("pacing"), [...windows, ...open]);
   text(by("queue"), queue(pacing));
 }
@@ -83,7 +85,7 @@ function meters(list, values) {
   });
 }
 
-export function drawFarms(status) {
+export function drawFarms(status, believed) {
   const farms = Object.entries(status?.status?.session?.farms ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
   const list = by("farms");
   if (!farms.length) {
@@ -92,8 +94,8 @@ export function drawFarms(status) {
   }
   const nodes = farms.map(([farm, is], place) => {
     const node = list.children[place] && !list.children[place].classList.contains("none") ? list.children[place] : make("li");
-    state(node, { word: is === "up" ? farm : `${farm} ${is}`, tone: tone(is) });
-    node.setAttribute("aria-label", `${farm} ${is}`);
+    state(node, { word: is === "up" || !believed ? farm : `${farm} ${is}`, tone: believed ? tone(is) : "none" });
+    node.title = believed ? `${farm} ${is}` : `${farm} unknown`;
     return node;
   });
   arrange(list, nodes);
@@ -110,13 +112,13 @@ function pairs(list, rows) {
   });
 }
 
-export function drawRedis(status) {
+export function drawRedis(status, believed) {
   const counters = status?.status?.counters?.redis;
   const { ping_ms: ping, used_memory_bytes: used, maxmemory_bytes: most } = status?.redis ?? {};
   if (!counters) return pairs(by("redis"), [["state", "\u2013"]]);
   const waiting = counters.redis_waiting ?? 0;
   pairs(by("redis"), [
-    ["state", counters.redis_state ?? "\u2013", counters.redis_state === "up" ? "" : "bad"],
+    ["state", believed ? (counters.redis_state ?? "\u2013") : "unknown", !believed || counters.redis_state === "up" ? "" : "bad"],
     ["records waiting", count(waiting), waiting > 10_000 ? "bad" : waiting > 1_000 ? "warn" : ""],
     ["ping", ping === undefined ? "\u2013" : `${ping.toFixed(1)} ms`, ping > 100 ? "warn" : ""],
     ["published", count(counters.redis_published)],

@@ -4,7 +4,11 @@ import { arrange, by, make, mark, show, state, text } from "./dom.js";
 import { clock, msOf, plural, rate, span, stateOf, title, tone } from "./format.js";
 
 const EVENTS_MAX = 50;
+const EVENTS_FEW = 14;
 const TROUBLE = new Set(["bad", "warn"]);
+
+// Most events are plain facts; only what is well again or wrong stands out.
+const eventTone = (event) => (["good", "bad"].includes(tone(event)) ? tone(event) : "plain");
 
 export class Streams {
   #rows = new Map(); // kind:instrument -> cells
@@ -23,8 +27,12 @@ export class Streams {
     }
   }
 
-  draw(rows, believed, nowMs) {
-    const told = rows.map((row) => ({ row, told: stateOf(row, believed), ageMs: row.receivedMs === null ? null : nowMs - row.receivedMs }));
+  // `newer`: when the page got the newest record of a row by a stream of its own, or null.
+  draw(rows, believed, nowMs, newer) {
+    const told = rows.map((row) => {
+      const receivedMs = Math.max(row.receivedMs ?? -Infinity, newer(row) ?? -Infinity);
+      return { row, told: stateOf(row, believed), ageMs: receivedMs === -Infinity ? null : nowMs - receivedMs };
+    });
     const shown = told.filter((each) => this.#isShown(each)).sort((a, b) => this.#compare(a, b));
     const known = new Set(rows.map((row) => row.key));
     for (const key of this.#rows.keys()) if (!known.has(key)) this.#rows.delete(key);
@@ -38,10 +46,10 @@ export class Streams {
     let cells = this.#rows.get(row.key);
     if (!cells) this.#rows.set(row.key, (cells = this.#make(row)));
     state(cells.state, told);
-    cells.state.title = told.word;
+    cells.state.title = cells.state.textContent;
     mark(cells.node, "trust", told.tone === "none" ? "old" : "new");
     text(cells.age, span(ageMs));
-    text(cells.rate, told.tone === "none" ? "\u2013" : rate(row.rate));
+    text(cells.rate, told.tone === "none" || row.state === "starved" ? "\u2013" : rate(row.rate));
     text(cells.holders, row.holders.join(", ") || "\u2013");
     cells.holders.title = row.holders.join(", ");
     return cells.node;
@@ -63,7 +71,7 @@ export class Streams {
 
   #isShown({ row, told }) {
     if (this.#trouble && !TROUBLE.has(told.tone)) return false;
-    return !this.#filter || `${row.instrument} ${row.kind} ${told.word} ${row.holders.join(" ")}`.toLowerCase().includes(this.#filter);
+    return !this.#filter || `${row.instrument} ${row.kind} ${told.word} ${told.why} ${row.holders.join(" ")}`.toLowerCase().includes(this.#filter);
   }
 
   #compare(a, b) {
@@ -92,6 +100,14 @@ export class Streams {
 export class SystemEvents {
   #seen = new Set();
 
+  constructor() {
+    by("events-all").addEventListener("click", (event) => {
+      const all = event.currentTarget.getAttribute("aria-expanded") !== "true";
+      event.currentTarget.setAttribute("aria-expanded", String(all));
+      text(event.currentTarget, all ? "show fewer" : "show all");
+    });
+  }
+
   take(record) {
     if (record.tag !== "system" || this.#seen.has(record.id)) return;
     this.#seen.add(record.id);
@@ -102,7 +118,7 @@ export class SystemEvents {
     when.append(time);
     const what = make("td");
     const word = make("span");
-    state(word, { word: record.event.replaceAll("_", " "), tone: tone(record.event) });
+    state(word, { word: record.event.replaceAll("_", " "), tone: eventTone(record.event) });
     what.append(word);
     const message = make("td", "", record.message);
     if (record.code !== null) message.append(" ", make("code", "", String(record.code)));
@@ -114,7 +130,11 @@ export class SystemEvents {
   }
 
   draw(isFollowed) {
-    const shown = by("events").children.length;
+    const rows = [...by("events").children];
+    const all = by("events-all").getAttribute("aria-expanded") === "true";
+    rows.forEach((row, place) => show(row, all || place < EVENTS_FEW));
+    show(by("events-all"), rows.length > EVENTS_FEW);
+    const shown = all ? rows.length : Math.min(EVENTS_FEW, rows.length);
     show(by("events-empty"), !shown);
     text(by("events-note"), isFollowed ? (shown ? `the last ${plural(shown, "event")}, newest first, UTC` : "") : "not followed: connecting to the server again");
   }
