@@ -22,7 +22,8 @@ from market_data_core import (
     ValidationError,
 )
 
-from ibkr_actor.client import Item
+from ibkr_actor.client.items import AnyItem, Item
+from ibkr_actor.client.opening import Start
 from ibkr_actor.provider import mapping
 from ibkr_actor.provider.errors import handle_ib_error
 from ibkr_actor.provider.metrics import ibkr_ticks_total
@@ -35,7 +36,7 @@ from ibkr_actor.provider.settings import IBKRSettings
 from ibkr_actor.schema.commands import ClearCooldown
 from ibkr_actor.schema.instruments import InvalidInstrumentText
 from ibkr_actor.schema.keys import KINDS
-from ibkr_actor.schema.records import Bar, Quote, Trade
+from ibkr_actor.schema.records import Bar, Bars, Quote, Trade
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,8 @@ class IBKRProvider:
             query, start=_iso(since), end=_iso(until), bar=resolution, use_rth=self.settings.use_rth
         )
         async for batch in job.batches():
-            yield mapping.to_past_bars(batch, symbol, resolution)
+            if isinstance(batch, Bars):
+                yield mapping.to_past_bars(batch, symbol, resolution)
         for hole in job.done.holes if job.done is not None else ():
             text = f"{mapping.utc(hole.from_ns)} to {mapping.utc(hole.to_ns)}: {hole.reason} {hole.message}".strip()
             if hole.reason in _NOT_ANSWERED:
@@ -232,11 +234,11 @@ class IBKRProvider:
             return {found[number]: instrument.symbol for number, instrument in enumerate(instruments)}
         raise canonical
 
-    async def _items(self, kind: str, symbols: dict[str, str], *, start: str) -> AsyncGenerator[Item]:
+    async def _items(self, kind: str, symbols: dict[str, str], *, start: Start) -> AsyncGenerator[Item[AnyItem]]:
         """The items of one kind of these instruments, for one loop."""
         client = self.session.client
 
-        async def source() -> AsyncIterator[list[Item]]:
+        async def source() -> AsyncIterator[list[Item[AnyItem]]]:
             feed = client.stream([kind], *symbols, start=start)
             async with feed:
                 while True:

@@ -15,6 +15,7 @@ from market_data_core import MarketDataError
 
 from ibkr_actor.provider.errors import handle_ib_error
 from ibkr_actor.provider.session import IBKRSessionManager
+from ibkr_actor.provider.tasks import cancelled
 
 T = TypeVar("T")
 # Batches read ahead of the loop; what a slow loop leaves unread stays in Redis.
@@ -33,7 +34,7 @@ class Pump(Generic[T]):
 
     async def batches(self) -> AsyncGenerator[list[T]]:
         """What the source gives, until it ends, fails, or the connection fails for good."""
-        self._session.on_failure.add(self._fail)
+        self._session.readers.add(self)
         self._task = asyncio.create_task(self._run(), name="ibkr-actor provider's stream")
         try:
             with self._receive:
@@ -42,8 +43,8 @@ class Pump(Generic[T]):
             if self._error is not None:
                 raise self._error
         finally:
-            self._session.on_failure.discard(self._fail)
-            await self._end()
+            self._session.readers.discard(self)
+            await self.stop()
 
     async def _run(self) -> None:
         source = self._source()
@@ -60,17 +61,16 @@ class Pump(Generic[T]):
                 await source.aclose()
             self._send.close()
 
-    def _fail(self, error: MarketDataError) -> None:
+    def fail(self, error: MarketDataError) -> None:
+        """Ends the loop with an error."""
         self._error = self._error or error
         if self._task is not None:
             self._task.cancel()
 
-    async def _end(self) -> None:
-        if self._task is None:
-            return
-        self._task.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait({self._task})
+    async def stop(self) -> None:
+        """Ends the loop; returns when its lines are given back."""
+        if self._task is not None:
+            await cancelled([self._task])
 
 
 def _canonical(error: BaseException) -> MarketDataError:

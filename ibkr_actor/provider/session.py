@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakSet
 
 import anyio
@@ -20,6 +19,7 @@ from ibkr_actor.provider.errors import handle_ib_error
 from ibkr_actor.provider.metrics import ibkr_connection_uptime_seconds
 from ibkr_actor.provider.own_sidecar import OwnSidecar
 from ibkr_actor.provider.settings import IBKRSettings
+from ibkr_actor.provider.tasks import cancelled
 from ibkr_actor.schema.records import System
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,16 @@ _UP_STATES = frozenset({"ready"})
 _sessions: WeakSet[IBKRSessionManager] = WeakSet()
 
 
+class Reading(Protocol):
+    """What reads from the sidecar for somebody."""
+
+    def fail(self, error: MarketDataError) -> None:
+        """The connection has failed for good."""
+
+    async def stop(self) -> None:
+        """The connection is about to be closed: returns when nothing is read any more."""
+
+
 class IBKRSessionManager:
     """Connects, reconnects, and knows how the connection is. Any task may use it."""
 
@@ -60,8 +70,7 @@ class IBKRSessionManager:
         self._last_word: System | None = None
         self._up_since_s: float | None = None
         self._reconnect_attempts = 0
-        # Told when the connection has failed for good: every stream that waits.
-        self.on_failure: set[Callable[[MarketDataError], None]] = set()
+        self.readers: set[Reading] = set()  # every stream that is being read
         _sessions.add(self)
 
     @property
@@ -233,8 +242,8 @@ class IBKRSessionManager:
         log.warning("provider_failed error=%s", error)
         self._failure = error
         self._set_up(False)
-        for tell in list(self.on_failure):
-            tell(error)
+        for reader in list(self.readers):
+            reader.fail(error)
         self._change()
 
     def _change(self) -> None:
@@ -264,15 +273,17 @@ class IBKRSessionManager:
             await self._changed.wait()
 
     async def _end(self) -> None:
-        self._closing.set()
+        """Ends what reads before what it reads with, and that before the sidecar."""
         self._client = None
         self._set_up(False)
         tasks, self._tasks = self._tasks, []
         with anyio.CancelScope(shield=True):
-            for task in tasks[1:]:
-                task.cancel()
+            for reader in list(self.readers):
+                await reader.stop()
+            await cancelled(tasks[1:])
+            self._closing.set()
             if tasks:
-                await asyncio.wait(tasks)
+                await asyncio.wait(tasks[:1])
             if self._own is not None:
                 await self._own.stop()
                 self._own = None
