@@ -24,6 +24,9 @@ class Holder(Struct, frozen=True):
     command_id: str
     since_ns: int
     heal: bool = False
+    # The market data type that was asked for, 0 for the gateway's; whether level 1 may stand in for tick by tick.
+    feed: int = 0
+    fallback: bool = False
 
 
 class StoredHolder(Struct, frozen=True):
@@ -35,6 +38,8 @@ class StoredHolder(Struct, frozen=True):
     command_id: str
     since_ns: int
     heal: bool = False
+    feed: int = 0
+    fallback: bool = False
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -49,7 +54,16 @@ def holder_field(stream: Stream, client: str) -> str:
 def holder_write(stream: Stream, holder: Holder, contract: Contract) -> HolderWrite:
     """Keeps a holder over a restart."""
     ticks = sorted(holder.generic_ticks)
-    stored = StoredHolder(holder.lease_s, contract, ticks, holder.command_id, holder.since_ns, holder.heal)
+    stored = StoredHolder(
+        holder.lease_s,
+        contract,
+        ticks,
+        holder.command_id,
+        holder.since_ns,
+        holder.heal,
+        holder.feed,
+        holder.fallback,
+    )
     return HolderWrite(holder_field(stream, holder.client), _encode(stored))
 
 
@@ -69,5 +83,14 @@ def read_holder(write: HolderWrite) -> tuple[Stream, Holder, Contract]:
         raise ValueError(f"field {write.field!r} is not kind:instrument:client")
     stored = _decoder.decode(write.value)
     ticks = frozenset(stored.generic_ticks)
-    holder = Holder(parts[2], stored.lease_s, ticks, stored.command_id, stored.since_ns, stored.heal)
+    holder = Holder(
+        parts[2],
+        stored.lease_s,
+        ticks,
+        stored.command_id,
+        stored.since_ns,
+        stored.heal,
+        stored.feed,
+        stored.fallback,
+    )
     return Stream(parts[0], parts[1]), holder, stored.contract

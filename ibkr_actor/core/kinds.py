@@ -35,6 +35,10 @@ POOL_OF: Final[dict[LineType, str]] = {
 }
 
 
+# The slot that all kinds of level 1 of an instrument share.
+LEVEL1: Final = "level1"
+
+
 class KindRow(Struct, frozen=True):
     """One kind. Kinds with the same `slot` of one instrument share one request; a slot is named like one of its kinds.
 
@@ -149,6 +153,18 @@ def why_not(kind: str, sec_type: str, exchange: str = "") -> str | None:
     return None
 
 
+def line_type_of(slot: str) -> LineType:
+    """The type of line that a slot is."""
+    return "level1" if slot == LEVEL1 else ROWS[slot].line_type
+
+
+def level1_may_stand_in(row: KindRow, sec_type: str) -> bool:
+    """Whether level 1 has what a tick-by-tick kind would tell."""
+    if row.line_type != "tick_by_tick" or sec_type in _NO_BOOK | {PAST_ONLY}:
+        return False
+    return sec_type not in _NO_TRADES or row.tick_type not in ("Last", "AllLast")
+
+
 def what_to_show(row: KindRow, sec_type: str) -> str:
     """What a bar is made of."""
     if row.what_to_show != "TRADES":
@@ -167,10 +183,14 @@ def request_of(
     depth_rows: int = 10,
     duration: str = "",
     shown: str = "",
+    feeds: tuple[int, int] = (0, 0),
 ) -> AnyRequest:
-    """The request that feeds a kind. `duration` is that of kept bars, `shown` what IB said it shows instead."""
+    """The request that feeds a kind. `duration` is that of kept bars, `shown` what IB said it shows instead.
+
+    `feeds` are the market data type to switch to for the request, 0 for none, and the one to switch back to.
+    """
     if row.line_type == "level1":
-        return ReqMktData(req_id, contract, tuple(sorted(generic_ticks)), snapshot=snapshot)
+        return ReqMktData(req_id, contract, tuple(sorted(generic_ticks)), snapshot, False, *feeds)
     if row.line_type == "depth":
         return ReqMktDepth(req_id, contract, depth_rows, row.smart)
     if row.tick_type is not None:

@@ -18,11 +18,14 @@ from ibkr_actor.core.requests import (
     ReqHistoricalData,
     ReqHistoricalTicks,
     ReqMatchingSymbols,
+    ReqMktData,
     ReqRealTimeBars,
     ReqTickByTick,
 )
 from ibkr_actor.schema.instruments import Contract
 
+# A switch of the market data type, the request, and the switch back.
+SWITCHED_MESSAGES: Final = 3
 # Text, so that what was sent can be written down and read back after a restart.
 ScopeKey = str | int
 # What IB calls small: bars of 30 seconds or less. Source: IBKR, "Historical Data Limitations".
@@ -95,6 +98,11 @@ def is_kept(request: AnyRequest) -> bool:
 def is_history(request: AnyRequest) -> bool:
     """Whether the request counts against the open historical requests; keep-up-to-date ones stay open."""
     return is_small(request) or is_big(request)
+
+
+def messages_of(request: AnyRequest) -> int:
+    """How many messages a request takes."""
+    return SWITCHED_MESSAGES if isinstance(request, ReqMktData) and request.feed else 1
 
 
 def tick_by_tick_instrument(request: AnyRequest) -> ScopeKey | None:

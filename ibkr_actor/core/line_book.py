@@ -6,13 +6,13 @@ Knows no command and no lease: who wants a line and who is told of its end is `c
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
+from typing import Literal, Protocol
 
 from ibkr_actor.core.book import Book
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, SetState, Tell
-from ibkr_actor.core.kinds import POOL_OF, ROWS, KindRow, LineType, request_of
+from ibkr_actor.core.kinds import LEVEL1, POOL_OF, ROWS, KindRow, LineType, request_of
 from ibkr_actor.core.lines import Candidate, Line, LineKey
 from ibkr_actor.core.messages import Enqueue, RequestEnded, Withdraw
 from ibkr_actor.core.req_ids import ReqIds
@@ -23,6 +23,15 @@ from ibkr_actor.schema.instruments import Contract
 Timer = Literal["again", "prove", "show", "close"]
 # Source: IBKR, TWS API, "Tick-by-Tick Data": 5 % of the market data lines.
 _TICK_BY_TICK_PERCENT = 5
+
+
+class Lender(Protocol):
+    """Who has spare lines."""
+
+    @property
+    def lent(self) -> int: ...
+
+    def make_room(self, count: int, now: Instant) -> list[Effect]: ...
 
 
 class LineBook:
@@ -43,6 +52,8 @@ class LineBook:
         self.timers = Deadlines[tuple[LineKey, Timer]]()
         # Slots taken by line type; see `slots`.
         self._taken: Counter[str] = Counter()
+        # Whose lines are spare; set once, when it is made.
+        self.lender: Lender | None = None
         # Counts of lines that are gone.
         self.unheld_gone = 0
         self.ignored_gone = 0
@@ -79,11 +90,12 @@ class LineBook:
 
     # ---- lines
 
-    def open(self, key: LineKey, row: KindRow, contract: Contract, *, opened_by: str) -> Line:
+    def open(self, key: LineKey, row: KindRow, contract: Contract, *, opened_by: str, feed: int = 0) -> Line:
         """A new line, if the budget has room; else it waits for a slot."""
         # What is made of a line's data comes with the row of the line itself.
-        row = ROWS.get(row.slot, row)
-        line = Line(key, row, contract, opened_by=opened_by, feed=self._config.market_data_type)
+        row = ROWS["quote"] if key[1] == LEVEL1 else ROWS.get(row.slot, row)
+        line = Line(key, row, contract, opened_by=opened_by, feed=feed or self._config.market_data_type)
+        line.feed_asked = 0 if feed == self._config.market_data_type else feed
         if self._config.snapshot_mode and row.line_type == "level1":
             line.as_snapshot()
         if row.line_type == "depth":
@@ -125,6 +137,7 @@ class LineBook:
             depth_rows=self._config.depth_rows,
             duration="" if line.kept is None else line.kept.duration(now.ns),
             shown=line.what_to_show,
+            feeds=(line.feed_asked, self._config.market_data_type if line.feed_asked else 0),
         )
         return Tell("pacing", Enqueue(request, client=client, conn=self.conn))
 
@@ -157,10 +170,32 @@ class LineBook:
         self.ignored_gone += line.ignored
         if line.slotted:
             self._taken[POOL_OF[line.row.line_type]] -= 1
+        return effects + self._fill_slots(now)
+
+    def _fill_slots(self, now: Instant) -> list[Effect]:
+        effects: list[Effect] = []
         for other in self.lines.values():
             if not other.slotted and self._take_slot(other):
                 effects += self.ask(other, now)
         return effects
+
+    def lent(self, line_type: LineType) -> int:
+        """How many of the taken lines of a type are a chain's, which gives them up to anybody else."""
+        return self.lender.lent if self.lender is not None and POOL_OF[line_type] == POOL_OF["level1"] else 0
+
+    def make_room(self, needed: int, now: Instant) -> list[Effect]:
+        """Has chains give up as many market data lines as are needed and not free."""
+        missing = needed - max(0, self.room("level1"))
+        return self.lender.make_room(missing, now) if self.lender is not None and missing > 0 and needed > 0 else []
+
+    def lend(self) -> None:
+        """A chain takes a market data line. There must be room."""
+        self._taken[POOL_OF["level1"]] += 1
+
+    def give_back(self, now: Instant) -> list[Effect]:
+        """A chain gives a market data line back; it goes to a line that waits for one."""
+        self._taken[POOL_OF["level1"]] -= 1
+        return self._fill_slots(now)
 
     def _take_slot(self, line: Line) -> bool:
         if self.room(line.row.line_type) > 0:
@@ -265,7 +300,7 @@ class LineBook:
         if (line.state, line.reason) == (state, reason):
             return []
         line.state, line.reason, line.since_ns = state, reason, now.ns
-        return [SetState(stream, state, reason, now.ns) for stream in line.streams]
+        return [SetState(channel.stream, state, channel.reason, now.ns) for channel in line.channels.values()]
 
     # ---- timers
 

@@ -11,6 +11,7 @@ from typing import Final
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Effect, HolderWrite, Instant, Publish, Tell, WriteHolders
 from ibkr_actor.core.events import ErrorNotice, Rerouted
+from ibkr_actor.core.fallbacks import Fallbacks
 from ibkr_actor.core.history_errors import READ_HERE, judge
 from ibkr_actor.core.holders import holder_delete
 from ibkr_actor.core.holdings import Holdings
@@ -34,8 +35,11 @@ _NO_BARS_AGAIN_S: Final = 60.0
 class LineErrors:
     """IB's answers that are not data, by the effect of their row."""
 
-    def __init__(self, config: SubscriptionsConfig, book: LineBook, holdings: Holdings, waits: Waits) -> None:
+    def __init__(
+        self, config: SubscriptionsConfig, book: LineBook, holdings: Holdings, waits: Waits, fallbacks: Fallbacks
+    ) -> None:
         self._config = config
+        self._fallbacks = fallbacks
         self._book = book
         self._holdings = holdings
         self._waits = waits
@@ -166,6 +170,8 @@ class LineErrors:
 
     def _give_up(self, line: Line, rejection: Rejection, reason: str, now: Instant) -> list[Effect]:
         """Ends the line; one that was up before and may come back is kept and asked for again."""
+        if self._fallbacks.takes_over(line):
+            return self._fallbacks.take_over(line, rejection, now)
         if not (line.proven and rejection.retryable):
             return self._holdings.fail(line, rejection, now)
         effects = self._book.unask(line, ended=True)

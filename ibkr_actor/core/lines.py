@@ -38,7 +38,7 @@ class PendingGap(Struct, frozen=True):
 class Channel:
     """One stream that a line feeds: a kind of an instrument, and who holds it."""
 
-    __slots__ = ("builder", "gap", "holders", "joining", "line", "published", "row", "stream", "tap")
+    __slots__ = ("builder", "gap", "holders", "joining", "line", "published", "row", "shown", "stream", "tap")
 
     def __init__(self, stream: Stream, row: KindRow, line: Line) -> None:
         self.stream = stream
@@ -58,11 +58,24 @@ class Channel:
         self.gap: PendingGap | None = None
         # Whether a reader may have seen data of it: before that nothing can be missing.
         self.published = False
+        # What was told last of a stream that level 1 stands in for.
+        self.shown: object = None
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether level 1 stands in for tick by tick."""
+        return self.row.line_type == "tick_by_tick" and self.line.row.line_type == "level1"
+
+    @property
+    def reason(self) -> str:
+        """Why it is in the state of its line, or is fed by that line."""
+        return self.line.reason or ("fallback" if self.stands_in else "")
 
     def lose(self, cause: str, from_ns: int) -> None:
         """Something is lost from now on; an earlier loss that is still open covers it."""
         if self.builder is not None:
             self.builder.lost()
+        self.shown = None
         if self.published and self.gap is None:
             self.gap = PendingGap(cause, from_ns)
 
@@ -88,9 +101,9 @@ class Line:
 
     __slots__ = (
         "asks", "book", "built", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed",
-        "feed_at_start", "flags", "generic_ticks", "greeks", "halted", "ignored", "kept", "key", "live", "main",
-        "newest_ns", "opened_by", "proven", "quote", "reason", "req_id", "route", "row", "sent", "since_ns",
-        "slotted", "state", "tick", "top", "unheld", "watch", "watched", "what_to_show",
+        "feed_asked", "feed_at_start", "flags", "generic_ticks", "greeks", "halted", "ignored", "kept", "key",
+        "live", "main", "newest_ns", "opened_by", "proven", "quote", "reason", "req_id", "route", "row", "sent",
+        "since_ns", "slotted", "standing_in", "state", "tick", "top", "unheld", "watch", "watched", "what_to_show",
     )  # fmt: skip
 
     def __init__(self, key: LineKey, row: KindRow, contract: Contract, *, opened_by: str, feed: int) -> None:
@@ -117,6 +130,10 @@ class Line:
             self.kept = KeptBars(BarTimes(row.resolution, contract, rth=row.rth))
         # Streams of bars that are made of this line's.
         self.built: tuple[Channel, ...] = ()
+        # Tick-by-tick streams that this line of level 1 stands in for.
+        self.standing_in: tuple[Channel, ...] = ()
+        # The market data type to switch to for its requests, 0 for the connection's.
+        self.feed_asked = 0
         # The market data type as IB told it; only level 1 comes in others than live.
         self.feed_at_start = feed if row.line_type == "level1" else 1
         self.feed = self.feed_at_start
@@ -152,6 +169,12 @@ class Line:
         self.unheld = 0
         self.ignored = 0
 
+    def adopt(self, channel: Channel) -> None:
+        """Feeds a stream that another line has fed."""
+        channel.line, channel.shown = self, None
+        self.channels[channel.row.kind] = channel
+        self._index()
+
     @property
     def streams(self) -> list[Stream]:
         """The streams it feeds."""
@@ -175,6 +198,7 @@ class Line:
         self.greeks = self.channels.get("greeks")
         self.main = self.channels.get(self.row.kind) if self.row.line_type != "level1" else None
         self.built = tuple(channel for channel in self.channels.values() if channel.builder is not None)
+        self.standing_in = tuple(channel for channel in self.channels.values() if channel.stands_in)
 
     def wanted_ticks(self) -> frozenset[int]:
         """The generic ticks of all holders together."""

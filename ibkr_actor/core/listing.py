@@ -30,7 +30,7 @@ def _row(line: Line, channel: Channel, holdings: Holdings, now: Instant) -> dict
         "stream": holdings.names([channel.stream])[0],
         "con_id": line.con_id,
         "state": line.state,
-        "reason": line.reason,
+        "reason": channel.reason,
         "since_ns": str(line.since_ns),
         **listed_freshness(line),
         "feed": line.feed,

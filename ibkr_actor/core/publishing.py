@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ibkr_actor.core import events, translate
+from ibkr_actor.core import events, stand_ins, translate
 from ibkr_actor.core.bar_builder import Told
 from ibkr_actor.core.book import BadRow, Book
 from ibkr_actor.core.freshness import HALTED_TICKS
@@ -32,6 +32,8 @@ def _tick_price(line: Line, event: events.TickPrice, items: list[Item]) -> None:
         line.feed = FEED_DELAYED
     top = line.top
     top.merge_price(event)
+    if line.standing_in:
+        stand_ins.top_moved(line, tick_type, event.received_ns, items)
     channel = line.quote
     if channel is None:
         line.unheld += 1
@@ -56,6 +58,8 @@ def _tick_size(line: Line, event: events.TickSize, items: list[Item]) -> None:
         line.feed = FEED_DELAYED
     top = line.top
     top.merge_size(event)
+    if line.standing_in:
+        stand_ins.top_moved(line, tick_type, event.received_ns, items)
     channel = line.quote
     if channel is None:
         line.unheld += 1
@@ -70,6 +74,8 @@ def _tick_size(line: Line, event: events.TickSize, items: list[Item]) -> None:
 def _tick_value(line: Line, event: events.TickGeneric | events.TickString, items: list[Item]) -> None:
     if event.tick_type in HALTED_TICKS and isinstance(event, events.TickGeneric):
         line.halted = (event.value or 0) > 0
+    if line.standing_in and isinstance(event, events.TickString):
+        stand_ins.traded(line, event, items)
     channel = line.tick
     if channel is None:
         line.unheld += 1

@@ -31,12 +31,18 @@ class ReqMatchingSymbols(Request, frozen=True):
 
 
 class ReqMktData(Request, frozen=True):
-    """`generic_ticks` are IB's numbers, sent as a comma list."""
+    """`generic_ticks` are IB's numbers, sent as a comma list.
+
+    With a `feed` (1 to 4) the connection is switched to that market data type for this request and to `feed_after`
+    behind it: three messages, with nothing in between.
+    """
 
     contract: Contract
     generic_ticks: tuple[int, ...] = ()
     snapshot: bool = False
     regulatory_snapshot: bool = False
+    feed: int = 0
+    feed_after: int = 0
 
 
 class CancelMktData(Request, frozen=True):

@@ -7,28 +7,42 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Final
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from ibkr_actor.core import translate
 from ibkr_actor.core.backfills import Backfills, past_of, read_wish
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Answer, CommandRef, Effect, Instant, Publish, SetState
+from ibkr_actor.core.fallbacks import Fallbacks
 from ibkr_actor.core.heals import can_heal
 from ibkr_actor.core.holders import Holder
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.hours import market_at
 from ibkr_actor.core.joining import Wish
-from ibkr_actor.core.kinds import POOL_OF, ROWS, KindRow, known_kinds, why_not
+from ibkr_actor.core.kinds import (
+    LEVEL1,
+    POOL_OF,
+    ROWS,
+    KindRow,
+    known_kinds,
+    level1_may_stand_in,
+    line_type_of,
+    why_not,
+)
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Channel, Item, Line
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.silences import freshness_of
+from ibkr_actor.core.stand_ins import needed_ticks
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import Rejection, Reply, Subscribe
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import FLAG_BUILT
 
+# Market data types by the names of the command. Source: IBKR, TWS API, "Market Data Type".
+FEEDS: Final = {"": 0, "live": 1, "frozen": 2, "delayed": 3, "delayed_frozen": 4}
 _GENERIC_TICKS_MAX = 50
 # A line may free whenever another client leaves or its lease ends.
 _LINE_RETRY_S = 30.0
@@ -46,8 +60,15 @@ class Subscribing:
     """The one command that takes lines. Caller: `SubscriptionsCore`; affects its lines, holders and waits."""
 
     def __init__(
-        self, config: SubscriptionsConfig, book: LineBook, holdings: Holdings, waits: Waits, backfills: Backfills
+        self,
+        config: SubscriptionsConfig,
+        book: LineBook,
+        holdings: Holdings,
+        waits: Waits,
+        backfills: Backfills,
+        fallbacks: Fallbacks,
     ) -> None:
+        self._fallbacks = fallbacks
         self._config = config
         self._backfills = backfills
         self._book = book
@@ -60,18 +81,49 @@ class Subscribing:
             rows = self._rows(command, contract)
             holder = self._holder(ref, command, rows, now)
             wish = self._wish(command, rows, contract.instrument, now)
-            self._check_room(ref, rows, contract.instrument)
+            self._check_feed(command, rows, contract.instrument)
+            slots = self._slots(rows, contract, fallback=command.fallback)
+            self._check_room(ref, rows, slots, contract.instrument)
         except Refused as refusal:
             return [rejected(ref, refusal.rejection)]
-        return self._accept(ref, rows, holder, contract, wish, now)
+        return self._accept(ref, rows, slots, holder, contract, wish, now)
 
-    def channel(self, instrument: str, row: KindRow, contract: Contract, *, opened_by: str) -> Channel:
+    def restored(self, instrument: str, row: KindRow, contract: Contract, holder: Holder) -> Channel:
+        """The channel of what was held before the process started."""
+        (slot,) = self._slots([row], contract, fallback=holder.fallback)
+        return self._channel(instrument, row, slot, contract, opened_by=holder.client, feed=holder.feed)
+
+    def _channel(
+        self, instrument: str, row: KindRow, slot: str, contract: Contract, *, opened_by: str, feed: int
+    ) -> Channel:
         """The channel of a kind, with its line, made when it is not there."""
-        key = (instrument, row.slot)
+        key = (instrument, slot)
         line = self._book.lines.get(key)
         if line is None:
-            line = self._book.open(key, row, contract, opened_by=opened_by)
-        return line.channels.get(row.kind) or line.add_channel(row)
+            line = self._book.open(key, row, contract, opened_by=opened_by, feed=feed)
+        channel = line.channels.get(row.kind) or line.add_channel(row)
+        if channel.stands_in:
+            self._fallbacks.begin(channel)
+        return channel
+
+    def _slots(self, rows: list[KindRow], contract: Contract, *, fallback: bool) -> list[str]:
+        """Which line feeds each kind: its own, or level 1 where that stands in already or has to."""
+        lines, instrument = self._book.lines, contract.instrument
+        level1 = lines.get((instrument, LEVEL1))
+        room = self._book.room("tick_by_tick")
+        slots: list[str] = []
+        for row in rows:
+            own = row.slot
+            if row.line_type != "tick_by_tick" or (instrument, own) in lines:
+                slots.append(own)
+            elif level1 is not None and row.kind in level1.channels:
+                slots.append(LEVEL1)
+            elif room > 0 and why_not(row.kind, contract.sec_type, contract.exchange) is None:
+                room -= 1
+                slots.append(own)
+            else:
+                slots.append(LEVEL1 if fallback else own)
+        return slots
 
     # ---- checks
 
@@ -82,6 +134,8 @@ class Subscribing:
             raise _invalid(str(error)) from None
         for kind in kinds:
             reason = why_not(kind, contract.sec_type, contract.exchange)
+            if command.fallback and level1_may_stand_in(ROWS[kind], contract.sec_type):
+                continue
             if reason is not None:
                 raise Refused(Rejection("unsupported", f"{kind} of {contract.instrument}: {reason}"))
         return [ROWS[kind] for kind in kinds]
@@ -101,7 +155,22 @@ class Subscribing:
             kinds = ", ".join(row.kind for row in rows)
             raise Refused(Rejection("unsupported", f"IB has no history that gaps of {kinds} could be refilled from"))
         heal = self._config.heal if command.heal is UNSET else command.heal
-        return Holder(ref.client, min(lease_s, self._config.lease_max_s), ticks, ref.id, now.ns, heal)
+        feed = FEEDS[command.feed]
+        if feed and not any(row.line_type == "level1" for row in rows):
+            raise _invalid("feed comes with the kinds quote, tick and greeks only; all others are live")
+        lease_s = min(lease_s, self._config.lease_max_s)
+        return Holder(ref.client, lease_s, ticks, ref.id, now.ns, heal, feed, command.fallback)
+
+    def _check_feed(self, command: Subscribe, rows: list[KindRow], instrument: str) -> None:
+        """One stream has one feed: that of whoever opened it."""
+        line = self._book.lines.get((instrument, LEVEL1))
+        if line is None or not command.feed:
+            return
+        feed = line.feed_asked or self._config.market_data_type
+        if feed != FEEDS[command.feed]:
+            names = {number: name for name, number in FEEDS.items()}
+            text = f"level 1 of {instrument} is open as {names[feed]}, and a stream has one market data type"
+            raise Refused(Rejection("unsupported", text))
 
     def _wish(self, command: Subscribe, rows: list[KindRow], instrument: str, now: Instant) -> Wish | None:
         """What of the past the streams begin with."""
@@ -121,17 +190,17 @@ class Subscribing:
                 raise Refused(Rejection("unsupported", f"{text}; ask `history` for what was before"))
         return wish
 
-    def _check_room(self, ref: CommandRef, rows: list[KindRow], instrument: str) -> None:
+    def _check_room(self, ref: CommandRef, rows: list[KindRow], slots: list[str], instrument: str) -> None:
         held = self._holdings.of(ref.client)
         new = sum(1 for row in rows if not any(s.kind == row.kind and s.instrument == instrument for s in held))
         if self._holdings.count + new > self._config.holders_max:
             raise _busy(f"{self._config.holders_max} holders are the most that are kept")
         if self._waits.count >= self._config.waiting_max:
             raise _busy(f"{self._config.waiting_max} commands are waiting for their first data")
-        slots = {row.slot: row for row in rows if (instrument, row.slot) not in self._book.lines}
-        needed = Counter(POOL_OF[row.line_type] for row in slots.values())
+        new_slots = {slot for slot in slots if (instrument, slot) not in self._book.lines}
+        needed = Counter(POOL_OF[line_type_of(slot)] for slot in new_slots)
         for line_type, pool in POOL_OF.items():
-            if needed[pool] <= self._book.room(line_type):
+            if needed[pool] <= self._book.room(line_type) + self._book.lent(line_type):
                 continue
             text = (
                 f"{self._book.taken(line_type)} of {self._book.slots(line_type)} {pool} are taken "
@@ -145,6 +214,7 @@ class Subscribing:
         self,
         ref: CommandRef,
         rows: list[KindRow],
+        slots: list[str],
         holder: Holder,
         contract: Contract,
         wish: Wish | None,
@@ -153,18 +223,18 @@ class Subscribing:
         before: dict[Line, frozenset[int] | None] = {}
         fresh: list[Channel] = []
         channels: list[Channel] = []
-        for row in rows:
-            channel = self.channel(contract.instrument, row, contract, opened_by=ref.client)
+        effects = self._chains_give_way(rows, slots, contract.instrument, now)
+        for row, slot in zip(rows, slots, strict=True):
+            channel = self._channel(contract.instrument, row, slot, contract, opened_by=ref.client, feed=holder.feed)
             before.setdefault(channel.line, _ticks_of(channel.line, ref.client))
             if not channel.holders:
                 fresh.append(channel)
             channels.append(channel)
-        writes = tuple(self._holdings.add(channel, self._own(holder, channel), now) for channel in channels)
+        writes = tuple(self._holdings.add(channel, self.own(holder, channel), now) for channel in channels)
         joining = [channel for channel in fresh if channel.line.state]
         if wish is not None:
             for channel in fresh:
                 self._backfills.begin(channel, wish, ref.client, now)
-        effects: list[Effect] = []
         for line, ticks in before.items():
             effects += self._request(line, ref.client, ticks, now)
         effects += self._join(joining)
@@ -172,12 +242,22 @@ class Subscribing:
         reply = Reply(ref.id, ref.op, "accepted", names, note=self._note(channels, now))
         return [Answer(ref, reply, writes), *effects, *self._wait(ref, channels)]
 
-    def _own(self, holder: Holder, channel: Channel) -> Holder:
+    def own(self, holder: Holder, channel: Channel) -> Holder:
         """The holder of one channel: generic ticks belong to level 1, and who held it already keeps its place."""
         ticks = holder.generic_ticks if channel.row.line_type == "level1" else frozenset[int]()
+        if channel.stands_in:
+            ticks = needed_ticks(channel)
         known = channel.holders.get(holder.client)
         since_ns = holder.since_ns if known is None else known.since_ns
-        return Holder(holder.client, holder.lease_s, ticks, holder.command_id, since_ns, holder.heal)
+        return structs.replace(holder, generic_ticks=ticks, since_ns=since_ns)
+
+    def _chains_give_way(
+        self, rows: list[KindRow], slots: list[str], instrument: str, now: Instant
+    ) -> list[Effect]:
+        """Chains have spare lines only: they give up as many as are needed and not free."""
+        level1 = POOL_OF["level1"]
+        wanted = {slot for row, slot in zip(rows, slots, strict=True) if POOL_OF[row.line_type] == level1}
+        return self._book.make_room(sum(1 for slot in wanted if (instrument, slot) not in self._book.lines), now)
 
     def _request(self, line: Line, client: str, before: frozenset[int] | None, now: Instant) -> list[Effect]:
         if line.req_id is None and line.candidate is None:
@@ -193,7 +273,7 @@ class Subscribing:
         for channel in joining:
             line = channel.line
             channel.published = line.live
-            effects.append(SetState(channel.stream, line.state, line.reason, line.since_ns))
+            effects.append(stated(channel))
             effects += freshness_of(line, channel.stream)
             if channel is line.quote and line.live:
                 quote = translate.known_quote(line.top, line.con_id, line.feed, line.flags)
@@ -211,8 +291,12 @@ class Subscribing:
         return self._waits.add(ref, waiting, active)
 
     def _note(self, channels: list[Channel], now: Instant) -> str | None:
-        """Why there may be no data for a while."""
+        """Why there may be no data for a while, or other data than was asked for."""
         notes = []
+        if standing_in := [channel.row.kind for channel in channels if channel.stands_in]:
+            taken, slots = self._book.taken("tick_by_tick"), self._book.slots("tick_by_tick")
+            text = f"{taken} of {slots} tick-by-tick streams are taken, or IB has none of it"
+            notes.append(f"level 1 stands in for {', '.join(standing_in)}: {text}")
         if self._book.conn is None:
             notes.append("there is no connection to IB now; the data is asked for as soon as there is")
         elif silent := sorted({channel.line.reason for channel in channels if channel.line.state == "starved"}):
@@ -222,6 +306,11 @@ class Subscribing:
         if market is not None and not market.is_open:
             notes.append("the market is closed" + (f" until {market.opens.isoformat()}" if market.opens else ""))
         return "; ".join(notes) or None
+
+
+def stated(channel: Channel) -> SetState:
+    """The state of a stream as it stands."""
+    return SetState(channel.stream, channel.line.state, channel.reason, channel.line.since_ns)
 
 
 def _ticks_of(line: Line, client: str) -> frozenset[int] | None:

@@ -12,16 +12,18 @@ import msgspec
 from msgspec import Struct
 
 from ibkr_actor.core.backfills import Backfills
+from ibkr_actor.core.calcs import Calcs
+from ibkr_actor.core.chain_messages import ChainFound, ChainNotFound
+from ibkr_actor.core.chain_store import is_chain
+from ibkr_actor.core.chains import Chains
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.depth import DepthBooks
 from ibkr_actor.core.effects import (
     Announce,
     Answer,
-    CommandRef,
     Effect,
     Instant,
     Publish,
-    SetState,
     Tell,
     WriteHolders,
     in_parts,
@@ -34,10 +36,13 @@ from ibkr_actor.core.events import (
     Rerouted,
     TickSnapshotEnd,
 )
-from ibkr_actor.core.holders import holder_delete, read_holder
+from ibkr_actor.core.fallbacks import Fallbacks
+from ibkr_actor.core.guests import Guests
+from ibkr_actor.core.holders import read_holder
 from ibkr_actor.core.holdings import Holdings
-from ibkr_actor.core.kinds import ROWS, known_kinds
+from ibkr_actor.core.kinds import ROWS
 from ibkr_actor.core.known_hours import KnownHours
+from ibkr_actor.core.leaving import Leaving
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.line_errors import LineErrors
 from ibkr_actor.core.lines import Item, Line
@@ -69,10 +74,12 @@ from ibkr_actor.core.publishing import DATA, PUBLISH
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.silences import Silences, freshness_of
 from ibkr_actor.core.snapshots import Snapshots
-from ibkr_actor.core.subscribing import Subscribing
+from ibkr_actor.core.subscribing import Subscribing, stated
 from ibkr_actor.core.waits import Waits
-from ibkr_actor.schema.commands import AnyCommand, List, Rejection, Renew, Reply, Snapshot, Subscribe, Unsubscribe
+from ibkr_actor.schema.commands import List, Rejection, Renew, Reply, Snapshot, Subscribe, Unsubscribe
 from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
+from ibkr_actor.schema.reference_commands import CalcIv, CalcPrice
+from ibkr_actor.schema.reference_commands import Chain as ChainCommand
 
 
 class SubscriptionsCore:
@@ -82,13 +89,20 @@ class SubscriptionsCore:
         self._config = config
         self._book = LineBook(config)
         self._depth = DepthBooks(self._book)
+        self._fallbacks = Fallbacks(self._book)
         self._bars = LiveBars(self._book)
         self._snapshots = Snapshots(config, self._book.req_ids)
         self._waits = Waits(config.keys)
+        calcs = Calcs(config, self._book.req_ids)
+        self._chains = Chains(config, self._book, self._waits)
+        self._guests = Guests(self._book, self._snapshots, calcs, self._chains)
         self._backfills = Backfills(config)
         self._holdings = Holdings(config, self._book, self._waits, self._backfills)
-        self._errors = LineErrors(config, self._book, self._holdings, self._waits)
-        self._subscribing = Subscribing(config, self._book, self._holdings, self._waits, self._backfills)
+        self._errors = LineErrors(config, self._book, self._holdings, self._waits, self._fallbacks)
+        self._subscribing = Subscribing(
+            config, self._book, self._holdings, self._waits, self._backfills, self._fallbacks
+        )
+        self._leaving = Leaving(config, self._holdings, self._chains)
         self._silences = Silences(config, self._book)
         self._hours = KnownHours(config, self._book)
         # Events of requests that are over, and of requests never made here.
@@ -111,10 +125,12 @@ class SubscriptionsCore:
             FarmChanged: self._silences.farm,
             ContractRefreshed: self._hours.refreshed,
             RestoreHolders: self._restore,
-            CommandsReadable: self._commands_readable,
+            CommandsReadable: self._leaving.readable,
             RedisForgot: self._say_again,
             PastRows: self._backfills.rows,
             PastDone: self._backfills.done,
+            ChainFound: self._chains.found,
+            ChainNotFound: self._chains.not_found,
             WakeUp: self._wake_up,
             Start: self._nothing,
             Stop: self._stop,
@@ -122,7 +138,8 @@ class SubscriptionsCore:
 
     def handle(self, message: Struct, now: Instant) -> list[Effect]:
         """Decides what a command, an event or the time changes."""
-        return self._handlers[type(message)](message, now)
+        effects = self._handlers[type(message)](message, now)
+        return effects + self._fallbacks.look(now) if self._fallbacks else effects
 
     def next_wakeup_s(self) -> float | None:
         """When the next lease runs out or a line is looked at again."""
@@ -130,8 +147,9 @@ class SubscriptionsCore:
             self._holdings.leases.next_s(),
             self._book.timers.next_s(),
             self._backfills.next_wakeup_s(),
-            self._snapshots.deadlines.next_s(),
+            self._guests.next_s(),
             self._silences.next_s(),
+            self._fallbacks.next_s(),
             self._hours.next_s(),
             self._errors.words.next_s(),
         )
@@ -147,7 +165,7 @@ class SubscriptionsCore:
         for event in message.events:
             line = by_req.get(event.req_id)
             if line is None:
-                effects += self._unlined(event)
+                effects += self._unlined(event, now)
                 continue
             line.newest_ns = event.received_ns
             if line.watched:
@@ -159,6 +177,7 @@ class SubscriptionsCore:
             self._bars.after_burst(now)
         if self._backfills.open or self._backfills.heals.cuts:
             effects += self._backfills.look(now)
+        effects += self._chains.after_burst(now)
         return [Publish(items), *effects] if items else effects
 
     def _kept_bars(self, message: HistoricalBars, now: Instant) -> list[Effect]:
@@ -202,10 +221,11 @@ class SubscriptionsCore:
         effects = self._book.set_state(line, "live", "", now) + self._silences.heard(line, now)
         return effects + self._waits.came(line.streams)
 
-    def _unlined(self, event: MarketDataEvent) -> list[Effect]:
-        """An event that is no line's: of a snapshot, of a request that is over, or foreign."""
-        if self._snapshots.owns(event.req_id):
-            return self._snapshots.take(event, self._book.conn)
+    def _unlined(self, event: MarketDataEvent, now: Instant) -> list[Effect]:
+        """An event that is no line's: of a snapshot or a chain, of a request that is over, or foreign."""
+        taken = self._guests.take(event, now)
+        if taken is not None:
+            return taken
         if self._book.req_ids.was_ours(event.req_id):
             self._late += 1
         else:
@@ -213,30 +233,29 @@ class SubscriptionsCore:
         return []
 
     def _error(self, event: ErrorNotice, now: Instant) -> list[Effect]:
-        if self._snapshots.owns(event.req_id):
-            return self._snapshots.error(event, self._book.conn)
-        return self._errors.handle(event, now)
+        taken = self._guests.error(event, now)
+        return self._errors.handle(event, now) if taken is None else taken
 
     def _refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
-        if self._snapshots.owns(message.req_id):
-            return self._snapshots.refused(message)
-        return self._errors.refused(message, now)
+        taken = self._guests.refused(message, now)
+        return self._errors.refused(message, now) if taken is None else taken
 
     # ---- the connection
 
     def _session_up(self, message: SessionUp, now: Instant) -> list[Effect]:
         self._book.conn = message.conn
-        return [effect for line in self._book.lines.values() for effect in self._book.ask(line, now)]
+        asked = [effect for line in self._book.lines.values() for effect in self._book.ask(line, now)]
+        return asked + self._guests.session_up(now)
 
     def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:
         self._silences.session_over()
-        return self._book.session_over(message.at_ns, now) + self._snapshots.end_all("the connection to IB was lost")
+        return self._book.session_over(message.at_ns, now) + self._guests.session_over(message.at_ns, now)
 
     def _data_lost(self, message: DataLost, now: Instant) -> list[Effect]:
-        return self._book.data_lost(message.at_ns, now) + self._snapshots.end_all("IB forgot what it was asked")
+        return self._book.data_lost(message.at_ns, now) + self._guests.data_lost(message.at_ns, now)
 
     def _upstream_down(self, message: UpstreamDown, now: Instant) -> list[Effect]:
-        return self._book.upstream_down(message.at_ns, now)
+        return self._book.upstream_down(message.at_ns, now) + self._chains.upstream_down(message.at_ns, now)
 
     def _upstream_up(self, message: UpstreamUp, now: Instant) -> list[Effect]:
         return self._book.upstream_up(now)
@@ -245,11 +264,13 @@ class SubscriptionsCore:
         line = self._book.by_req.get(message.req_id)
         if line is not None and message.req_id == line.req_id:
             line.sent = True
+        elif line is None:
+            self._chains.feed.sent(message.req_id, now)
         return []
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         """Gives the lines back but keeps the holders, which the next start restores; then pacing and session stop."""
-        effects = self._backfills.stop_all(now) + self._snapshots.end_all("the sidecar stops")
+        effects = self._backfills.stop_all(now) + self._guests.stop(now)
         for line in self._book.lines.values():
             effects += self._book.unask(line, ended=False)
             effects += self._book.set_state(line, "starved", "stopped", now)
@@ -267,44 +288,19 @@ class SubscriptionsCore:
                 return self._subscribing.subscribe(ref, command, message.contract, now)
             case Unsubscribe():
                 instrument = message.contract.instrument if message.contract is not None else None
-                return self._unsubscribe(ref, command, instrument, now)
-            case Snapshot():
+                return self._leaving.unsubscribe(ref, command, instrument, now)
+            case Snapshot() | ChainCommand() | CalcIv() | CalcPrice():
                 assert message.contract is not None
-                return self._snapshots.command(ref, command, message.contract, self._book.conn, now)
+                return self._guests.command(ref, command, message.contract, now)
             case Renew():
-                return self._renew(ref, now)
+                return self._leaving.renew(ref, now)
             case List():
-                result = listed(self._book.lines.values(), self._holdings, command.of_client, now)
-                return [Answer(ref, Reply(ref.id, ref.op, "result", result={"subscriptions": result}))]
+                rows = listed(self._book.lines.values(), self._holdings, command.of_client, now)
+                rows += self._chains.listed(command.of_client, now)
+                return [Answer(ref, Reply(ref.id, ref.op, "result", result={"subscriptions": rows}))]
             case _:
-                return [_unserved(ref, command)]
-
-    def _unsubscribe(self, ref: CommandRef, command: Unsubscribe, instrument: str | None, now: Instant) -> list[Effect]:
-        try:
-            kinds = command.kinds and known_kinds(command.kinds, use_rth=self._config.use_rth)
-        except ValueError as error:
-            return [rejected(ref, Rejection("validation_error", str(error)))]
-        gone = [
-            channel
-            for stream, channel in self._holdings.of(ref.client).items()
-            if (instrument is None or stream.instrument == instrument) and (not kinds or stream.kind in kinds)
-        ]
-        effects: list[Effect] = []
-        for channel in gone:
-            effects += self._holdings.leave(channel, ref.client, "no_holders", now)
-        streams = [channel.stream for channel in gone]
-        note = None if gone else "nothing of it was held"
-        reply = Reply(ref.id, ref.op, "accepted", self._holdings.names(streams), note=note)
-        return [Answer(ref, reply, tuple(holder_delete(stream, ref.client) for stream in streams)), *effects]
-
-    def _renew(self, ref: CommandRef, now: Instant) -> list[Effect]:
-        streams = self._holdings.renew(ref.client, now)
-        note = f"{len(streams)} leases renewed" if streams else "nothing is held"
-        return [Answer(ref, Reply(ref.id, ref.op, "accepted", self._holdings.names(streams), note=note))]
-
-    def _commands_readable(self, message: CommandsReadable, now: Instant) -> list[Effect]:
-        self._holdings.renew_all(now)
-        return []
+                text = f"{type(command).__name__} is not served here"
+                return [rejected(ref, Rejection("unsupported", text))]
 
     # ---- restart
 
@@ -312,28 +308,32 @@ class SubscriptionsCore:
         """Writes all holders and states anew."""
         lines = [line for line in self._book.lines.values() if line.state]
         return [
-            *(WriteHolders(part) for part in in_parts(self._holdings.writes())),
-            *(SetState(stream, line.state, line.reason, line.since_ns) for line in lines for stream in line.streams),
+            *(WriteHolders(part) for part in in_parts(self._holdings.writes() + self._chains.writes())),
+            *(stated(channel) for line in lines for channel in line.channels.values()),
             *(effect for line in lines for effect in freshness_of(line)),
+            *self._chains.states(),
         ]
 
     def _restore(self, message: RestoreHolders, now: Instant) -> list[Effect]:
         """Takes up what was held before the process started, each with a full lease, in the old order."""
         stored = []
         unreadable: list[str] = []
+        effects: list[Effect] = []
         for write in message.holders:
             try:
+                if is_chain(write.field):
+                    effects += self._chains.restore(write, now)
+                    continue
                 stream, holder, contract = read_holder(write)
                 row = ROWS[stream.kind]
             except (ValueError, KeyError, msgspec.MsgspecError):
                 unreadable.append(write.field)
                 continue
             stored.append((stream, row, holder, contract))
-        effects: list[Effect] = []
         for stream, row, holder, contract in sorted(stored, key=lambda found: found[2].since_ns):
-            channel = self._subscribing.channel(stream.instrument, row, contract, opened_by=holder.client)
+            channel = self._subscribing.restored(stream.instrument, row, contract, holder)
             channel.line.proven = True
-            self._holdings.add(channel, holder, now)
+            self._holdings.add(channel, self._subscribing.own(holder, channel), now)
         for line in self._book.lines.values():
             effects += self._book.ask(line, now)
         if unreadable:
@@ -344,7 +344,7 @@ class SubscriptionsCore:
     # ---- time
 
     def _wake_up(self, message: WakeUp, now: Instant) -> list[Effect]:
-        effects = self._holdings.expire(now) + self._backfills.wake_up(now) + self._snapshots.wake_up(now)
+        effects = self._holdings.expire(now) + self._backfills.wake_up(now) + self._guests.wake_up(now)
         for key, timer in self._book.timers.due(now.s):
             line = self._book.lines.get(key)
             if line is None:
@@ -384,13 +384,10 @@ class SubscriptionsCore:
             "freshness": self._silences.counts(),
             "commands_waiting": self._waits.count,
             "snapshots": len(self._snapshots),
+            "chains": self._chains.status(),
             "backfills": self._backfills.status(),
             "late_events": self._late + self._errors.late,
             "foreign_events": self._foreign,
             "unheld_events": self._book.unheld_gone + sum(line.unheld for line in lines),
             "ignored_events": self._book.ignored_gone + sum(line.ignored for line in lines),
         }
-
-
-def _unserved(ref: CommandRef, command: AnyCommand) -> Effect:
-    return rejected(ref, Rejection("unsupported", f"{type(command).__name__} is not served here"))

@@ -32,6 +32,8 @@ Code = Literal[
 ]
 Status = Literal["accepted", "active", "rejected", "progress", "result", "done", "expired"]
 
+FeedName = Literal["", "live", "frozen", "delayed", "delayed_frozen"]
+
 ANONYMOUS: Final = "anonymous"
 
 
@@ -41,6 +43,8 @@ class Subscribe(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=
     `generic_ticks` are IB's generic tick numbers, asked for with the level-1 line of kinds `quote` and `tick`.
     `backfill` is what a stream that opens begins with: `90s`, `15m`, `2h` or `1d` before now, or a start in ISO 8601.
     With `heal` gaps are refilled from history, behind what came meanwhile; left out it is as set (`IBKR_HEAL`).
+    `feed` is the market data type of level 1, the gateway's as set when left out. With `fallback` level 1 stands in for
+    tick by tick where IB has none, or none that is free.
     """
 
     instrument: str | InstrumentQuery
@@ -49,6 +53,8 @@ class Subscribe(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=
     generic_ticks: list[int] = field(default_factory=list)
     backfill: str = ""
     heal: bool | UnsetType = UNSET
+    feed: FeedName = ""
+    fallback: bool = False
 
 
 class Unsubscribe(

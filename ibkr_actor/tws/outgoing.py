@@ -64,6 +64,16 @@ def _matching_symbols(client: Client, request: ReqMatchingSymbols) -> None:
 
 
 def _mkt_data(client: Client, request: ReqMktData) -> None:
+    if request.feed:
+        client.reqMarketDataType(request.feed)
+    try:
+        _plain_mkt_data(client, request)
+    finally:
+        if request.feed:
+            client.reqMarketDataType(request.feed_after)
+
+
+def _plain_mkt_data(client: Client, request: ReqMktData) -> None:
     client.reqMktData(
         request.req_id,
         to_ibapi(request.contract),
