@@ -150,8 +150,10 @@ class Card {
 export class Quotes {
   #cards = new Map();
   #all = false;
+  #spreadFor = 0; // so many cards were told their columns
 
   constructor() {
+    new ResizeObserver(() => this.#spread()).observe(by("cards"));
     by("quotes-all").addEventListener("click", (event) => {
       this.#all = !this.#all;
       event.currentTarget.setAttribute("aria-expanded", String(this.#all));
@@ -186,14 +188,20 @@ export class Quotes {
     for (const instrument of this.#cards.keys()) if (!quotes.has(instrument)) this.#cards.delete(instrument);
     const names = [...quotes.keys()].sort();
     const shown = this.#all ? names : names.slice(0, FEW);
-    by("cards").style.setProperty("--columns", String(columns(shown.length, by("cards").clientWidth)));
     arrange(by("cards"), shown.map((instrument) => this.#card(instrument).node));
+    if (this.#spreadFor !== shown.length) this.#spread();
     for (const instrument of shown) this.#card(instrument).draw(quotes.get(instrument), believed, nowMs);
     show(by("quotes-empty"), !names.length && believed);
     const more = by("quotes-all");
     show(more, names.length > FEW);
     text(more, this.#all ? "show fewer" : `show all ${names.length}`);
     text(by("quotes-note"), names.length ? "charts: middle of bid and ask, the last two minutes" : "");
+  }
+
+  #spread() {
+    const cards = by("cards");
+    this.#spreadFor = cards.children.length;
+    cards.style.setProperty("--columns", String(columns(this.#spreadFor, cards.clientWidth)));
   }
 
   #card(instrument) {

@@ -1,0 +1,88 @@
+"""Everything that the status page stands on, each part to be stopped by itself: gateway, Redis, sidecar, HTTP service.
+
+Runs in a thread of its own, since a browser's driver waits for it without an event loop.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager
+from typing import TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from ibkr_actor import configs
+from ibkr_actor.http.serve import beside
+from ibkr_actor.load_settings import load_settings
+from ibkr_actor.sim import Simulator, SimulatorSettings
+from tests.e2e.kit import House, running_house, running_redis
+
+T = TypeVar("T")
+TICKS_PER_S = 8.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Site:
+    """The parts in the order they begin; `stop` ends one that others do not need to end first."""
+
+    def __init__(self, portal: BlockingPortal, stack: ExitStack, *, http_port: int = 0) -> None:
+        self._portal = portal
+        self._stack = stack
+        self._parts: dict[str, AbstractContextManager[object]] = {}
+        self._gateway_port = free_port()
+        redis = stack.enter_context(portal.wrap_async_context_manager(running_redis()))
+        settings = load_settings(redis_url=redis.own_url, http_port=http_port or free_port())
+        self.url = self._start("http", beside(configs.http(settings), redis.own_url)) + "/"
+        self.start_gateway()
+        house = running_house(
+            redis.own_url,
+            self._gateway_port,
+            http_enabled=False,
+            heartbeat_s=0.2,
+            heartbeat_ttl_s=1.0,
+            reconnect_backoff_max_ms=100,
+        )
+        self._house: House = self._start("sidecar", house)
+
+    def subscribe(self, instrument: str, *kinds: str, client: str = "strat-1") -> None:
+        """Holds lines until the end."""
+
+        async def subscribe() -> None:
+            await self._house.subscribe(instrument, *kinds, client=client)
+
+        self._portal.call(subscribe)
+
+    def start_gateway(self) -> None:
+        """A simulated gateway, always at the same port."""
+        settings = SimulatorSettings(port=self._gateway_port, market_hours="always", ticks_per_s=TICKS_PER_S)
+        self._start("gateway", Simulator(settings))
+
+    def stop(self, part: str) -> None:
+        """Ends `gateway`, `sidecar` or `http`."""
+        self._parts.pop(part).__exit__(None, None, None)
+
+    def _start(self, name: str, part: AbstractAsyncContextManager[T]) -> T:
+        manager = self._portal.wrap_async_context_manager(part)
+        value = manager.__enter__()
+        self._parts[name] = manager
+        self._stack.callback(self._stop_if_running, name, manager)
+        return value
+
+    def _stop_if_running(self, name: str, manager: AbstractContextManager[object]) -> None:
+        if self._parts.get(name) is manager:
+            self.stop(name)
+
+
+@contextmanager
+def running_site(*, http_port: int = 0) -> Iterator[Site]:
+    """All of it."""
+    with start_blocking_portal() as portal, ExitStack() as stack:
+        yield Site(portal, stack, http_port=http_port)
