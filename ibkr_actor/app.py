@@ -42,6 +42,7 @@ from ibkr_actor.core.messages import (
     Stop,
 )
 from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.reference_core import ReferenceCore
 from ibkr_actor.core.session import SessionCore
 from ibkr_actor.core.subscriptions import SubscriptionsCore
 from ibkr_actor.figures import Figures
@@ -51,7 +52,7 @@ from ibkr_actor.tws.inbox import FrameBatch, Inbox
 from ibkr_actor.tws.recorder import Recorder
 from ibkr_actor.tws.versions import check_ibapi
 
-ACTORS: Final[tuple[ActorName, ...]] = ("session", "contracts", "subscriptions", "history", "pacing")
+ACTORS: Final[tuple[ActorName, ...]] = ("session", "contracts", "reference", "subscriptions", "history", "pacing")
 
 FromBus = (
     CommandReceived | CommandsReadable | RedisForgot | RestoreContracts | RestoreHolders | RestorePacing | RestoreJobs
@@ -126,6 +127,7 @@ class Sidecar:
         self.cores: dict[ActorName, Core] = {
             "session": self.session,
             "contracts": ContractsCore(configs.contracts(settings, clock.speed)),
+            "reference": ReferenceCore(configs.reference(settings, clock.speed)),
             "subscriptions": subscriptions,
             "history": HistoryCore(configs.history(settings, clock.speed)),
             "pacing": pacing,
@@ -200,6 +202,7 @@ class Sidecar:
         log.info("stopping: giving back lines, closing the connection, writing what is pending")
         with anyio.move_on_after(self.settings.drain_s):
             self.mailboxes["contracts"].tell(Stop())
+            self.mailboxes["reference"].tell(Stop())
             self.mailboxes["history"].tell(Stop())
             self.mailboxes["subscriptions"].tell(Stop())
             await self._session_over.wait()

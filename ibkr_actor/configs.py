@@ -17,14 +17,21 @@ from ibkr_actor.bus.config import (
     RingConfig,
 )
 from ibkr_actor.bus.embedded import EmbeddedConfig
-from ibkr_actor.core.config import ContractsConfig, HistoryConfig, PacingConfig, SessionConfig, SubscriptionsConfig
+from ibkr_actor.core.chain_turns import TurnsConfig
+from ibkr_actor.core.config import (
+    ContractsConfig,
+    HistoryConfig,
+    PacingConfig,
+    ReferenceConfig,
+    SessionConfig,
+    SubscriptionsConfig,
+)
 from ibkr_actor.core.reset_windows import NORTH_AMERICA, gateway_restart
 from ibkr_actor.http.config import HttpConfig
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.settings import Settings
 from ibkr_actor.tws.gateway import GatewayConfig
 from ibkr_actor.tws.recording_file import RecorderConfig
-
 
 # What a message may take from here to a simulator beside it, and its answer back, on a machine with other work.
 _MARGIN_S = 0.2
@@ -70,6 +77,27 @@ def contracts(settings: Settings, speed: float = 1.0) -> ContractsConfig:
     )
 
 
+def reference(settings: Settings, speed: float = 1.0) -> ReferenceConfig:
+    default = ReferenceConfig()
+    return ReferenceConfig(
+        timeout_s=settings.contract_timeout_s * speed,
+        listing_timeout_s=default.listing_timeout_s * speed,
+        pending_max=settings.pending_commands_max,
+        at_a_time=settings.options_semaphore_size,
+    )
+
+
+def chain_turns(settings: Settings, speed: float = 1.0) -> TurnsConfig:
+    default = TurnsConfig()
+    return TurnsConfig(
+        waiting_max=settings.options_semaphore_size,
+        delay_s=settings.options_base_delay,
+        retries_max=settings.options_max_retries,
+        backoff=settings.options_backoff_multiplier,
+        turn_max_s=default.turn_max_s * speed,
+    )
+
+
 def subscriptions(settings: Settings, speed: float = 1.0) -> SubscriptionsConfig:
     default = SubscriptionsConfig()
     return SubscriptionsConfig(
@@ -88,6 +116,8 @@ def subscriptions(settings: Settings, speed: float = 1.0) -> SubscriptionsConfig
         stale_min_s=settings.stale_after_s + max(0.0, speed - 1) / 4,
         stale_probe_s=settings.stale_probe_s,
         heal=settings.heal,
+        chain_lines=settings.options_max_contracts,
+        chain_turns=chain_turns(settings, speed),
         sweep_s=max(default.sweep_s, speed / 20),
     )
 

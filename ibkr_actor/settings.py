@@ -129,10 +129,10 @@ class Settings(BaseSettings):
     history_buffer_bytes: int = Field(
         64 * 2**20, ge=2**16, description="unread bytes of a history job above which it waits for its reader"
     )
-    options_semaphore_size: int = Field(5, ge=1, description="option requests under way at a time")
+    options_semaphore_size: int = Field(5, ge=1, description="option requests without an answer at a time")
     options_base_delay: float = Field(0.1, ge=0, description="seconds between option requests")
-    options_max_contracts: int = Field(50, ge=1, description="most contracts of one option chain")
-    options_max_retries: int = Field(3, ge=0, description="attempts per option contract after the first")
+    options_max_contracts: int = Field(50, ge=1, description="most market data lines of one option chain")
+    options_max_retries: int = Field(3, ge=0, description="attempts per option after the first")
     options_backoff_multiplier: float = Field(1.5, ge=1, description="growth of the delay between attempts")
 
     # -- Redis

@@ -12,6 +12,8 @@ from msgspec import Struct
 from ibkr_actor.actors.mailbox import Mailbox
 from ibkr_actor.core.effects import ActorName
 from ibkr_actor.core.events import (
+    ContractDetails,
+    ContractDetailsEnd,
     ContractsEvent,
     ErrorNotice,
     Event,
@@ -19,6 +21,7 @@ from ibkr_actor.core.events import (
     HistoricalBarsEnd,
     HistoryEvent,
     MarketDataEvent,
+    ReferenceEvent,
     SessionEvent,
     owner_of,
 )
@@ -36,8 +39,13 @@ def owner(event: Event) -> ActorName:
             return "subscriptions"
         case ErrorNotice():
             return owner_of(event.req_id)
+        case ContractDetails() | ContractDetailsEnd() if owner_of(event.req_id) == "reference":
+            # Of a chain, whose options are asked for by the expiry.
+            return "reference"
         case ContractsEvent():
             return "contracts"
+        case ReferenceEvent():
+            return "reference"
         case HistoricalBars() | HistoricalBarsEnd() if owner_of(event.req_id) == "subscriptions":
             # Of a request whose bars are kept up to date.
             return "subscriptions"

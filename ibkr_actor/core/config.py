@@ -127,8 +127,8 @@ class SubscriptionsConfig(Struct, frozen=True):
     Every `hours_look_s` contracts whose hours IB listed for little more than a day from now are asked for again.
     A line that is silent in market hours is stale after `stale_min_s` at the earliest, and asked for again after
     `stale_probe_s` (0: never); every `sweep_s` all lines are looked at (0: never).
-    A chain of options takes `chain_lines` at most, gives its members turns by `chain_turns`, and is looked up again every
-    `chain_refresh_s`.
+    A chain of options takes `chain_lines` at most, gives its members turns by `chain_turns`, and is looked up again
+    every `chain_refresh_s`.
     """
 
     keys: Keys = Keys()

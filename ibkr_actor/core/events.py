@@ -13,10 +13,16 @@ from msgspec import Struct
 
 from ibkr_actor.schema.instruments import Contract
 
-Owner = Literal["session", "contracts", "subscriptions", "history"]
+Owner = Literal["session", "contracts", "reference", "subscriptions", "history"]
 
 # req_id = n * 10 + digit: an error for a request can be routed without asking anyone, and late ones find their owner.
-REQ_ID_DIGIT: Final[dict[Owner, int]] = {"session": 0, "contracts": 1, "subscriptions": 2, "history": 3}
+REQ_ID_DIGIT: Final[dict[Owner, int]] = {
+    "session": 0,
+    "contracts": 1,
+    "subscriptions": 2,
+    "history": 3,
+    "reference": 4,
+}
 _OWNER_BY_DIGIT: Final[dict[int, Owner]] = {digit: owner for owner, digit in REQ_ID_DIGIT.items()}
 NO_REQ_ID: Final = -1
 
@@ -36,6 +42,10 @@ class SessionEvent(Event, frozen=True, gc=False):
 
 class ContractsEvent(Event, frozen=True):
     """Owned by the contracts actor."""
+
+
+class ReferenceEvent(Event, frozen=True):
+    """Owned by the reference actor: an answer to a question, or a part of one."""
 
 
 class MarketDataEvent(Event, frozen=True, gc=False):

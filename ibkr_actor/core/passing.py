@@ -25,9 +25,24 @@ from ibkr_actor.schema.commands import (
     Unsubscribe,
 )
 from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.reference_commands import CalcCommand, Chain, NewsHeadlines, OptionParams, ReferenceCommand
 
 # Commands that name an instrument.
-NAMING = Subscribe | Resolve | Unsubscribe | Snapshot | History | HistoryTicks | HeadTimestamp | Schedule | Histogram
+NAMING = (
+    Subscribe
+    | Resolve
+    | Unsubscribe
+    | Snapshot
+    | History
+    | HistoryTicks
+    | HeadTimestamp
+    | Schedule
+    | Histogram
+    | Chain
+    | CalcCommand
+    | OptionParams
+    | NewsHeadlines
+)
 
 
 def settled(ref: CommandRef, command: AnyCommand, contract: Contract) -> Effect:
@@ -42,5 +57,9 @@ def passed_on(ref: CommandRef, command: AnyCommand, contract: Contract | None) -
     """To the actor that does it."""
     if isinstance(command, ClearCooldown):
         return Tell("pacing", ClearCooldowns(ref, command.scope))
-    to: ActorName = "history" if isinstance(command, HistoryCommand) else "subscriptions"
+    to: ActorName = "subscriptions"
+    if isinstance(command, HistoryCommand):
+        to = "history"
+    elif isinstance(command, ReferenceCommand):
+        to = "reference"
     return Tell(to, ResolvedCommand(ref, command, contract))

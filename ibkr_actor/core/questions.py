@@ -97,15 +97,24 @@ class Questions:
         return None if found is None else found.key
 
     def ask(
-        self, key: Hashable, make: Make, asker: Asker, now: Instant, *, client: str = "", left_s: float | None = None
+        self,
+        key: Hashable,
+        make: Make,
+        asker: Asker,
+        now: Instant,
+        *,
+        client: str = "",
+        left_s: float | None = None,
+        timeout_s: float | None = None,
     ) -> list[Effect]:
         """Asks IB, or waits for the answer to the same question; `left_s` is how long the asker itself has."""
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         if len(self._of_waiter) >= self._pending_max:
             text = f"{self._pending_max} questions are waiting for IB"
             return asker.refused(Rejection("busy", text, None, True, 1.0))
-        own = left_s is not None and left_s < self._timeout_s
+        own = left_s is not None and left_s < timeout_s
         self._count += 1
-        self.deadlines.set(self._count, now.s + (left_s if own and left_s is not None else self._timeout_s))
+        self.deadlines.set(self._count, now.s + (left_s if own and left_s is not None else timeout_s))
         question = self._open.get(key)
         is_new = question is None
         if question is None:
@@ -208,10 +217,9 @@ class Questions:
         return effects
 
     def _timed_out(self, question: Question) -> Rejection:
-        seconds = f"{self._timeout_s:g} s"
         if question.req_id is None:
-            return Rejection("connection_failed", f"there was no connection to IB for {seconds}", None, True, 5.0)
-        return Rejection("farm_transient", f"IB did not answer within {seconds}", None, True, 5.0)
+            return Rejection("connection_failed", "there was no connection to IB in time", None, True, 5.0)
+        return Rejection("farm_transient", "IB did not answer in time", None, True, 5.0)
 
     def stop(self) -> list[Effect]:
         """Answers everyone who still waits."""

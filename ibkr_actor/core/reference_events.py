@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ibkr_actor.core.events import ContractsEvent
+from ibkr_actor.core.events import ReferenceEvent
 from ibkr_actor.schema.instruments import Contract
 
 
-class OptionParameters(ContractsEvent, frozen=True):
+class OptionParameters(ReferenceEvent, frozen=True):
     """The options of one exchange and trading class; expirations are YYYYMMDD, both lists ascending."""
 
     req_id: int
@@ -23,7 +23,7 @@ class OptionParameters(ContractsEvent, frozen=True):
     strikes: tuple[float, ...]
 
 
-class OptionParametersEnd(ContractsEvent, frozen=True):
+class OptionParametersEnd(ReferenceEvent, frozen=True):
     """There are no more."""
 
     req_id: int
@@ -37,7 +37,7 @@ class SmartComponent(Struct, frozen=True):
     bit_number: int
 
 
-class SmartComponentMap(ContractsEvent, frozen=True):
+class SmartComponentMap(ReferenceEvent, frozen=True):
     """All letters, by bit number."""
 
     req_id: int
@@ -51,7 +51,7 @@ class PriceIncrement(Struct, frozen=True):
     increment: float
 
 
-class MarketRuleIncrements(ContractsEvent, frozen=True):
+class MarketRuleIncrements(ReferenceEvent, frozen=True):
     """A rule, lowest edge first."""
 
     rule_id: int
@@ -68,7 +68,7 @@ class DepthExchange(Struct, frozen=True):
     agg_group: int | None
 
 
-class DepthExchangeList(ContractsEvent, frozen=True):
+class DepthExchangeList(ReferenceEvent, frozen=True):
     """All of them."""
 
     exchanges: tuple[DepthExchange, ...]
@@ -81,13 +81,13 @@ class NewsProvider(Struct, frozen=True):
     name: str
 
 
-class NewsProviderList(ContractsEvent, frozen=True):
+class NewsProviderList(ReferenceEvent, frozen=True):
     """All of them."""
 
     providers: tuple[NewsProvider, ...]
 
 
-class Headline(ContractsEvent, frozen=True):
+class Headline(ReferenceEvent, frozen=True):
     """One headline; `time` is IB's own text in UTC."""
 
     req_id: int
@@ -97,14 +97,14 @@ class Headline(ContractsEvent, frozen=True):
     headline: str
 
 
-class HeadlinesEnd(ContractsEvent, frozen=True):
+class HeadlinesEnd(ReferenceEvent, frozen=True):
     """There are no more, or `has_more` beyond the count asked for."""
 
     req_id: int
     has_more: bool
 
 
-class ArticleText(ContractsEvent, frozen=True):
+class ArticleText(ReferenceEvent, frozen=True):
     """`article_type` 0 is text or HTML, 1 binary in base 64."""
 
     req_id: int
@@ -112,13 +112,13 @@ class ArticleText(ContractsEvent, frozen=True):
     text: str
 
 
-class ScannerXml(ContractsEvent, frozen=True):
+class ScannerXml(ReferenceEvent, frozen=True):
     """The parameters of all scans."""
 
     xml: str
 
 
-class ScanRow(ContractsEvent, frozen=True):
+class ScanRow(ReferenceEvent, frozen=True):
     """One contract that a scan ranks, 0 the best."""
 
     req_id: int
@@ -129,7 +129,7 @@ class ScanRow(ContractsEvent, frozen=True):
     projection: str
 
 
-class ScanEnd(ContractsEvent, frozen=True):
+class ScanEnd(ReferenceEvent, frozen=True):
     """The ranking is complete for now."""
 
     req_id: int

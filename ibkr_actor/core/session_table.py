@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from ibkr_actor.core.effects import ActorName
 
 # Actors that ask IB and must know when they may.
-ASKING: Final[tuple[ActorName, ...]] = ("contracts", "subscriptions", "history")
+ASKING: Final[tuple[ActorName, ...]] = ("contracts", "reference", "subscriptions", "history")
 
 
 class State(Enum):

@@ -20,18 +20,19 @@ def error(req_id: int) -> ev.ErrorNotice:
 
 
 def test_an_error_belongs_to_whoever_made_the_request() -> None:
-    assert [owner(error(req_id)) for req_id in (-1, 10, 21, 32, 43, 39)] == [
+    assert [owner(error(req_id)) for req_id in (-1, 10, 21, 32, 43, 54, 39)] == [
         "session",
         "session",
         "contracts",
         "subscriptions",
         "history",
+        "reference",
         "session",
     ]
 
 
 def test_every_event_class_has_an_owner() -> None:
-    owned = (ev.SessionEvent, ev.ContractsEvent, ev.HistoryEvent, ev.MarketDataEvent)
+    owned = (ev.SessionEvent, ev.ContractsEvent, ev.ReferenceEvent, ev.HistoryEvent, ev.MarketDataEvent)
     classes = [cls for _, cls in inspect.getmembers(ev, inspect.isclass) if issubclass(cls, ev.Event)]
     assert len(classes) > 15
     for cls in set(classes) - {ev.Event, ev.ErrorNotice, *owned}:

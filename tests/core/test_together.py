@@ -7,7 +7,14 @@ from collections import deque
 
 from msgspec import Struct
 
-from ibkr_actor.core.config import ContractsConfig, HistoryConfig, PacingConfig, SessionConfig, SubscriptionsConfig
+from ibkr_actor.core.config import (
+    ContractsConfig,
+    HistoryConfig,
+    PacingConfig,
+    ReferenceConfig,
+    SessionConfig,
+    SubscriptionsConfig,
+)
 from ibkr_actor.core.contracts import ContractsCore
 from ibkr_actor.core.effects import (
     ActorName,
@@ -46,6 +53,7 @@ from ibkr_actor.core.messages import (
     WakeUp,
 )
 from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.reference_core import ReferenceCore
 from ibkr_actor.core.requests import CancelMktData, ReqContractDetails, ReqCurrentTime, ReqMktData
 from ibkr_actor.core.session import SessionCore
 from ibkr_actor.core.subscriptions import SubscriptionsCore
@@ -63,6 +71,7 @@ class House:
             "session": SessionCore(SessionConfig(), random.Random(1)),
             "contracts": ContractsCore(ContractsConfig()),
             "subscriptions": SubscriptionsCore(SubscriptionsConfig()),
+            "reference": ReferenceCore(ReferenceConfig()),
             "history": HistoryCore(HistoryConfig()),
             "pacing": PacingCore(PacingConfig()),
         }

@@ -1,0 +1,179 @@
+"""Owns one chain of options: its members, where its window lies, what is known of it, and the records that say so.
+
+Asks nothing of IB and decides no line: `core.chain_feed` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from ibkr_actor.core.chain_member import Member, Values, price_of
+from ibkr_actor.core.chain_turns import Turns, TurnsConfig
+from ibkr_actor.core.chain_window import ChainSpec, Window
+from ibkr_actor.core.effects import Effect, Instant, SetState
+from ibkr_actor.core.lines import Item, PendingGap
+from ibkr_actor.schema.commands import Rejection
+from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.keys import CHAIN, Stream
+from ibkr_actor.schema.records import ChainWindow, DataRecord, End, Gap
+
+
+class ChainHolder(Struct, frozen=True):
+    """One client's wish for the chain. `lease_s` 0 means until unsubscribed; `lines` how many it may take."""
+
+    client: str
+    lease_s: float
+    lines: int
+    command_id: str
+    since_ns: int
+
+
+class Chain:
+    """One chain, as long as it is held."""
+
+    def __init__(self, name: str, spec: ChainSpec, underlying: Contract, turns: TurnsConfig, feed: int) -> None:
+        self.name = name
+        self.spec = spec
+        self.underlying = underlying
+        self.stream = Stream(CHAIN, name)
+        self.holders: dict[str, ChainHolder] = {}
+        self.feed = feed
+        # con_id -> contract, of all that is listed; None before it was looked up.
+        self.listed: dict[int, Contract] | None = None
+        # Whether it is being looked up, how often that failed, and when to do it (again).
+        self.looking_up = False
+        self.failures = 0
+        self.look_up_s: float | None = None
+        self.window = Window(spec)
+        self.turns = Turns(turns)
+        # con_id -> member with a line.
+        self.members: dict[int, Member] = {}
+        # Members that IB refused for good, and the latest refusal.
+        self.refused: set[int] = set()
+        self.refusal: Rejection | None = None
+        # The request for the underlying, unless somebody else has its line; and what came of it.
+        self.spot_req: int | None = None
+        self.spot_values = Values(feed)
+        self.spot: float | None = None
+        self.spot_again_s = 0.0
+        self.dirty: dict[int, Member] = {}
+        self.state = ""
+        self.reason = ""
+        self.since_ns = 0
+        self.newest_ns = 0
+        self.live = False
+        self.published = False
+        self._gap: PendingGap | None = None
+        # What was last said of the window; whether it was laid anew since, and why.
+        self._shown: tuple[object, ...] | None = None
+        self._said_lines = 0
+        self._laid = False
+        self.why = "lines"
+        self._strikes: list[float] = []
+
+    @property
+    def budget(self) -> int:
+        """How many lines its holders let it take."""
+        return max((holder.lines for holder in self.holders.values()), default=0)
+
+    def own_spot(self) -> float | None:
+        """The underlying's price by the chain's own line."""
+        return price_of(self.spot_values.top, self.spot_values.close)
+
+    # ---- the window
+
+    def take_list(self, contracts: Sequence[Contract]) -> None:
+        """What there is, from now on."""
+        self.listed = {contract.con_id: contract for contract in contracts}
+        self._strikes = sorted({contract.strike or 0.0 for contract in contracts})
+        self.refused &= set(self.listed)
+
+    def lay(self) -> list[int]:
+        """Puts the members of the window in their order; returns those outside that have a line still."""
+        self._laid = True
+        strikes = set(self.window.strikes(self._strikes, self.spot))
+        listed = [] if self.listed is None else self.listed.values()
+        inside = [each for each in listed if (each.strike or 0.0) in strikes and each.con_id not in self.refused]
+        middle = self._middle()
+        inside.sort(key=lambda it: (abs((it.strike or 0.0) - middle), it.last_trade_date, it.right))
+        return self.turns.lay(contract.con_id for contract in inside)
+
+    def _middle(self) -> float:
+        if self.spot is not None:
+            return self.spot
+        return self._strikes[len(self._strikes) // 2] if self._strikes else 0.0
+
+    # ---- records
+
+    def items(self) -> list[Item]:
+        """A record for each member of which something came."""
+        out: list[Item] = []
+        for member in self.dirty.values():
+            member.dirty = False
+            self._append(out, member.record(on_line=True))
+        self.dirty = {}
+        return out
+
+    def last_of(self, member: Member) -> list[Item]:
+        """The last record of a member's turn, if anything came in it."""
+        self.dirty.pop(member.contract.con_id, None)
+        if not member.heard:
+            return []
+        out: list[Item] = []
+        self._append(out, member.record(on_line=False))
+        return out
+
+    def window_item(self, now: Instant) -> list[Item]:
+        """The window, when it is not as it was last said."""
+        if not self._laid and self._said_lines == min(self.turns.cap, len(self.turns)):
+            return []
+        self._laid = False
+        listed = self.listed or {}
+        inside = [listed[key] for key in self.turns.order() if key in listed]
+        if not inside:
+            return []
+        expiries = sorted({each.last_trade_date for each in inside})
+        strikes = sorted({each.strike or 0.0 for each in inside})
+        lines = min(self.turns.cap, len(inside))
+        shown = (tuple(expiries), tuple(strikes), len(inside), lines, len(self.refused))
+        self._said_lines = lines
+        if shown == self._shown:
+            return []
+        reason, self._shown, self.why = ("opened" if self._shown is None else self.why), shown, "lines"
+        record = ChainWindow(
+            0, 0, self.underlying.con_id, now.ns, None, self.feed, 0, reason, self.spot, expiries, strikes,
+            self.spec.rights, len(inside), lines, self.turns.rotation_s, len(self.refused),
+        )  # fmt: skip
+        out: list[Item] = []
+        self._append(out, record)
+        return out
+
+    def _append(self, out: list[Item], record: DataRecord) -> None:
+        gap, self._gap = self._gap, None
+        if gap is not None:
+            lost = Gap(
+                0, 0, self.underlying.con_id, record.received_ns, None, self.feed, 0,
+                gap.cause, gap.from_ns, record.received_ns,
+            )  # fmt: skip
+            out.append((self.stream, lost))
+        self.published = True
+        out.append((self.stream, record))
+
+    def end(self, reason: str, at_ns: int) -> Item:
+        """The record that closes the stream."""
+        return self.stream, End(0, 0, self.underlying.con_id, at_ns, None, self.feed, 0, reason)
+
+    def lose(self, cause: str, from_ns: int) -> None:
+        """Something is lost from now on; an earlier loss that is still open covers it."""
+        self.live = False
+        if self.published and self._gap is None:
+            self._gap = PendingGap(cause, from_ns)
+
+    def set_state(self, state: str, reason: str, now: Instant) -> list[Effect]:
+        """Says a change of its state."""
+        if (self.state, self.reason) == (state, reason):
+            return []
+        self.state, self.reason, self.since_ns = state, reason, now.ns
+        return [SetState(self.stream, state, reason, now.ns)]

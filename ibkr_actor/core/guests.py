@@ -1,0 +1,104 @@
+"""Owns the way of market data and refusals to those that ask IB without being a line: snapshots, computations, chains.
+
+Decides nothing: it only knows which of them a req_id belongs to.
+"""
+
+from __future__ import annotations
+
+from ibkr_actor.core import events
+from ibkr_actor.core.calcs import Calcs
+from ibkr_actor.core.chains import Chains
+from ibkr_actor.core.effects import CommandRef, Effect, Instant
+from ibkr_actor.core.line_book import LineBook
+from ibkr_actor.core.messages import RequestRefused
+from ibkr_actor.core.snapshots import Snapshots
+from ibkr_actor.schema.commands import Snapshot
+from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.reference_commands import CalcIv, CalcPrice, Chain
+
+
+class Guests:
+    """Who else may own a request of the subscriptions actor. Caller: `SubscriptionsCore` only."""
+
+    def __init__(self, book: LineBook, snapshots: Snapshots, calcs: Calcs, chains: Chains) -> None:
+        self._book = book
+        self._snapshots = snapshots
+        self._calcs = calcs
+        self._chains = chains
+
+    def command(
+        self,
+        ref: CommandRef,
+        command: Snapshot | Chain | CalcIv | CalcPrice,
+        contract: Contract,
+        now: Instant,
+    ) -> list[Effect]:
+        """A command that one of them does."""
+        match command:
+            case Snapshot():
+                return self._snapshots.command(ref, command, contract, self._book.conn, now)
+            case Chain():
+                return self._chains.command(ref, command, contract, now)
+            case _:
+                return self._calcs.command(ref, command, contract, now)
+
+    def take(self, event: events.MarketDataEvent, now: Instant) -> list[Effect] | None:
+        """An event that is no line's; None when it is nobody's."""
+        req_id = event.req_id
+        if self._chains.owns(req_id):
+            return self._chains.take(event, now)
+        if self._snapshots.owns(req_id):
+            return self._snapshots.take(event, self._book.conn)
+        if self._calcs.owns(req_id):
+            return self._calcs.take(event)
+        return None
+
+    def error(self, event: events.ErrorNotice, now: Instant) -> list[Effect] | None:
+        """What IB says of a request; None when it is nobody's here."""
+        req_id = event.req_id
+        if self._chains.owns(req_id):
+            return self._chains.error(event, now)
+        if self._snapshots.owns(req_id):
+            return self._snapshots.error(event, self._book.conn)
+        if self._calcs.owns(req_id):
+            return self._calcs.questions.error(event)
+        return None
+
+    def refused(self, message: RequestRefused, now: Instant) -> list[Effect] | None:
+        """Pacing had no room for a request; None when it is nobody's here."""
+        req_id = message.req_id
+        if self._chains.owns(req_id):
+            return self._chains.refused(message, now)
+        if self._snapshots.owns(req_id):
+            return self._snapshots.refused(message)
+        if self._calcs.owns(req_id):
+            return self._calcs.questions.refused(message)
+        return None
+
+    def session_up(self, now: Instant) -> list[Effect]:
+        """What waits is asked."""
+        return self._calcs.questions.session(self._book.conn) + self._chains.session_up(now)
+
+    def session_over(self, at_ns: int, now: Instant) -> list[Effect]:
+        """The connection is gone."""
+        effects = self._snapshots.end_all("the connection to IB was lost")
+        return effects + self._calcs.questions.session(None) + self._chains.session_over(at_ns, now)
+
+    def data_lost(self, at_ns: int, now: Instant) -> list[Effect]:
+        """IB forgot what it was asked."""
+        effects = self._snapshots.end_all("IB forgot what it was asked") + self._chains.data_lost(at_ns, now)
+        return effects + self._calcs.questions.session(self._book.conn)
+
+    def wake_up(self, now: Instant) -> list[Effect]:
+        """Whatever is due."""
+        return self._snapshots.wake_up(now) + self._calcs.questions.wake_up(now) + self._chains.wake_up(now)
+
+    def next_s(self) -> float | None:
+        """When something is due."""
+        times = (self._snapshots.deadlines.next_s(), self._calcs.questions.deadlines.next_s(), self._chains.next_s())
+        return min((at_s for at_s in times if at_s is not None), default=None)
+
+    def stop(self, now: Instant) -> list[Effect]:
+        """Gives everything back; what a restart takes up again is kept."""
+        effects = self._snapshots.end_all("the sidecar stops") + self._calcs.questions.stop()
+        return effects + self._chains.stop(now)

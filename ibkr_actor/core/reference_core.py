@@ -1,0 +1,102 @@
+"""Owns the reference actor: one-off questions to IB, for commands and for chains.
+
+Holds no subscription and resolves no instrument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from ibkr_actor.core.chain_finder import ChainFinder
+from ibkr_actor.core.chain_messages import FindChain
+from ibkr_actor.core.config import ReferenceConfig
+from ibkr_actor.core.effects import Effect, Instant
+from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice
+from ibkr_actor.core.messages import (
+    RequestRefused,
+    RequestSent,
+    ResolvedCommand,
+    SessionDown,
+    SessionUp,
+    Start,
+    Stop,
+    WakeUp,
+)
+from ibkr_actor.core.questions import Questions
+from ibkr_actor.core.reference import Reference
+from ibkr_actor.core.replies import rejected
+from ibkr_actor.core.req_ids import ReqIds
+from ibkr_actor.schema.commands import Rejection
+from ibkr_actor.schema.reference_commands import ReferenceCommand
+
+
+class ReferenceCore:
+    """Asks, and answers with what IB says."""
+
+    def __init__(self, config: ReferenceConfig) -> None:
+        self._questions = Questions(
+            ReqIds("reference"), timeout_s=config.timeout_s, pending_max=config.pending_max, asks_max=config.max_asks
+        )
+        self._reference = Reference(self._questions)
+        self._finder = ChainFinder(config, self._questions)
+        self._handlers: dict[type[Struct], Callable[..., list[Effect]]] = {
+            **self._reference.handlers,
+            ResolvedCommand: self._command,
+            FindChain: self._finder.find,
+            ContractDetails: self._details,
+            ContractDetailsEnd: self._details_end,
+            ErrorNotice: self._error,
+            RequestRefused: self._refused,
+            SessionUp: self._session_up,
+            SessionDown: self._session_down,
+            WakeUp: self._wake_up,
+            RequestSent: self._nothing,
+            Start: self._nothing,
+            Stop: self._stop,
+        }
+
+    def handle(self, message: Struct, now: Instant) -> list[Effect]:
+        """Asks, or answers."""
+        self._finder.at(now)
+        return self._handlers[type(message)](message, now)
+
+    def next_wakeup_s(self) -> float | None:
+        """When somebody's time is over."""
+        return self._questions.deadlines.next_s()
+
+    def _command(self, message: ResolvedCommand, now: Instant) -> list[Effect]:
+        command = message.command
+        if not isinstance(command, ReferenceCommand):
+            text = f"{type(command).__name__} is not served here"
+            return [rejected(message.ref, Rejection("unsupported", text))]
+        return self._reference.command(message.ref, command, message.contract, now)
+
+    def _details(self, message: ContractDetails, now: Instant) -> list[Effect]:
+        self._questions.part(message.req_id, message.contract)
+        return []
+
+    def _details_end(self, message: ContractDetailsEnd, now: Instant) -> list[Effect]:
+        return self._questions.answered(message.req_id, tuple(self._questions.parts(message.req_id)))
+
+    def _error(self, message: ErrorNotice, now: Instant) -> list[Effect]:
+        return self._questions.error(message) if self._questions.owns(message.req_id) else []
+
+    def _refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
+        return self._questions.refused(message) if self._questions.owns(message.req_id) else []
+
+    def _session_up(self, message: SessionUp, now: Instant) -> list[Effect]:
+        return self._questions.session(message.conn)
+
+    def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:
+        return self._questions.session(None)
+
+    def _wake_up(self, message: WakeUp, now: Instant) -> list[Effect]:
+        return self._questions.wake_up(now)
+
+    def _stop(self, message: Stop, now: Instant) -> list[Effect]:
+        return self._questions.stop()
+
+    def _nothing(self, message: Struct, now: Instant) -> list[Effect]:
+        return []
