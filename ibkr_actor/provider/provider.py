@@ -16,6 +16,7 @@ import anyio
 from market_data_core import (
     Instrument,
     InvalidInstrument,
+    MarketDataProvider,
     OptionSnapshot,
     PacingViolation,
     TemporaryUnavailable,
@@ -45,7 +46,7 @@ T = TypeVar("T")
 _NOT_ANSWERED = frozenset({"no_answer", "refused"})
 
 
-class IBKRProvider:
+class IBKRProvider(MarketDataProvider):
     """Market data of Interactive Brokers with market-data-core's models and errors.
 
     `async with IBKRProvider(settings) as provider:` connects; any number of tasks may do so with one provider, and the

@@ -14,12 +14,13 @@ from weakref import WeakSet
 import anyio
 from market_data_core import ConnectionFailed, MarketDataError
 
-from ibkr_actor.client import Client
+from ibkr_actor.client import Client, connect
 from ibkr_actor.provider.errors import handle_ib_error
 from ibkr_actor.provider.metrics import ibkr_connection_uptime_seconds
 from ibkr_actor.provider.own_sidecar import OwnSidecar
 from ibkr_actor.provider.settings import IBKRSettings
 from ibkr_actor.provider.tasks import cancelled
+from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import System
 
 log = logging.getLogger(__name__)
@@ -180,6 +181,8 @@ class IBKRSessionManager:
             self._own = OwnSidecar(settings)
             await self._own.start()
             url = self._own.url
+        else:
+            await self._find_sidecar(url)
         self.url = url
         opened: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(self._hold(url, opened), name="ibkr-actor provider's client")]
@@ -190,6 +193,13 @@ class IBKRSessionManager:
         else:
             self._tasks.append(asyncio.create_task(self._mourn(self._own), name="ibkr-actor provider's mourner"))
             await self._until_up()
+
+    async def _find_sidecar(self, url: str) -> None:
+        """Says at once that there is none: a command would wait for one."""
+        keys = Keys(self.settings.prefix, self.settings.gateway_name)
+        async with connect(url) as redis:
+            if not await redis.exists(keys.heartbeat):
+                raise ConnectionFailed(f"no sidecar publishes under {keys.root} there: is `ibkr-actor run` running?")
 
     async def _hold(self, url: str, opened: asyncio.Future[Client]) -> None:
         """Holds the client open from one task: what it opens must be closed where it was opened."""
