@@ -10,7 +10,7 @@ from ibkr_actor.core.messages import FarmChanged
 from ibkr_actor.schema.commands import Rejection
 
 # A farm is away for seconds or minutes. Source: IBKR, TWS API message codes 2103 to 2106.
-_FARM_RETRY_S = 30.0
+FARM_RETRY_S = 30.0
 _OTHER_RETRY_S = 5.0
 
 
@@ -45,7 +45,7 @@ class FarmWatch:
         """What is said to who waited in vain for IB's answer."""
         if away := self.away:
             text = f"IB did not answer the {what} within {timeout_s:g} s; its data farm {', '.join(away)} is away"
-            return Rejection("farm_transient", text, None, True, _FARM_RETRY_S)
+            return Rejection("farm_transient", text, None, True, FARM_RETRY_S)
         if was_asked:
             text = f"IB did not answer the {what} within {timeout_s:g} s"
             return Rejection("farm_transient", text, None, True, _OTHER_RETRY_S)

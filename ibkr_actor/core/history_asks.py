@@ -13,7 +13,7 @@ from msgspec import Struct, field, structs
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, Tell
 from ibkr_actor.core.events import HistoricalBar
-from ibkr_actor.core.farm_watch import FarmWatch
+from ibkr_actor.core.farm_watch import FARM_RETRY_S, FarmWatch
 from ibkr_actor.core.messages import Enqueue, FarmChanged, RequestEnded, Withdraw
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import AnyRequest
@@ -187,9 +187,13 @@ class Asks:
     def excused(self, ask: Ask, now: Instant) -> list[Effect] | None:
         """What becomes of an ask that IB did not answer, if a farm is the likely reason, or None."""
         if self.farms.away:
-            ask.parked = True
-            return self.again(ask, now, after_s=self._timeout_s, ended=False)
+            return self.park(ask, now, ended=False)
         return self.again(ask, now, ended=False) if ask.doubtful else None
+
+    def park(self, ask: Ask, now: Instant, *, ended: bool = True) -> list[Effect]:
+        """A farm is away: asked again when one is back, or when IB may have forgotten to say so. No failure."""
+        ask.parked = True
+        return self.again(ask, now, after_s=self._timeout_s if self.farms.away else FARM_RETRY_S, ended=ended)
 
     def due(self, now: Instant) -> tuple[list[Effect], list[Ask]]:
         """Asks again what is due for it; and what IB did not answer in time."""

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from ibkr_actor.core.events import ErrorNotice
+from ibkr_actor.core.farm_watch import FARM_RETRY_S
 from ibkr_actor.core.ib_codes import CodeRow, lookup
 from ibkr_actor.core.replies import ib_text, rejection_of
 from ibkr_actor.core.requests import ReqHistoricalTicks, Request
@@ -23,12 +24,15 @@ from ibkr_actor.schema.commands import Rejection
 #   later      it never left, or not for good: asked for again after a while, or on the next connection
 #   slow_down  messages came too fast: pacing holds everything, then it is asked for again
 #   pacing     a pacing violation: what shares its limits waits, then it is asked for again
+#   farm       a farm of history is away: asked for again when it is back, or after a while
 #   unclear    162 in words that are not known: asked for again once, then taken for a pacing violation
 #   shorter    IB refuses the duration for this bar size: a shorter one is asked for
 #   show       IB names the what_to_show it expects: asked for again with that
 #   no_data    there is nothing in this part
 #   fail       nothing more will come of this job
-Verdict = Literal["ignore", "again", "later", "slow_down", "pacing", "unclear", "shorter", "show", "no_data", "fail"]
+Verdict = Literal[
+    "ignore", "again", "later", "slow_down", "pacing", "farm", "unclear", "shorter", "show", "no_data", "fail"
+]
 
 
 class Judgement(Struct, frozen=True):
@@ -51,6 +55,7 @@ NO_PERMISSION_FOR_TICKS: Final = 10187
 _WORDS: Final[tuple[tuple[re.Pattern[str], Verdict, str], ...]] = (
     (re.compile(r"pacing violation|infracci[oó]n de ritmo|violaci[oó]n de(l)? ritmo|ritmo de solicitudes|pacing", re.I),
      "pacing", "pacing"),
+    (re.compile(r"disconnect occurred|attempting reconnection", re.I), "farm", "farm"),
     (re.compile(r"no market data permission|permission|permiso|berechtigung|autorisation|权限", re.I),
      "fail", "no_permission"),
     (re.compile(r"no data|no head time ?stamp|sin datos|no devolvi[oó] (ning[uú]n )?dato|keine daten|aucune donn[eé]e"
@@ -110,6 +115,8 @@ def _rejection(reason: str, event: ErrorNotice, row: CodeRow) -> Rejection:
     match reason:
         case "pacing":
             return Rejection("pacing_violation", text, event.code, True, PACING_REST_S)
+        case "farm":
+            return Rejection("farm_transient", text, event.code, True, FARM_RETRY_S)
         case "no_permission":
             return Rejection("permissions_missing", text, event.code)
         case "competing_session":

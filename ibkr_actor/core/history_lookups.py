@@ -141,6 +141,8 @@ class Lookups:
                 ask.failures += 1
                 after_s = judgement.rejection.retry_after_s or 0.0
                 return self.asks.again(ask, now, after_s=after_s if judgement.verdict == "later" else 0.0)
+            case "farm":
+                return self.asks.park(ask, now)
             case "slow_down":
                 return [Tell("pacing", RateExceeded(event.code)), *self.asks.again(ask, now)]
             case "pacing":

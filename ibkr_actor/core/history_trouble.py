@@ -43,6 +43,8 @@ class Trouble:
             case "pacing":
                 # However often: it is our fault, and time heals it.
                 return [Tell("pacing", PacingViolated(event.req_id)), *work.asks.again(ask, now)]
+            case "farm":
+                return work.asks.park(ask, now)
             case "unclear":
                 return self._unclear(ask, event, now)
             case "no_data":

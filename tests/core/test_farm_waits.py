@@ -193,3 +193,20 @@ def test_a_look_up_that_waits_too_long_is_refused_with_the_farm_and_when_to_try(
     assert refused is not None
     assert (refused.code, refused.retryable, refused.retry_after_s) == ("farm_transient", True, 30.0)
     assert "secdefnj" in refused.message
+
+
+def test_ibs_word_that_its_server_is_gone_is_no_hole_and_no_refusal() -> None:
+    text = "Historical Market Data Service error message:HMDS server disconnect occurred.  Attempting reconnection..."
+    desk = PastDesk()
+    farm(desk, False, 0, "ushmds")
+    farm(desk, True, 0, "euhmds")
+    job = desk.begun()
+    for _ in range(4):
+        for req_id in desk.asked:
+            desk.sent(req_id, 1.0)
+            desk.error(req_id, 162, text, 2.0)
+    assert desk.asked == []
+    assert not desk.is_done(job)
+    farm(desk, True, 30, "ushmds")
+    desk.finish(31)
+    assert (desk.done(job).outcome, desk.done(job).holes) == ("complete", [])
