@@ -10,9 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from ibkr_actor.client import call
 from ibkr_actor.core.ib_codes import ROWS
-from ibkr_actor.schema.commands import HeadTimestamp, Reply, Resolve, Subscribe
+from ibkr_actor.schema.commands import HeadTimestamp, Reply, Resolve, Schedule, Subscribe
 from ibkr_actor.schema.records import Depth, End, Gap, Quote
 from tests.e2e.kit import DEADLINE_S, KEYS, House
 from tests.e2e.test_night import DATA, back, keeps_limits, night, said
@@ -196,7 +195,7 @@ async def test_a_history_farm_that_is_away_is_waited_for() -> None:
     async with night(speed=SPEED) as (sim, house):
         await subscribed(house, "quote")
         sim.act("farm_broken", farm="history", for_s=20.0)
-        reply = await call(house.redis, KEYS, HeadTimestamp(client="test", instrument=AAPL), timeout_s=DEADLINE_S)
+        reply = await house.call(Schedule(client="test", instrument=AAPL))
         assert reply.status == "result", reply
         assert keeps_limits(sim)
 
