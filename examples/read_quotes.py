@@ -1,43 +1,35 @@
-"""Read quotes as a consumer group would: python examples/read_quotes.py [COUNT] [REDIS_URL].
+"""Quotes of an instrument, with all that can happen to them: python examples/read_quotes.py [INSTRUMENT] [COUNT].
 
-Needs redis and msgspec only. Prints COUNT quotes of AAPL (default: for ever), and every gap on the way.
+IBKR_REDIS_URL names the server. Prints COUNT quotes (default: for ever); the line is given back at the end.
 """
 
+import os
 import sys
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+import anyio
 
-from ibkr_actor.schema.codec import decode_record
-from ibkr_actor.schema.records import Gap, Quote
+from ibkr_actor.client import Client, Missed
+from ibkr_actor.schema.records import End, Gap, Quote, Reset
 
-KEY = "ibkr:{g1}:quote:AAPL.STK.SMART.USD"
-count = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-url = sys.argv[2] if len(sys.argv) > 2 else "redis://127.0.0.1:6379/0"
 
-# redis-py repeats commands by default, which makes XREADGROUP skip entries: switch it off.
-r = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0))
-try:
-    r.xgroup_create(KEY, "example", id="0", mkstream=True)
-except redis.ResponseError as error:
-    if not str(error).startswith("BUSYGROUP"):
-        raise
-
-printed = 0
-position = "0"  # first what this consumer was given before and did not acknowledge, then what is new
-while not count or printed < count:
-    for _, entries in r.xreadgroup("example", "me", {KEY: position}, count=100, block=2000) or []:
-        for entry_id, fields in entries:
-            # An entry that was trimmed before it was acknowledged comes back empty.
-            match decode_record(fields) if fields else None:
+async def main(instrument: str = "AAPL", count: str = "0") -> None:
+    printed = 0
+    async with Client(os.environ.get("IBKR_REDIS_URL", "redis://127.0.0.1:6379/0")) as client:
+        async for item in client.quotes(instrument):
+            match item.record:
                 case Quote(bid=bid, ask=ask, last=last):
-                    print(entry_id.decode(), bid, ask, last)
+                    print(item.id, item.instrument, bid, ask, last, flush=True)
                     printed += 1
+                    if printed == int(count):
+                        break
                 case Gap(cause=cause, lost=lost):
-                    print(entry_id.decode(), "lost", lost, cause)
-                case None:
-                    print(entry_id.decode(), "was trimmed, or is newer than this version")
-            r.xack(KEY, "example", entry_id)
-        if not entries:
-            position = ">"
+                    print(item.id, f"gap ({cause}): {'an unknown number of' if lost is None else lost} records missing")
+                case Missed(lost=lost):
+                    print(item.id, f"too slow: {lost} records were trimmed unread")
+                case Reset(reason=reason, epoch=epoch):
+                    print(item.id, f"reset ({reason}): a new term of publishing, epoch {epoch}")
+                case End(reason=reason):
+                    print(item.id, f"end ({reason}): the line was given back")
+
+
+anyio.run(main, *sys.argv[1:])

@@ -1,19 +1,31 @@
-"""Subscribe to quotes with a lease and print the reply: python examples/subscribe.py [INSTRUMENT] [REDIS_URL]."""
+"""Several kinds of several instruments in one loop: python examples/subscribe.py INSTRUMENT... [--count N].
 
-import sys
+IBKR_REDIS_URL names the server. Prints at most ten records a second of each stream, and how many were left out before.
+"""
+
+import argparse
+import os
 
 import anyio
 
-from ibkr_actor.client import call, connect
-from ibkr_actor.schema.commands import Subscribe
-from ibkr_actor.schema.keys import Keys
+from ibkr_actor.client import Client, MarketDataError
 
 
-async def main(instrument: str = "AAPL", url: str = "redis://127.0.0.1:6379/0") -> None:
-    async with connect(url) as redis:
-        command = Subscribe(client="example", instrument=instrument, kinds=["quote"], lease_s=60)
-        reply = await call(redis, Keys(), command)
-        print(reply.status, reply.streams or reply.error)
+async def main(instruments: list[str], count: int) -> None:
+    printed = 0
+    async with Client(os.environ.get("IBKR_REDIS_URL", "redis://127.0.0.1:6379/0")) as client:
+        async for item in client.stream(["quote", "trade"], *instruments, conflate_s=0.1):
+            print(item.kind, item.instrument, item.record, f"({item.conflated} left out)", flush=True)
+            printed += 1
+            if printed == count:
+                break
 
 
-anyio.run(main, *sys.argv[1:])
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("instruments", nargs="*", default=["AAPL", "MSFT"])
+parser.add_argument("--count", type=int, default=0)
+arguments = parser.parse_args()
+try:
+    anyio.run(main, arguments.instruments, arguments.count)
+except MarketDataError as error:
+    raise SystemExit(str(error)) from None

@@ -10,18 +10,21 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 from msgspec import Struct
 
 from ibkr_actor.cli.record_text import StreamEntry, record_of
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.instruments import InstrumentQuery
+from ibkr_actor.schema.json_schema import tag_of
+from ibkr_actor.schema.records import AnyRecord
 from ibkr_actor.sim.frame_recording import find_recordings, load_frames
 from ibkr_actor.sim.instruments import ContractSpec
 from ibkr_actor.sim.request_base import Request
 from ibkr_actor.sim.requests import ReqMarketData, ReqMarketDepth, ReqRealTimeBars, ReqTickByTick
 
+RECORDS: Final = {tag_of(kind): kind for kind in get_args(AnyRecord)}
 Form = Literal["frames", "rows", "records"]
 _TICK_BY_TICK: Final = {"Last": "trade", "AllLast": "alltrade", "BidAsk": "bidask", "MidPoint": "midpoint"}
 _BARS: Final = {"BID": ".bid", "ASK": ".ask", "MIDPOINT": ".midpoint"}
@@ -40,6 +43,8 @@ def form_of(path: Path) -> Form:
     Raises:
         ConfigurationError: it is not there, or none of the three.
     """
+    if not path.exists():
+        raise ConfigurationError(f"{path}: No such file or directory")
     if path.is_dir() or path.name.endswith((".frames.jsonl", ".frames.jsonl.gz")):
         return "frames"
     if path.suffix == ".parquet":
@@ -123,8 +128,24 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         raise ConfigurationError(f"{path}: {error}") from None
     for batch in file.iter_batches():
         for row in batch.to_pylist():
-            # A column of nanoseconds is text in a record's JSON.
-            yield {name: str(item) if name.endswith("_ns") and item is not None else item for name, item in row.items()}
+            yield _as_written(row)
+
+
+def _as_written(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of Parquet as the JSON of its record: its own columns only, nanoseconds as text, rows and unions parsed."""
+    kind = RECORDS.get(str(row.get("tag")))
+    if kind is None:
+        return row | {"tag": None}
+    hints = get_type_hints(kind)
+    out: dict[str, Any] = {name: row.get(name) for name in ("stream", "id", "tag")}
+    for name in kind.__struct_fields__:
+        value = row.get(name)
+        if name.endswith("_ns") and value is not None:
+            value = str(value)
+        elif isinstance(value, str) and hints[name] not in (str, str | None):
+            value = json.loads(value)
+        out[name] = value
+    return out
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
