@@ -98,7 +98,7 @@ class EnvelopeBus:
         """
         await self._make_group(stream, group)
         own: str | None = "0"  # the last of its own pending entries that was read; None when none is left
-        claim_at = 0.0
+        claim_at, claim_from = 0.0, "0-0"
         while True:
             try:
                 entries: list[Entry]
@@ -106,10 +106,9 @@ class EnvelopeBus:
                     entries = await self._pending(stream, group, consumer, own, count)
                     own = entries[-1][0] if entries else None
                 elif anyio.current_time() >= claim_at:
-                    claim_at = anyio.current_time() + self.claim_idle_s / _CLAIMS_PER_IDLE
-                    entries = await self._claimed(stream, group, consumer, count)
-                    if len(entries) == count:
-                        claim_at = 0.0  # there may be more
+                    claim_from, entries = await self._claimed(stream, group, consumer, claim_from, count)
+                    if claim_from == "0-0":  # that was all there is
+                        claim_at = anyio.current_time() + self.claim_idle_s / _CLAIMS_PER_IDLE
                 else:
                     wait_ms = min(block_ms, max(1, int((claim_at - anyio.current_time()) * 1000)))
                     entries = await self._new(stream, group, consumer, wait_ms, count)
@@ -180,17 +179,17 @@ class EnvelopeBus:
         entries = answer[0][1] if answer else []
         return await self._counted(stream, group, [(entry_id.decode(), fields or {}) for entry_id, fields in entries])
 
-    async def _claimed(self, stream: str, group: str, consumer: str, count: int) -> list[Entry]:
-        """What a consumer, this one or one that died, has left unanswered for too long."""
+    async def _claimed(self, stream: str, group: str, consumer: str, start: str, count: int) -> tuple[str, list[Entry]]:
+        """What a consumer, this one or one that died, has left unanswered for too long; and where to go on."""
         answer: Any = await self._redis.xautoclaim(
-            self.key(stream), group, consumer, min_idle_time=int(self.claim_idle_s * 1000), count=count
+            self.key(stream), group, consumer, min_idle_time=int(self.claim_idle_s * 1000), start_id=start, count=count
         )
         if len(answer) > 2 and answer[2]:
             log.warning(
                 "envelopes_lost stream=%s count=%d: trimmed before they were answered for", stream, len(answer[2])
             )
         entries = [(entry_id.decode(), fields or {}) for entry_id, fields in answer[1]]
-        return await self._counted(stream, group, entries)
+        return answer[0].decode(), await self._counted(stream, group, entries)
 
     async def _new(self, stream: str, group: str, consumer: str, wait_ms: int, count: int) -> list[Entry]:
         answer: Any = await self._redis.xreadgroup(group, consumer, {self.key(stream): ">"}, count=count, block=wait_ms)
