@@ -119,7 +119,7 @@ class Sidecar:
         self.inbox = Inbox(settings.inbox_max_bytes)
         recording = configs.recorder(settings)
         recorder = None if recording is None else Recorder(recording, library=check_ibapi())
-        self.gateway = Gateway(configs.gateway(settings), self.inbox, recorder)
+        self.gateway = Gateway(configs.gateway(settings), self.inbox, recorder, now_ns=clock.now_ns)
         self.mailboxes = {name: Mailbox(name, waiting_max=settings.mailbox_max) for name in ACTORS}
         self.session = SessionCore(configs.session(settings, clock.speed), random.Random())
         subscriptions = SubscriptionsCore(configs.subscriptions(settings, clock.speed))

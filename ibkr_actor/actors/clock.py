@@ -31,5 +31,9 @@ class Clock:
         passed_s = (time.monotonic() - self._real_start_s) * self.speed
         return Instant(self._real_start_s + passed_s, self._start_ns + round(passed_s * _NS))
 
+    def now_ns(self) -> int:
+        """UTC alone."""
+        return time.time_ns() if self._start_ns is None else self().ns
+
 
 system_clock: Final = Clock()

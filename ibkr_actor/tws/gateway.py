@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import anyio.to_thread
@@ -75,8 +76,17 @@ class Gateway:
     thread, which starts with the first `open` and ends with `stop`. Connection numbers only grow.
     """
 
-    def __init__(self, config: GatewayConfig, inbox: Inbox, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        inbox: Inbox,
+        recorder: Recorder | None = None,
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """`now_ns` stamps what comes: another than the system's clock only beside a simulator."""
         self._config = config
+        self._now_ns = now_ns
         self._inbox = inbox
         self._recorder = recorder
         self._sender = SenderThread(self._perform, self._sender_failed)
@@ -110,7 +120,7 @@ class Gateway:
 
         Requests queued before it are still written, but a peer that takes none is given up after `close_grace_s`.
         """
-        was_up = self._inbox.lost(ConnectionLost(conn, time.time_ns(), "closed by us", wanted=True))
+        was_up = self._inbox.lost(ConnectionLost(conn, self._now_ns(), "closed by us", wanted=True))
         self._forget(conn)
         if was_up and not self._sender.idle():
             self._closing = threading.Event()
@@ -227,7 +237,7 @@ class Gateway:
         config, conn = self._config, job.conn
         if self._live is not None:
             # Before the new one can be up: its reader may notice the end only after that.
-            self._inbox.lost(ConnectionLost(self._live.conn, time.time_ns(), "replaced by a new one", wanted=True))
+            self._inbox.lost(ConnectionLost(self._live.conn, self._now_ns(), "replaced by a new one", wanted=True))
             self._live.client.abandon()
             self._violations += self._live.client.refused_frames()
         tap = self._recorder.tap(conn) if self._recorder is not None else None
@@ -253,15 +263,15 @@ class Gateway:
                 tap.ended(reason, by_gateway=False)
             log.info("gateway.connect_failed conn=%d reason=%r", conn, reason)
             taken = isinstance(error, HandshakeFailed)
-            self._inbox.put(ConnectFailed(conn, time.time_ns(), reason, taken))
+            self._inbox.put(ConnectFailed(conn, self._now_ns(), reason, taken))
 
     def _begin_reading(self, live: _Live) -> None:
         conn, client = live.conn, live.client
         connection, version = client.conn, client.serverVersion()
         assert connection is not None
         self._decoders[conn] = Decoder(conn, version)
-        reader = Reader(connection, self._inbox, conn, live.tap)
-        if not self._inbox.connected(Connected(conn, time.time_ns(), version, client.connection_time)):
+        reader = Reader(connection, self._inbox, conn, live.tap, self._now_ns)
+        if not self._inbox.connected(Connected(conn, self._now_ns(), version, client.connection_time)):
             self._decoders.pop(conn, None)
             connection.close()
             raise ConnectionAbortedError("closed by us")
@@ -293,7 +303,7 @@ class Gateway:
         except OSError as error:
             reason = f"send failed: {error.strerror or error}"
             # Announced before the socket is shut, or the reader might be first, with less of a reason.
-            self._inbox.lost(ConnectionLost(live.conn, time.time_ns(), reason))
+            self._inbox.lost(ConnectionLost(live.conn, self._now_ns(), reason))
             live.client.abandon()
         except (TypeError, ValueError) as error:
             # The official client converts some fields before it looks for errors, a multiplier that is no number.
@@ -302,11 +312,11 @@ class Gateway:
     def _refuse(self, live: _Live, request: Request, code: int, message: str) -> None:
         self._refused += 1
         log.warning("gateway.request_refused request=%s code=%d reason=%r", type(request).__name__, code, message)
-        self._inbox.put(ErrorNotice(live.conn, time.time_ns(), request.req_id, code, message))
+        self._inbox.put(ErrorNotice(live.conn, self._now_ns(), request.req_id, code, message))
 
     def _sender_failed(self) -> None:
         """A bug: whoever waits for an answer gets one, and the next `open` raises."""
-        now_ns, live = time.time_ns(), self._live
+        now_ns, live = self._now_ns(), self._live
         if live is not None:
             was_over = self._inbox.is_over(live.conn)
             was_up = self._inbox.lost(ConnectionLost(live.conn, now_ns, "the sender thread failed"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import struct
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ibapi.reader import EReader
@@ -89,7 +90,14 @@ class Reader(EReader):
     the time it is read. A daemon, so that it never holds up the end of the process.
     """
 
-    def __init__(self, connection: Connection, inbox: Inbox, number: int, tap: Tap | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        inbox: Inbox,
+        number: int,
+        tap: Tap | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         super().__init__(connection, inbox)
         self.daemon = True
         self.name = f"tws-reader-{number}"
@@ -98,6 +106,7 @@ class Reader(EReader):
         self._inbox = inbox
         self._number = number
         self._tap = tap
+        self._now_ns = now_ns
 
     def run(self) -> None:
         """The thread's body; an unexpected exception still ends with ConnectionLost, then reaches the excepthook."""
@@ -108,13 +117,13 @@ class Reader(EReader):
             if self._tap is not None:
                 self._tap.ended(reason, by_gateway=self._connection.isConnected())
             self._connection.close()
-            self._inbox.lost(ConnectionLost(self._number, time.time_ns(), reason))
+            self._inbox.lost(ConnectionLost(self._number, self._now_ns(), reason))
             log.info("gateway.reader_ended conn=%d reason=%r", self._number, reason)
 
     def _read(self) -> str:
         """Reads until the end; returns the reason for it."""
         recv: Any = self._connection.recvMsg
-        feed, put, now_ns, tap = self.framer.feed, self._inbox.put_frames, time.time_ns, self._tap
+        feed, put, now_ns, tap = self.framer.feed, self._inbox.put_frames, self._now_ns, self._tap
         while True:
             try:
                 data = recv()
