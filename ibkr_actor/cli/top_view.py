@@ -22,7 +22,7 @@ WIDE: Final = 104
 EVENTS_SHOWN: Final = 6
 # An answer older than this is said to be old: it is asked for every two seconds.
 OLD_ANSWER_S: Final = 10.0
-METER: Final = 10
+METER: Final = 6
 _STYLE: Final = {
     "fresh": "green",
     "live": "green",
@@ -129,7 +129,7 @@ def _budgets(overview: Overview, now_ns: int, width: int) -> list[RenderableType
         for name, value in windows.items()
     ]
     out = [
-        _meters("lines ", lines, width),
+        _meters("budget", lines, width),
         _meters("pacing", pacing, width) if pacing else None,
         _pacing_trouble(part(status, "pacing") or {}),
         _farms(part(status, "session", "farms") or {}),
