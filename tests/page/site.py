@@ -19,7 +19,6 @@ from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import House, running_house, running_redis
 
 T = TypeVar("T")
-TICKS_PER_S = 8.0
 
 
 def free_port() -> int:
@@ -33,13 +32,15 @@ def free_port() -> int:
 class Site:
     """The parts in the order they begin; `stop` ends one that others do not need to end first."""
 
-    def __init__(self, portal: BlockingPortal, stack: ExitStack, *, http_port: int = 0) -> None:
+    def __init__(self, portal: BlockingPortal, stack: ExitStack, *, ticks_per_s: float) -> None:
         self._portal = portal
         self._stack = stack
         self._parts: dict[str, AbstractContextManager[object]] = {}
         self._gateway_port = free_port()
+        self._ticks_per_s = ticks_per_s
         redis = stack.enter_context(portal.wrap_async_context_manager(running_redis()))
-        settings = load_settings(redis_url=redis.own_url, http_port=http_port or free_port())
+        settings = load_settings(redis_url=redis.own_url, http_port=free_port())
+        self.redis_url = redis.own_url
         self.url = self._start("http", beside(configs.http(settings), redis.own_url)) + "/"
         self.start_gateway()
         house = running_house(
@@ -62,7 +63,7 @@ class Site:
 
     def start_gateway(self) -> None:
         """A simulated gateway, always at the same port."""
-        settings = SimulatorSettings(port=self._gateway_port, market_hours="always", ticks_per_s=TICKS_PER_S)
+        settings = SimulatorSettings(port=self._gateway_port, market_hours="always", ticks_per_s=self._ticks_per_s)
         self._start("gateway", Simulator(settings))
 
     def stop(self, part: str) -> None:
@@ -82,7 +83,7 @@ class Site:
 
 
 @contextmanager
-def running_site(*, http_port: int = 0) -> Iterator[Site]:
-    """All of it."""
+def running_site(*, ticks_per_s: float = 8.0) -> Iterator[Site]:
+    """All of it; `ticks_per_s` is what the market does in each instrument."""
     with start_blocking_portal() as portal, ExitStack() as stack:
-        yield Site(portal, stack, http_port=http_port)
+        yield Site(portal, stack, ticks_per_s=ticks_per_s)

@@ -5,6 +5,7 @@ One browser and one story: from the first quote over an outage of each part to a
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -195,7 +196,8 @@ def it_fits_a_phone_and_can_be_read_in_light_and_dark(story: Story) -> None:
     grounds = set()
     for width in (360, 768, 1280):
         story.window.size(width, 800)
-        assert story.window.run("return document.documentElement.scrollWidth") <= width
+        fits = "return document.documentElement.scrollWidth === arguments[0] && innerWidth === arguments[0]"
+        story.until(functools.partial(story.window.run, fits, width))
         edges = "[...document.querySelectorAll('.rows, .card, .verdict')].map((it) => it.getBoundingClientRect().right)"
         assert story.window.run(f"return Math.max(...{edges})") <= width
         for scheme in ("light", "dark"):
