@@ -161,20 +161,25 @@ class Feed(Generic[R]):
         self._source = self._group() if wish.group else await self._follower(backfilled=bool(backfill))
 
     async def _take_all(self) -> None:
-        """All or none: the first refusal is raised, and what was taken is given back by the caller."""
-        errors: list[MarketDataError] = []
+        """All or none, unless refusals are wanted as values; what was taken before an error the caller gives back."""
+        refusals: list[tuple[Hold, MarketDataError]] = []
 
         async def take(hold: Hold) -> None:
             try:
                 await self._desk.holding.take(hold)
             except MarketDataError as error:
-                errors.append(error)
+                refusals.append((hold, error))
 
         async with anyio.create_task_group() as tasks:
             for hold in self._holds:
                 tasks.start_soon(take, hold)
-        if errors:
-            raise errors[0]
+        if refusals and (self._wish.refused == "raise" or len(refusals) == len(self._holds)):
+            raise refusals[0][1]
+        for hold, error in refusals:
+            for kind in hold.kinds:
+                # Nobody has said what its canonical name would be.
+                stream = Stream(kind, hold.instrument if isinstance(hold.instrument, str) else str(hold.instrument))
+                self._offer(Item(stream, "", Refused(stream, error)))
 
     async def _follower(self, *, backfilled: bool) -> Follower:
         positions: dict[str, str] = {}

@@ -1,0 +1,17 @@
+"""A consumer as a process of its own: holds quotes, says so on standard output, and reads on until it is killed."""
+
+import sys
+
+import anyio
+
+from ibkr_actor.client import Client
+
+
+async def main(url: str, lease_s: str, instrument: str) -> None:
+    async with Client(url, client="doomed", lease_s=float(lease_s)) as client:
+        async for item in client.quotes(instrument):
+            sys.stdout.write(f"{item.id}\n")
+            sys.stdout.flush()
+
+
+anyio.run(main, *sys.argv[1:])
