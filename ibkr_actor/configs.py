@@ -91,7 +91,8 @@ def chain_turns(settings: Settings, speed: float = 1.0) -> TurnsConfig:
     default = TurnsConfig()
     return TurnsConfig(
         waiting_max=settings.options_semaphore_size,
-        delay_s=settings.options_base_delay,
+        # A turn takes two messages: all turns together leave half of the message rate, lines/2 a second, to others.
+        delay_s=max(settings.options_base_delay, 8.0 / settings.lines),
         retries_max=settings.options_max_retries,
         backoff=settings.options_backoff_multiplier,
         turn_max_s=default.turn_max_s * speed,

@@ -142,14 +142,22 @@ class Turns:
         # The nearest have their lines for good: who is in their place makes way.
         missing = sum(1 for turn in self._order[:pinned] if not turn.asked and turn.rests_until_s <= now_s)
         too_many = max(0, near + len(going) + missing - cap)
-        if not any(self._may_ask(turn, now_s) for turn in self._order[pinned:]):
-            done = []
-        else:
-            done = [turn for turn in going if now_s >= self._turn_over_s(turn)]
+        done = [turn for turn in going if now_s >= self._turn_over_s(turn)]
+        done = done[: self._successors(cap - len(self.asked) + len(gone), now_s)]
         if too_many > len(done):
             rest = sorted((turn for turn in going if turn not in done), key=lambda turn: -turn.rank)
             done += rest[: too_many - len(done)]
         return gone + [turn.key for turn in done]
+
+    def _successors(self, free: int, now_s: float) -> int:
+        """How many turns may end because somebody else can be asked at once, beyond those for `free` lines."""
+        if now_s < self._next_ask_s:
+            return 0
+        idle = sum(1 for turn in self._order[self.pinned :] if self._may_ask(turn, now_s))
+        may = self._config.waiting_max - self._waiting(now_s)
+        if self._config.delay_s > 0:
+            may = min(may, 1)
+        return max(0, min(idle, may) - max(0, free))
 
     @property
     def pinned(self) -> int:
@@ -189,7 +197,7 @@ class Turns:
         """When to look again, if nothing happens before."""
         times = [turn.rests_until_s for turn in self._order if not turn.asked and turn.rests_until_s > now_s]
         idle = [turn for turn in self._order if self._may_ask(turn, now_s)]
-        if idle and len(self.asked) < self.cap and self._next_ask_s > now_s:
+        if idle and self._next_ask_s > now_s:
             times.append(self._next_ask_s)
         if idle or any(not turn.heard for turn in self.asked.values()):
             for turn in self.asked.values():

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ibkr_actor.schema.commands import List, Reply, Resolve, Snapshot, Subscribe, Unsubscribe
+from ibkr_actor.schema.commands import List, Reply, Resolve, Snapshot, Unsubscribe
 from ibkr_actor.schema.keys import CHAIN
-from ibkr_actor.schema.records import AnyRecord, ChainWindow, End, Gap, Option, Quote
+from ibkr_actor.schema.records import AnyRecord, ChainWindow, End, Gap, Option, Quote, Reset
 from ibkr_actor.schema.reference_commands import Chain
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import KEYS, House, running_house, running_redis
@@ -26,15 +26,15 @@ def chain(**more: Any) -> Chain:
     return Chain(**given)
 
 
-async def simulator(version: int = 226, **more: Any) -> SimulatorSettings:
+def simulator(version: int = 226, **more: Any) -> SimulatorSettings:
     return SimulatorSettings(
         server_version=version, ticks_per_s=20.0, market_hours="always", start_time_s=START_S, **more
     )
 
 
-@pytest.fixture(params=[173, 226])
+@pytest.fixture
 async def sim(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
-    async with Simulator(await simulator(request.param)) as it:
+    async with Simulator(simulator(getattr(request, "param", 226))) as it:
         yield it
 
 
@@ -59,6 +59,7 @@ def whole(records: list[AnyRecord]) -> bool:
     return bool(laid) and len(done) >= laid[-1].members
 
 
+@pytest.mark.parametrize("sim", [173, 226], indirect=True)
 async def test_a_chain_streams_its_options_with_prices_and_greeks(house: House, sim: Simulator) -> None:
     reply = await house.call(chain())
     assert reply.status == "accepted", reply
@@ -103,4 +104,98 @@ async def test_leaving_gives_every_line_back(house: House, sim: Simulator) -> No
     assert isinstance(records[-1], End)
     assert records[-1].reason == "no_holders"
     await sim.wait_for(lambda: sim.line_count() == 0)
+    assert not sim.violations
+
+
+async def test_a_chain_of_thousands_neither_floods_ib_nor_holds_up_anybody() -> None:
+    async with (
+        Simulator(simulator(lines=200)) as sim,
+        running_redis() as server,
+        running_house(server.own_url, sim.port, lines=200, options_base_delay=0.0) as house,
+    ):
+        # Everything listed on the index within a third of its price: thousands of contracts, 50 lines.
+        command = chain(instrument="SPX.IND.CBOE.USD", expiry=12, moneyness_range=0.3)
+        reply = await house.call(command)
+        assert reply.status == "accepted", reply
+        assert reply.streams is not None
+        records = await house.until(reply.streams[0], lambda found: len(options(found)) >= 100)
+        window = windows(records)[-1]
+        assert window.members >= 2000
+        assert window.rotation_s
+        # Others are served at once, and get lines that the chain has.
+        for symbol in ("MSFT", "NVDA", "TSLA"):
+            (key,) = await house.subscribe(symbol, "quote", client="other")
+            await house.until(key, lambda found: any(isinstance(record, Quote) and record.bid for record in found))
+        snapshot = await house.call(Snapshot(client="other", instrument="IBM"))
+        assert snapshot.status == "result"
+        assert sim.line_count() <= 55
+        assert not sim.violations
+
+
+async def test_a_chain_outlives_a_lost_connection_and_a_restart(sim: Simulator) -> None:
+    async with running_redis() as server:
+        async with running_house(server.own_url, sim.port, options_base_delay=0.0) as house:
+            await house.call(chain())
+            await house.until(KEY, whole)
+            sim.cut()
+            records = await house.until(
+                KEY, lambda found: any(isinstance(one, Gap) for one in found) and isinstance(found[-1], Option)
+            )
+            (gap,) = [record for record in records if isinstance(record, Gap)]
+            assert gap.cause == "disconnect"
+        await sim.wait_for(lambda: sim.line_count() == 0)
+        async with running_house(server.own_url, sim.port, options_base_delay=0.0) as house:
+
+            def resumed(found: list[AnyRecord]) -> bool:
+                last = max(at for at, record in enumerate(found) if isinstance(record, Reset))
+                return last > 0 and whole(found[last:])
+
+            await house.until(KEY, resumed)
+    assert not sim.violations
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"instrument": "EUR.CASH.IDEALPRO.USD"}, "unsupported"),
+    ({"expiry": "soon"}, "validation_error"),
+    ({"expiry": 0}, "validation_error"),
+    ({"moneyness_range": -1.0}, "validation_error"),
+    ({"strike_range": (260.0, 200.0)}, "validation_error"),
+    ({"lines": 51}, "validation_error"),
+    ({"lease_s": -1.0}, "validation_error"),
+    ({"trading_class": "no/such"}, "validation_error"),
+    ({"instrument": "NOSUCHTHING"}, "invalid_instrument"),
+]
+
+
+async def test_a_chain_that_cannot_be_is_refused_with_its_reason(house: House) -> None:
+    for more, code in REFUSED:
+        reply = await house.call(chain(**more))
+        assert reply.error is not None, more
+        assert reply.error.code == code, more
+
+
+async def test_an_expiry_that_is_not_listed_is_refused_with_those_that_are(house: House) -> None:
+    reply = await house.call(chain(expiry="20261219"))
+    assert reply.status == "accepted"
+
+    def is_refusal(reply: Reply) -> bool:
+        return reply.status == "rejected"
+
+    refusal = await house.reply("test", is_refusal)
+    assert refusal.error is not None
+    assert refusal.error.code == "invalid_instrument"
+    assert "the next are 2026" in refusal.error.message
+
+
+async def test_options_of_a_future_and_of_an_index_are_chains_too(house: House, sim: Simulator) -> None:
+    wishes = [
+        chain(instrument="ES.FUT.CME.USD.20261218.ES", expiry=EXPIRY, moneyness_range=0.01),
+        chain(instrument="SPX.IND.CBOE.USD", expiry="nearest", trading_class="SPXW", moneyness_range=0.01, right="P"),
+    ]
+    for wish in wishes:
+        reply = await house.call(wish)
+        assert reply.streams, reply
+        records = await house.until(reply.streams[0], whole)
+        for record in options(records):
+            assert record.right in windows(records)[-1].rights
     assert not sim.violations
