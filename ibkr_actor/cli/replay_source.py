@@ -160,4 +160,4 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise ConfigurationError(f"{path} line {number + 1}: no JSON: {error}") from None
+        raise ConfigurationError(f"{path} line {max(number, 1)}: no JSON: {error}") from None
