@@ -19,6 +19,8 @@ class HttpConfig(Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
     quote_hz: float = 10.0
     lease_s: float = 60.0
+    # How long a line is kept after its last listener here, so that a page that is loaded anew finds it.
+    linger_s: float = 5.0
     answer_s: float = 10.0
     # How long a new stream waits for IB's refusal before it begins.
     verdict_s: float = 1.0

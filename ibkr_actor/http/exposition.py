@@ -153,7 +153,7 @@ def _budgets(figures: Figures) -> Iterator[Metric]:
         if isinstance(row, dict):
             used[name], limits[name] = row["taken"], row["of"]
     for name, row in (_at(figures, ("pacing", "open_limits")) or {}).items():
-        used[f"open_{name}"], limits[f"open_{name}"] = row["open"], row["count"]
+        used[name], limits[name] = row["open"], row["count"]
     for name, row in (_at(figures, ("pacing", "windows")) or {}).items():
         used[f"window_{name}"], limits[f"window_{name}"] = row["used"], row["count"]
     yield _gauge("ibkr_actor_budget_used", "What is taken of each of IB's limits", "budget", used)

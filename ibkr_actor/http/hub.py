@@ -42,10 +42,10 @@ class Feed:
 class Hub:
     """`add` and `remove` may be called at any time; `run` reads until it is cancelled.
 
-    `observe` gets the seconds from an entry's writing to its reading here, once for each read.
+    `observe` gets, once for each read, the seconds from its newest entry's writing to its reading here, and how many.
     """
 
-    def __init__(self, redis: Redis, *, observe: Callable[[float], None] = lambda seconds: None) -> None:
+    def __init__(self, redis: Redis, *, observe: Callable[[float, int], None] = lambda seconds, entries: None) -> None:
         self._redis = redis
         self._observe = observe
         self._feeds: dict[str, Feed] = {}
@@ -123,10 +123,10 @@ class Hub:
         if not answer:
             return
         self.reads += 1
+        newest_ms = position_of(answer[0][1][-1][0])[0]
+        self._observe(max(0.0, time.time() - newest_ms / 1000), sum(len(entries) for _, entries in answer))
         for key, entries in answer:
             self._distribute(key.decode(), entries)
-        newest_ms = position_of(answer[0][1][-1][0])[0]
-        self._observe(max(0.0, time.time() - newest_ms / 1000))
         await self._rest()
 
     def _distribute(self, key: str, entries: list[tuple[bytes, Mapping[bytes, bytes]]]) -> None:

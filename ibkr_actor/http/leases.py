@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
 
 import anyio
 from msgspec import structs
@@ -20,9 +19,6 @@ from ibkr_actor.schema.instruments import InstrumentQuery
 from ibkr_actor.schema.keys import Keys, Stream
 
 log = logging.getLogger(__name__)
-
-# How long a line is kept after its last listener here, so that a page that is loaded anew finds it.
-LINGER_S: Final = 5.0
 
 Instrument = str | InstrumentQuery
 Refused = Callable[[HttpError], None]
@@ -47,10 +43,11 @@ class Lease:
 class Leases:
     """Taken with the first listener, renewed while there is one, given back after the last. `run` must run."""
 
-    def __init__(self, asking: Asking, keys: Keys, *, lease_s: float) -> None:
+    def __init__(self, asking: Asking, keys: Keys, *, lease_s: float, linger_s: float) -> None:
         self._asking = asking
         self._keys = keys
         self._lease_s = lease_s
+        self._linger_s = linger_s
         self._held: dict[tuple[str, str], Lease] = {}
 
     def __len__(self) -> int:
@@ -88,10 +85,10 @@ class Leases:
         """Renews for ever, and gives back what nobody listens to."""
         renew_s = anyio.current_time() + self._lease_s / 3
         while True:
-            await anyio.sleep(min(1.0, self._lease_s / 3))
+            await anyio.sleep(min(1.0, self._lease_s / 3, max(0.1, self._linger_s / 2)))
             now_s = anyio.current_time()
             try:
-                await self._return_idle(now_s - LINGER_S)
+                await self._return_idle(now_s - self._linger_s)
                 if self._held and now_s >= renew_s:
                     await self._asking.send(Renew())
             except (RedisError, OSError) as error:

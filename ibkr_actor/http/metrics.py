@@ -46,3 +46,8 @@ class Metrics:
             buckets=READ_BUCKETS_S,
             registry=self.registry,
         )
+
+    def note_read(self, seconds: float, entries: int) -> None:
+        """One read of Redis."""
+        self.read_after.observe(seconds)
+        self.records.inc(entries)

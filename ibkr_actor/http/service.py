@@ -46,8 +46,8 @@ class Service:
         self.asking = Asking(
             self.redis, self.keys, f"http-{uuid.uuid4().hex[:12]}", replies=self._replies, timeout_s=config.answer_s
         )
-        self.leases = Leases(self.asking, self.keys, lease_s=config.lease_s)
-        self.hub = Hub(self._reading, observe=self.metrics.read_after.observe)
+        self.leases = Leases(self.asking, self.keys, lease_s=config.lease_s, linger_s=config.linger_s)
+        self.hub = Hub(self._reading, observe=self.metrics.note_read)
         self.outlets: set[Outlet] = set()
         self._kept: dict[type[AnyCommand], tuple[float, Reply]] = {}
         self._asking_once = {StatusCommand: anyio.Lock(), List: anyio.Lock()}
