@@ -6,6 +6,7 @@ Connects nobody: the provider is a client of it as of any other sidecar.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import tempfile
 from contextlib import AsyncExitStack
@@ -21,6 +22,8 @@ from ibkr_actor.provider.settings import IBKRSettings
 
 if TYPE_CHECKING:
     from ibkr_actor.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # Of the settings here, those that the sidecar has under the same name.
 _SAME = (
@@ -85,8 +88,11 @@ class OwnSidecar:
             return "it was not started"
         task = self._task
         await asyncio.wait({task})
-        error = None if task.cancelled() else task.exception()
-        return str(error) if error is not None else "it stopped"
+        error = None if task.cancelled() else _only(task.exception())
+        if error is None:
+            return "it stopped"
+        log.error("sidecar_failed", exc_info=error)
+        return f"{type(error).__name__}: {error}"
 
     async def stop(self) -> None:
         """Gives back lines, closes the connection to the gateway and ends the Redis."""
@@ -128,10 +134,15 @@ def _tell(task: asyncio.Task[None], started: asyncio.Future[str]) -> None:
         if not task.cancelled():
             task.exception()
         return
-    error = None if task.cancelled() else task.exception()
+    error = None if task.cancelled() else _only(task.exception())
+    started.set_exception(error or Error("the sidecar ended before it had started"))
+
+
+def _only(error: BaseException | None) -> BaseException | None:
+    """The first failure within groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    started.set_exception(error or Error("the sidecar ended before it had started"))
+    return error
 
 
 def _sidecar_settings(given: IBKRSettings, redis_url: str) -> Settings:
