@@ -6,6 +6,7 @@ Decides nothing about asking IB; every change comes with the writes that keep it
 from __future__ import annotations
 
 from collections import OrderedDict
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -15,6 +16,9 @@ from ibkr_actor.core.effects import Effect, WriteContract
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery, instrument_id
 
 _NS_PER_S: Final = 1_000_000_000
+_DATE: Final = len("YYYYMMDD")
+# A day is over everywhere so much after it is in UTC.
+_ANYWHERE: Final = timedelta(hours=12)
 # What IB gives a continuous future as con_id is that of the future at the front.
 _CONTINUOUS: Final = " CONTFUT"
 _CONTRACT, _QUERY, _UNKNOWN, _CLAIM = "contract:", "query:", "unknown:", "claim:"
@@ -71,9 +75,17 @@ class ContractCache:
         """The contract a query means, if it was resolved within the time to live, or ever with `stale_too`."""
         target = self._queries.get(query)
         entry = self._known.get((target.con_id, target.exchange)) if target is not None else None
-        if entry is None or (not stale_too and now_ns - entry.resolved_at_ns > self._ttl_ns):
+        if entry is None:
+            return None
+        if not (stale_too or entry.contract.legs) and self._is_old(entry, now_ns):
             return None
         return entry.contract
+
+    def _is_old(self, entry: KnownEntry, now_ns: int) -> bool:
+        """Whether IB is to be asked anew: after the time to live, and when a dated contract's last day is over."""
+        day = datetime.fromtimestamp(now_ns // _NS_PER_S, UTC) - _ANYWHERE
+        last = entry.contract.last_trade_date
+        return now_ns - entry.resolved_at_ns > self._ttl_ns or (len(last) == _DATE and last < f"{day:%Y%m%d}")
 
     def find_unknown(self, query: InstrumentQuery, now_ns: int) -> UnknownEntry | None:
         """IB's refusal of the query, while it is fresh."""
@@ -90,8 +102,13 @@ class ContractCache:
         self._known.move_to_end(place)
         self._queries[query] = target
         self._queries.move_to_end(query)
+        named_by: list[InstrumentQuery] = [query]
+        if named.legs:
+            # A combination can be named by its id from here on.
+            named_by.append(InstrumentQuery(sec_type="BAG", local_symbol=named.instrument))
+            self._queries[named_by[1]] = target
         effects.append(WriteContract(_known_field(*place), _encode(entry)))
-        effects.append(WriteContract(_QUERY + query_key(query), _encode(target)))
+        effects += [WriteContract(_QUERY + query_key(each), _encode(target)) for each in named_by]
         if self._unknown.pop(query, None) is not None:
             effects.append(WriteContract(_UNKNOWN + query_key(query), None))
         return named, effects + self._evict()
@@ -195,7 +212,12 @@ class ContractCache:
 
 
 def _place(contract: Contract) -> tuple[int, str]:
-    """Where a contract is kept: by con_id and exchange, a continuous future apart from the one at the front."""
+    """Where a contract is kept: by con_id and exchange, a continuous future apart from the one at the front.
+
+    Combinations, which have no con_id, are kept by their id.
+    """
+    if contract.legs:
+        return 0, contract.instrument
     return contract.con_id, contract.exchange + (_CONTINUOUS if contract.sec_type == "CONTFUT" else "")
 
 

@@ -21,6 +21,8 @@ class Choice(Struct, frozen=True):
 
 def choose(query: InstrumentQuery, matches: Sequence[Contract], claimant: Callable[[Contract], bool]) -> Choice:
     """The one contract that is meant. `claimant` tells whether a contract's con_id owns its plain canonical id."""
+    if query.legs:
+        return Choice(_combination(query, matches[0]) if matches else None)
     fitting = [contract for contract in matches if fits(query, contract)]
     if not fitting:
         return Choice(None)
@@ -35,6 +37,29 @@ def choose(query: InstrumentQuery, matches: Sequence[Contract], claimant: Callab
     return Choice(_listing(query, fitting))
 
 
+def _combination(query: InstrumentQuery, leg: Contract) -> Contract:
+    """IB has no details of a combination; it trades when its legs do, of which one was looked up."""
+    contract = Contract(
+        0,
+        query.symbol,
+        "BAG",
+        query.exchange,
+        query.currency,
+        trading_hours=leg.trading_hours,
+        liquid_hours=leg.liquid_hours,
+        time_zone=leg.time_zone,
+        legs=query.legs,
+    )
+    return structs.replace(contract, instrument=instrument_id(contract))
+
+
+def unaskable(query: InstrumentQuery) -> str | None:
+    """Why IB cannot be asked for what is not known here."""
+    if query.sec_type == "BAG" and not query.legs:
+        return f"{query.local_symbol} is no combination that was named here; name its legs"
+    return None
+
+
 def fits(query: InstrumentQuery, contract: Contract) -> bool:
     """Whether a contract is what the query says, where it says something that IB does not rewrite."""
     return (
@@ -44,6 +69,7 @@ def fits(query: InstrumentQuery, contract: Contract) -> bool:
         and (not query.con_id or not query.symbol or query.symbol.upper() == contract.symbol.upper())
         and (not query.last_trade_date or contract.last_trade_date.startswith(query.last_trade_date[:6]))
         and (not query.right or query.right[:1].upper() == contract.right[:1].upper())
+        and (not query.sec_id or query.sec_id == dict(contract.sec_ids).get(query.sec_id_type, query.sec_id))
         and (query.strike is None or contract.strike is None or query.strike == contract.strike)
     )
 
@@ -97,7 +123,12 @@ def asked_for(instrument: str | InstrumentQuery) -> InstrumentQuery:
 
 
 def wire_query(query: InstrumentQuery) -> InstrumentQuery:
-    """What IB is asked: a con_id says all but the exchange; the other fields are checked against its answer."""
+    """What IB is asked: a con_id says all but the exchange; the other fields are checked against its answer.
+
+    Of a combination, of which IB has no details, one leg is asked for.
+    """
+    if query.legs:
+        return InstrumentQuery(con_id=query.legs[0].con_id, exchange=query.legs[0].exchange)
     return InstrumentQuery(con_id=query.con_id, exchange=query.exchange) if query.con_id else query
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct, field, structs
 
 from ibkr_actor.core.config import ContractsConfig
 from ibkr_actor.core.contract_cache import ContractCache
-from ibkr_actor.core.contract_match import asked_for, choose, guessed, wire_query
+from ibkr_actor.core.contract_match import asked_for, choose, guessed, unaskable, wire_query
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import (
     Announce,
@@ -167,8 +167,6 @@ class ContractsCore:
         return self._resolve(ref, command, query, now)
 
     def _resolve(self, ref: CommandRef, command: AnyCommand, query: InstrumentQuery, now: Instant) -> list[Effect]:
-        if query.sec_type == "BAG":
-            return [rejected(ref, Rejection("unsupported", "combinations are not served by this version"))]
         if not (isinstance(command, Resolve) and command.refresh):
             # What was true a day ago is a better answer than none while IB cannot be asked.
             contract = self._cache.find(query, now.ns, stale_too=self._conn is None)
@@ -177,6 +175,8 @@ class ContractsCore:
             unknown = self._cache.find_unknown(query, now.ns)
             if unknown is not None:
                 return [rejected(ref, Rejection("invalid_instrument", unknown.message, ib_code=unknown.ib_code))]
+        if (reason := unaskable(query)) is not None:
+            return [rejected(ref, Rejection("invalid_instrument", reason))]
         if len(self._waiters) >= self._config.pending_max:
             text = f"{self._config.pending_max} commands are waiting for IB to name their contract"
             return [rejected(ref, Rejection("busy", text, retryable=True, retry_after_s=1.0))]

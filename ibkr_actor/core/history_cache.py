@@ -63,7 +63,7 @@ class WindowCache:
         hours = "rth" if window.use_rth else "all"
         return "|".join(
             (
-                str(contract.con_id),
+                contract.identity,
                 contract.exchange,
                 window.bar_size,
                 window.what_to_show,

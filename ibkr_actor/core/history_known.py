@@ -34,7 +34,7 @@ class Known:
 
     def __init__(self, contracts_max: int) -> None:
         self._contracts_max = contracts_max
-        self._contracts: dict[tuple[int, str], _Contract] = {}
+        self._contracts: dict[tuple[str, str], _Contract] = {}
         # resolution -> durations that IB refused for it.
         self.refused: dict[str, set[Duration]] = {}
 
@@ -59,7 +59,7 @@ class Known:
         self.refused.setdefault(bar, set()).add(duration)
 
     def _of(self, state: JobState) -> _Contract:
-        key = (state.contract.con_id, state.contract.exchange)
+        key = (state.contract.identity, state.contract.exchange)
         found = self._contracts.get(key)
         if found is None:
             if len(self._contracts) >= self._contracts_max:

@@ -55,6 +55,8 @@ class KnownHours:
         effects: list[Effect] = []
         for line in self._book.lines.values():
             key = (line.contract.con_id, line.contract.exchange)
+            if not key[0]:
+                continue  # a combination, of which IB has no details
             if key not in self._asked_s and listed_until_ns(line.contract) - now.ns < _LEFT_NS:
                 if len(effects) >= _AT_ONCE:
                     break

@@ -151,8 +151,8 @@ def identical(request: AnyRequest) -> ScopeKey | None:
 
 def _contract_key(contract: Contract) -> str:
     """The con_id names a contract; without one, what does."""
-    if contract.con_id:
-        return f"{contract.con_id}@{contract.exchange}"
+    if contract.con_id or contract.legs:
+        return f"{contract.identity}@{contract.exchange}"
     named = (contract.sec_type, contract.symbol, contract.currency, contract.local_symbol, contract.trading_class)
     expiry = (contract.last_trade_date, contract.multiplier, contract.strike, contract.right)
     return f"{'.'.join(str(part) for part in named + expiry)}@{contract.exchange}"

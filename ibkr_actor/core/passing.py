@@ -49,6 +49,8 @@ def settled(ref: CommandRef, command: AnyCommand, contract: Contract) -> Effect:
     """A command whose instrument is known: answered, when that was all it asked, else passed on."""
     if isinstance(command, Resolve):
         result = msgspec.to_builtins(contract)
+        if contract.sec_ids:
+            result["sec_ids"] = dict(contract.sec_ids)
         return Answer(ref, Reply(id=ref.id, op=ref.op, status="result", result=result))
     return passed_on(ref, command, contract)
 

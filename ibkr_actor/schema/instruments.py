@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import quote, unquote
 
 from msgspec import Struct, structs
@@ -48,6 +48,13 @@ DEFAULT_EXCHANGE: Final = {
 }
 # Source: con_id is a 32-bit integer on the wire.
 CON_ID_MAX: Final = 2**31 - 1
+# Identifiers that IB looks contracts up by. Source: IBKR, TWS API, Contract.secIdType.
+SEC_ID_TYPES: Final = ("ISIN", "CUSIP", "FIGI", "SEDOL", "RIC")
+# More than any exchange lists as one; IB refuses earlier.
+LEGS_MAX: Final = 16
+RATIO_MAX: Final = 100_000
+COMBINATION_ID: Final = re.compile(r"BAG@[0-9a-f]{16}")
+_VENUE: Final = re.compile(r"[A-Z][A-Z0-9]*")
 _FIELD_CHARACTERS_MAX: Final = 100
 # IB's text frames separate fields by NUL: no control character may reach them.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -61,11 +68,21 @@ class InvalidInstrumentText(ValueError):
     """A text or object that cannot name an instrument; the message says which form is expected."""
 
 
+class Leg(Struct, frozen=True, forbid_unknown_fields=True):
+    """One leg of a combination: `ratio` of the contract, bought or sold (`action`) for one of the combination."""
+
+    con_id: int
+    ratio: int = 1
+    action: Literal["BUY", "SELL"] = "BUY"
+    exchange: str = ""
+
+
 class InstrumentQuery(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a caller knows of an instrument. Empty text and 0 mean "not said".
 
     The fields are those of IB's Contract in snake_case, plus `conid`, the spelling of `market_data_core.Instrument`.
     `last_trade_date` is `YYYYMMDD` or `YYYYMM`; `right` is `C` or `P`; `strike` is a price, None when not said.
+    `sec_id` is an identifier of the type `sec_id_type`, one of `SEC_ID_TYPES`; `legs` are those of a BAG.
     """
 
     symbol: str = ""
@@ -81,6 +98,9 @@ class InstrumentQuery(Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     strike: float | None = None
     right: str = ""
     conid: int | None = None
+    sec_id_type: str = ""
+    sec_id: str = ""
+    legs: tuple[Leg, ...] = ()
 
 
 class Contract(Struct, frozen=True, omit_defaults=True):
@@ -88,6 +108,7 @@ class Contract(Struct, frozen=True, omit_defaults=True):
 
     `instrument` is the canonical id that names its streams; it is set when the claim on the id is decided.
     `trading_hours` and `liquid_hours` are IB's own text in `time_zone`; `min_tick` is a price, 0 when IB sent none.
+    `sec_ids` are its other identifiers as IB lists them, each with its type before it (ISIN, CUSIP, ...). A combination has `legs`, and con_id 0.
     """
 
     con_id: int
@@ -111,6 +132,13 @@ class Contract(Struct, frozen=True, omit_defaults=True):
     liquid_hours: str = ""
     time_zone: str = ""
     under_con_id: int = 0
+    sec_ids: tuple[tuple[str, str], ...] = ()
+    legs: tuple[Leg, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """What tells it from all others: its con_id, or of a combination its id."""
+        return str(self.con_id or self.instrument)
 
 
 def escape(text: str) -> str:
@@ -133,6 +161,8 @@ def instrument_id(contract: Contract, *, with_con_id: bool = False) -> str:
     >>> instrument_id(Contract(1, "BRK B", "STK", "SMART", "USD"))
     'BRK%20B.STK.SMART.USD'
     """
+    if contract.legs:
+        return combination_id([(leg.con_id, leg.ratio, leg.action, leg.exchange) for leg in contract.legs])
     parts = [escape(contract.symbol), contract.sec_type, escape(contract.exchange), escape(contract.currency)]
     if contract.sec_type in WITH_EXPIRY:
         parts.append(escape(contract.last_trade_date[:8]))
@@ -166,7 +196,16 @@ def parse_instrument(text: str) -> InstrumentQuery:
     """
     if not text or len(text) > 200:
         raise InvalidInstrumentText("instrument must be 1 to 200 characters")
+    if COMBINATION_ID.fullmatch(text):
+        return InstrumentQuery(sec_type="BAG", local_symbol=text)
+    sec_id_type, colon, sec_id = text.partition(":")
+    if colon:
+        return InstrumentQuery(sec_id_type=sec_id_type.upper(), sec_id=sec_id)
     body, at, con_id_text = text.partition("@")
+    if at and "." not in body and _VENUE.fullmatch(con_id_text):
+        # SMART routes; the exchange says which of several stocks of that symbol is meant.
+        venue = None if con_id_text == "SMART" else con_id_text
+        return InstrumentQuery(unquote(body), "STK", "SMART", "USD", primary_exchange=venue)
     if at and not _CON_ID.fullmatch(con_id_text):
         raise InvalidInstrumentText(f"instrument {text!r}: what follows '@' must be a con_id")
     con_id = int(con_id_text or 0)
@@ -228,8 +267,14 @@ def with_defaults(query: InstrumentQuery) -> InstrumentQuery:
     if not 0 <= con_id <= CON_ID_MAX:
         raise InvalidInstrumentText(f"con_id must be between 1 and {CON_ID_MAX}")
     _check_texts(query)
-    if not con_id and not query.symbol and not query.local_symbol:
-        raise InvalidInstrumentText("an instrument needs a symbol, a local_symbol or a con_id")
+    if query.sec_type == "BAG":
+        return _combination(query)
+    if query.legs:
+        raise InvalidInstrumentText("legs belong to an instrument of the type BAG")
+    if bool(query.sec_id) != bool(query.sec_id_type) or (query.sec_id and query.sec_id_type not in SEC_ID_TYPES):
+        raise InvalidInstrumentText(f"an identifier is sec_id with sec_id_type, one of {', '.join(SEC_ID_TYPES)}")
+    if not con_id and not query.symbol and not query.local_symbol and not query.sec_id:
+        raise InvalidInstrumentText("an instrument needs a symbol, a local_symbol, a sec_id or a con_id")
     sec_type = query.sec_type or ("" if con_id else "STK")
     if sec_type and sec_type not in SEC_TYPES:
         raise InvalidInstrumentText(f"sec_type {sec_type!r} is not one of {', '.join(sorted(SEC_TYPES))}")
@@ -240,14 +285,43 @@ def with_defaults(query: InstrumentQuery) -> InstrumentQuery:
     right = _RIGHTS.get(query.right.upper())
     if right is None:
         raise InvalidInstrumentText(f"right {query.right!r} is neither C nor P")
-    currency = query.currency or ("" if con_id else "USD")
+    # An identifier says which stock, and often in which currency; where it does not, the candidates are named.
+    currency = query.currency or ("" if con_id or query.sec_id else "USD")
     exchange = query.exchange or DEFAULT_EXCHANGE.get(sec_type, "")
     return structs.replace(
         query, con_id=con_id, conid=None, sec_type=sec_type, currency=currency, exchange=exchange, right=right
     )
 
 
-def _check_texts(query: InstrumentQuery) -> None:
+def _combination(query: InstrumentQuery) -> InstrumentQuery:
+    """A combination with its legs in order, or the id of one that was named before.
+
+    Raises:
+        InvalidInstrumentText: it has neither, or a leg that cannot be.
+    """
+    if not query.legs:
+        if query.local_symbol and COMBINATION_ID.fullmatch(query.local_symbol):
+            return InstrumentQuery(sec_type="BAG", local_symbol=query.local_symbol)
+        raise InvalidInstrumentText("a BAG needs its legs, each with con_id, ratio, action and exchange")
+    if not query.symbol:
+        raise InvalidInstrumentText("a BAG needs a symbol, that of its underlying or those of its legs (IBKR,MCD)")
+    exchange = query.exchange or "SMART"
+    legs = tuple(sorted((structs.replace(leg, exchange=leg.exchange or exchange) for leg in query.legs), key=_leg_key))
+    if not 2 <= len(legs) <= LEGS_MAX:
+        raise InvalidInstrumentText(f"a BAG has 2 to {LEGS_MAX} legs")
+    for leg in legs:
+        if not 0 < leg.con_id <= CON_ID_MAX or not 0 < leg.ratio <= RATIO_MAX:
+            raise InvalidInstrumentText("a leg has a con_id and a ratio of 1 or more")
+        _check_texts(leg)
+    currency = query.currency or "USD"
+    return InstrumentQuery(query.symbol, "BAG", exchange, currency, legs=legs)
+
+
+def _leg_key(leg: Leg) -> tuple[int, int, str, str]:
+    return leg.con_id, leg.ratio, leg.action, leg.exchange
+
+
+def _check_texts(query: InstrumentQuery | Leg) -> None:
     for name in query.__struct_fields__:
         value = getattr(query, name)
         if not isinstance(value, str):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ibapi.contract import ComboLeg
 from ibapi.contract import Contract as IbContract
 
 from ibkr_actor.core.events import FoundSymbol
-from ibkr_actor.schema.instruments import WITH_STRIKE, Contract, InstrumentQuery
+from ibkr_actor.schema.instruments import WITH_STRIKE, Contract, InstrumentQuery, Leg
 from ibkr_actor.tws.numbers import UNSET_DOUBLE, UNSET_INTEGER, price_or_none
 from ibkr_actor.tws.whole_text import whole_text
 
@@ -43,6 +44,7 @@ def from_details(details: Any) -> Contract:
         trading_hours=details.tradingHours,
         liquid_hours=details.liquidHours,
         time_zone=details.timeZoneId,
+        sec_ids=tuple((each.tag, each.value) for each in details.secIdList or () if each.tag and each.value),
         under_con_id=0 if details.underConId == UNSET_INTEGER else details.underConId,
     )
 
@@ -77,6 +79,16 @@ def to_ibapi(contract: Contract | InstrumentQuery) -> Any:
     out.lastTradeDateOrContractMonth = contract.last_trade_date
     out.strike = UNSET_DOUBLE if contract.strike is None else contract.strike
     out.right = contract.right
+    if isinstance(contract, InstrumentQuery):
+        out.secIdType, out.secId = contract.sec_id_type, contract.sec_id
+    if contract.legs:
+        out.comboLegs = [_leg(leg) for leg in contract.legs]
+    return out
+
+
+def _leg(leg: Leg) -> Any:
+    out = ComboLeg()
+    out.conId, out.ratio, out.action, out.exchange = leg.con_id, leg.ratio, leg.action, leg.exchange
     return out
 
 

@@ -343,8 +343,8 @@ def test_text_that_names_nothing_is_refused_before_ib_hears_of_it(text: str) -> 
     assert not asked(effects)
 
 
-def test_combinations_are_unsupported() -> None:
-    assert rejection(send(up(), subscribe(InstrumentQuery("X", "BAG")), 0)).code == "unsupported"
+def test_a_combination_without_legs_is_refused() -> None:
+    assert rejection(send(up(), subscribe(InstrumentQuery("X", "BAG")), 0)).code == "invalid_instrument"
 
 
 def test_a_command_past_its_deadline_is_expired() -> None:
