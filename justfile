@@ -55,6 +55,10 @@ faults *args: _venv
 history *args: _venv
     {{ bin }}/python -m pytest -m slow -s tests/e2e/test_history.py tests/e2e/test_history_kill.py tests/e2e/test_history_load.py {{ args }}
 
+# The pictures of the status page and of `top` in docs/img, taken anew in a headless Chromium.
+screenshots: _venv
+    {{ bin }}/python -m tests.page.screenshots
+
 # Ticks per second, latency, CPU and memory beside their ceilings and peers.
 bench *args: _venv
     {{ bin }}/python -m tests.bench {{ args }}

@@ -134,6 +134,7 @@ function draw() {
   const found = verdict();
   const now = nowMs();
   drawVerdict(found, now);
+  if (document.hidden) return; // the title alone is seen
   drawHead(known.status, now);
   drawBudgets(known.status);
   drawFarms(known.status, found.believed);
@@ -153,3 +154,4 @@ poll(
 );
 draw();
 setInterval(draw, DRAW_EVERY_MS);
+document.addEventListener("visibilitychange", draw);

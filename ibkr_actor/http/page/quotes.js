@@ -1,6 +1,7 @@
 // Owns the cards of live quotes with their charts. What is believed is decided elsewhere.
 
 import { arrange, by, make, mark, show, state, text } from "./dom.js";
+import { QUOTES_MAX } from "./feed.js";
 import { decimals, msOf, price, size, span, stateOf, title } from "./format.js";
 
 const WINDOW_MS = 120_000;
@@ -195,7 +196,8 @@ export class Quotes {
     const more = by("quotes-all");
     show(more, names.length > FEW);
     text(more, this.#all ? "show fewer" : `show all ${names.length}`);
-    text(by("quotes-note"), names.length ? "charts: middle of bid and ask, the last two minutes" : "");
+    const note = names.length > QUOTES_MAX ? `the first ${QUOTES_MAX} of ${names.length} are followed live` : "charts: middle of bid and ask, the last two minutes";
+    text(by("quotes-note"), names.length ? note : "");
   }
 
   #spread() {
