@@ -26,6 +26,7 @@ from ibkr_actor.client.opening import Openings, Start
 from ibkr_actor.client.reader import Reader
 from ibkr_actor.schema.commands import (
     AnyCommand,
+    FeedName,
     History,
     HistoryTicks,
     List,
@@ -34,10 +35,25 @@ from ibkr_actor.schema.commands import (
     Search,
     Snapshot,
     StatusCommand,
+    Subscribe,
 )
 from ibkr_actor.schema.instruments import Contract
-from ibkr_actor.schema.keys import CLIENT_PATTERN, KINDS, Keys, Stream
-from ibkr_actor.schema.records import AnyRecord, Bar, BidAsk, Depth, Greeks, MidPoint, Quote, System, Tick, Trade
+from ibkr_actor.schema.keys import CLIENT_PATTERN, KINDS, KINDS_HELP, Keys, Stream, bar_kind
+from ibkr_actor.schema.records import (
+    AnyRecord,
+    Bar,
+    BidAsk,
+    ChainWindow,
+    Depth,
+    Greeks,
+    MidPoint,
+    Option,
+    Quote,
+    System,
+    Tick,
+    Trade,
+)
+from ibkr_actor.schema.reference_commands import Chain
 
 # IB takes up to 11 seconds for a snapshot, and several may wait for their turn.
 _SNAPSHOT_TIMEOUT_S = 30.0
@@ -54,6 +70,9 @@ class FeedOptions(TypedDict, total=False):
     shared: bool
     generic_ticks: Sequence[int]
     backfill: str
+    heal: bool
+    feed: FeedName
+    fallback: bool
     refused: Literal["raise", "yield"]
 
 
@@ -141,10 +160,11 @@ class Client:
         size: str = "5s",
         of: Literal["trades", "bid", "ask", "midpoint"] = "trades",
         rth: bool = False,
+        built: bool = False,
         **options: Unpack[FeedOptions],
     ) -> Feed[Bar | Notice]:
-        """Finished bars; `rth` has regular trading hours only."""
-        kind = f"bar.{size}{'' if of == 'trades' else f'.{of}'}{'.rth' if rth else ''}"
+        """Bars; `rth` has regular trading hours only, `built` are made here of bars of 5 s."""
+        kind = bar_kind(size, "" if of == "trades" else f".{of}", ".rth" if rth else "", built=built)
         return Feed(self._at_work, self._wish((kind,), instruments, options))
 
     def depth(
@@ -152,6 +172,32 @@ class Client:
     ) -> Feed[Depth | Notice]:
         """Changes of order books; `smart` has those of all exchanges together."""
         return Feed(self._at_work, self._wish(("depth.smart" if smart else "depth",), instruments, options))
+
+    def chain(
+        self,
+        instrument: Instrument,
+        *,
+        expiry: str | int | builtins.list[str] = "nearest",
+        moneyness_range: float | None = None,
+        strike_range: tuple[float, float] | None = None,
+        right: Literal["C", "P", "both"] = "both",
+        exchange: str = "",
+        trading_class: str = "",
+        lines: int | None = None,
+        **options: Unpack[FeedOptions],
+    ) -> Feed[Option | ChainWindow | Notice]:
+        """The options on an underlying: `Option` records of the members, and `ChainWindow`s that say what those are."""
+        command = Chain(
+            instrument=instrument,
+            expiry=expiry,
+            moneyness_range=moneyness_range,
+            strike_range=strike_range,
+            right=right,
+            exchange=exchange,
+            trading_class=trading_class,
+            lines=lines,
+        )
+        return Feed(self._at_work, self._reading(options, (command,)))
 
     def stream(
         self, kinds: str | Sequence[str], *instruments: Instrument, **options: Unpack[FeedOptions]
@@ -294,15 +340,31 @@ class Client:
         if not watched and not instruments:
             raise ValueError("a feed needs an instrument")
         if unknown := [kind for kind in kinds if kind not in KINDS]:
-            raise ValueError(f"{unknown[0]!r} is no kind; known: {', '.join(KINDS)}")
+            raise ValueError(f"{unknown[0]!r} is no kind; known: {KINDS_HELP}")
+        commands = tuple(
+            Subscribe(
+                instrument=instrument,
+                kinds=list(kinds),
+                generic_ticks=sorted(options.get("generic_ticks", ())),
+                backfill=options.get("backfill", ""),
+                heal=options.get("heal", UNSET),
+                feed=options.get("feed", ""),
+                fallback=options.get("fallback", False),
+            )
+            for instrument in instruments
+        )
+        return self._reading(options, commands, watched)
+
+    def _reading(
+        self, options: FeedOptions, commands: tuple[Subscribe | Chain, ...], watched: tuple[str, ...] = ()
+    ) -> Wish:
         group, conflate_s = options.get("group") or "", options.get("conflate_s")
         if group and conflate_s is not None:
             raise ValueError("a group hands out every record: conflate_s goes without group")
         if conflate_s is not None and conflate_s <= 0:
             raise ValueError("conflate_s is a number of seconds above 0")
         return Wish(
-            kinds=kinds,
-            instruments=instruments,
+            commands=commands,
             watched=watched,
             start=options.get("start", "last"),
             conflate_s=conflate_s,
@@ -310,8 +372,6 @@ class Client:
             consumer=options.get("consumer") or self.name,
             claim_idle_s=options.get("claim_idle_s", 60.0),
             shared=options.get("shared", False),
-            generic_ticks=frozenset(options.get("generic_ticks", ())),
-            backfill=options.get("backfill", ""),
             refused=options.get("refused", "raise"),
         )
 

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from ibkr_actor.client.book import OrderBook
 from ibkr_actor.client.items import AnyItem, Item, Missed, Refused
 from ibkr_actor.schema.keys import Stream
-from ibkr_actor.schema.records import FLAG_SNAPSHOT, Depth, End, Gap, Greeks, Reset, Tick
+from ibkr_actor.schema.records import FLAG_SNAPSHOT, Depth, End, Gap, Greeks, Option, Reset, Tick
 
 _NOTICES = (Gap, Reset, End, Missed, Refused)
 
@@ -76,10 +76,16 @@ class Conflator:
 
 
 def _part(record: AnyItem) -> Any:
-    """What may replace what: a tick only one of its type, a computation only one from the same source."""
-    if isinstance(record, Tick):
-        return record.tick_type
-    return record.source if isinstance(record, Greeks) else None
+    """What may replace what: a tick only one of its type, a computation of its source, an option itself."""
+    match record:
+        case Tick():
+            return record.tick_type
+        case Greeks():
+            return record.source
+        case Option():
+            return record.con_id
+        case _:
+            return type(record)
 
 
 def _whole(item: Item[AnyItem], book: OrderBook) -> Item[AnyItem]:

@@ -10,28 +10,29 @@ from collections.abc import AsyncGenerator
 from typing import Generic, Literal, Self, TypeVar, cast
 
 import anyio
-from msgspec import Struct
+from msgspec import Struct, structs
 from redis.asyncio import Redis
 
 from ibkr_actor.client.conflation import Conflator
 from ibkr_actor.client.errors import MarketDataError
 from ibkr_actor.client.group import GroupReader
-from ibkr_actor.client.holding import Hold, Holding, Instrument, stream_of
+from ibkr_actor.client.holding import Hold, Holding, stream_of
 from ibkr_actor.client.items import AnyItem, Checkpoint, Item, Missed, Refused, Unknown, decoded
 from ibkr_actor.client.opening import Openings, Start
 from ibkr_actor.client.reader import BEGINNING, Follower, Raw, Reader
 from ibkr_actor.client.tally import StreamTally
+from ibkr_actor.schema.commands import Subscribe
 from ibkr_actor.schema.keys import Keys, Stream
 from ibkr_actor.schema.records import End, Gap, Reset
+from ibkr_actor.schema.reference_commands import Chain
 
 R = TypeVar("R")
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """What a feed is to read: `kinds` of `instruments`, which it holds, or `watched` streams, which it does not."""
+    """What a feed is to read: what `commands` ask for, which it holds, or `watched` streams, which it does not."""
 
-    kinds: tuple[str, ...] = ()
-    instruments: tuple[Instrument, ...] = ()
+    commands: tuple[Subscribe | Chain, ...] = ()
     watched: tuple[str, ...] = ()
     start: Start = "last"
     conflate_s: float | None = None
@@ -39,8 +40,6 @@ class Wish(Struct, frozen=True, kw_only=True):
     consumer: str = ""
     claim_idle_s: float = 60.0
     shared: bool = False
-    generic_ticks: frozenset[int] = frozenset()
-    backfill: str = ""
     refused: Literal["raise", "yield"] = "raise"
 
 
@@ -142,23 +141,16 @@ class Feed(Generic[R]):
         self._conflator = None if wish.conflate_s is None else Conflator(wish.conflate_s)
         root = f"{self._desk.keys.root}:"
         keys = [name if name.startswith(root) else root + name for name in wish.watched]
-        # A stream that is gone on with holds its history already.
-        backfill = "" if self._checkpoints else wish.backfill
-        self._holds = [
-            Hold(
-                instrument=instrument,
-                kinds=wish.kinds,
-                generic_ticks=wish.generic_ticks,
-                backfill=backfill,
-                on_refused=self._refused,
-            )
-            for instrument in wish.instruments
-        ]
+        commands = wish.commands
+        if self._checkpoints:
+            # What is gone on with has its history.
+            commands = tuple(structs.replace(one, backfill="") if _backfills(one) else one for one in commands)
+        self._holds = [Hold(command=command, on_refused=self._refused) for command in commands]
         await self._take_all()
         keys += [key for hold in self._holds for key in hold.keys]
         self._streams = {key: stream_of(self._desk.keys, key) for key in keys}
         self._tallies = {key: StreamTally() for key in self._streams}
-        self._source = self._group() if wish.group else await self._follower(backfilled=bool(backfill))
+        self._source = self._group() if wish.group else await self._follower(backfilled=any(map(_backfills, commands)))
 
     async def _take_all(self) -> None:
         """All or none, unless refusals are wanted as values; what was taken before an error the caller gives back."""
@@ -178,7 +170,7 @@ class Feed(Generic[R]):
         for hold, error in refusals:
             for kind in hold.kinds:
                 # Nobody has said what its canonical name would be.
-                stream = Stream(kind, hold.instrument if isinstance(hold.instrument, str) else str(hold.instrument))
+                stream = Stream(kind, str(hold.command.instrument))
                 self._offer(Item(stream, "", Refused(stream, error)))
 
     async def _follower(self, *, backfilled: bool) -> Follower:
@@ -311,3 +303,7 @@ class Feed(Generic[R]):
             for item in self._in_hand:
                 self._source.ack(self._desk.keys.stream(item.kind, item.instrument), item.id)
         self._in_hand.clear()
+
+
+def _backfills(command: Subscribe | Chain) -> bool:
+    return isinstance(command, Subscribe) and bool(command.backfill)

@@ -11,13 +11,14 @@ from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from ibkr_actor.client.calls import Calls
 from ibkr_actor.client.errors import MarketDataError, NoAnswer, error_of
 from ibkr_actor.schema.commands import AnyCommand, Renew, Reply, Subscribe, Unsubscribe
 from ibkr_actor.schema.instruments import InstrumentQuery
-from ibkr_actor.schema.keys import Keys, Stream
+from ibkr_actor.schema.keys import CHAIN, Keys, Stream
+from ibkr_actor.schema.reference_commands import Chain
 
 # A lease is renewed so often in its time: when one renewal is lost, the next comes before it runs out.
 _RENEWALS_PER_LEASE: Final = 3
@@ -32,16 +33,24 @@ Instrument = str | InstrumentQuery
 
 
 class Hold(Struct, eq=False, kw_only=True):
-    """What one feed wants of one instrument. `keys` are the streams that the sidecar named; empty until it did."""
+    """What one feed wants of one instrument, as a command without id, client and lease.
 
-    instrument: Instrument
-    kinds: Sequence[str]
-    generic_ticks: frozenset[int]
+    `keys` are the streams that the sidecar named; empty until it did.
+    """
+
+    command: Subscribe | Chain
     on_refused: Callable[[str, MarketDataError], None]
-    backfill: str = ""
-    keys: list[str] = []
+    keys: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     abandoned: bool = False
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        return self.command.kinds if isinstance(self.command, Subscribe) else (CHAIN,)
+
+    @property
+    def generic_ticks(self) -> frozenset[int]:
+        return frozenset(self.command.generic_ticks if isinstance(self.command, Subscribe) else ())
 
 
 class Holding:
@@ -113,7 +122,7 @@ class Holding:
 
     async def _take(self, hold: Hold, done: anyio.Event, errors: list[MarketDataError]) -> None:
         try:
-            await self._ask(hold, hold.backfill)
+            await self._ask(hold, first=True)
         except MarketDataError as error:
             errors.append(error)
             if isinstance(error, NoAnswer):
@@ -125,26 +134,24 @@ class Holding:
         finally:
             done.set()
 
-    async def _ask(self, hold: Hold, backfill: str = "") -> None:
+    async def _ask(self, hold: Hold, *, first: bool = False) -> None:
         self._asked = True
         self._asking.append(hold)
         try:
             while True:
                 sent = self._ticks_of(hold)
-                command = Subscribe(
-                    instrument=hold.instrument,
-                    kinds=list(hold.kinds),
-                    lease_s=self._lease_s,
-                    generic_ticks=sorted(sent),
-                    backfill=backfill,
-                )
+                command = structs.replace(hold.command, lease_s=self._lease_s)
+                if isinstance(command, Subscribe):
+                    # A stream that was open once has its history, and nothing can be put before what it holds.
+                    past = command.backfill if first else ""
+                    command = structs.replace(command, generic_ticks=sorted(sent), backfill=past)
                 reply = await self._calls.call(command)
                 hold.keys, hold.refused = reply.streams or [], set()
                 self._leaving.difference_update(hold.keys)
                 # The sidecar keeps one set of generic ticks for a client, that of its latest word.
                 if self._ticks_of(hold) <= sent:
                     return
-                backfill = ""
+                first = False
         finally:
             self._asking.remove(hold)
             self._tell()
@@ -193,6 +200,9 @@ class Holding:
         if not free:
             return None
         instrument = free[0].instrument
+        if free[0].kind == CHAIN:
+            self._leaving.discard(self._keys.stream(CHAIN, instrument))
+            return self._calls.named(Unsubscribe(chain=instrument))
         kinds = sorted(stream.kind for stream in free if stream.instrument == instrument)
         self._leaving.difference_update(self._keys.stream(kind, instrument) for kind in kinds)
         return self._calls.named(Unsubscribe(instrument=instrument, kinds=kinds))

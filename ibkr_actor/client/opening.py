@@ -15,14 +15,14 @@ from redis.asyncio import Redis
 from ibkr_actor.client.connect import patiently
 from ibkr_actor.client.items import Checkpoint, Unknown, decoded
 from ibkr_actor.client.reader import BEGINNING
-from ibkr_actor.schema.keys import Keys, Stream
+from ibkr_actor.schema.keys import CHAIN, Keys, Stream
 from ibkr_actor.schema.records import AnyRecord, End, Reset
 
 Start = Literal["last", "now", "first"] | Mapping[str, Checkpoint | str]
 # States in which the newest value is not the present one: none has come since the line was asked for, or it is no more.
 _NOT_PRESENT: Final = (b"pending", b"ended", None)
 # Last values of these kinds stand in parts, one for each of what the record tells apart.
-_PARTS: Final = {"tick": b"tick:", "greeks": b"greeks:"}
+_PARTS: Final = {"tick": (b"tick:",), "greeks": (b"greeks:",), CHAIN: (b"option:", b"window")}
 _LOOK_BACK = 500
 
 

@@ -27,10 +27,12 @@ from ibkr_actor.schema.records import (
     Bar,
     Bars,
     BidAsk,
+    ChainWindow,
     Depth,
     Done,
     Greeks,
     MidPoint,
+    Option,
     Quote,
     System,
     Tick,
@@ -190,16 +192,21 @@ class Client:
         size: str = "5s",
         of: Literal["trades", "bid", "ask", "midpoint"] = "trades",
         rth: bool = False,
+        built: bool = False,
         **options: Unpack[FeedOptions],
     ) -> Feed[Bar | Notice]:
-        """Finished bars."""
-        return Feed(self._portal, self._client.bars(*instruments, size=size, of=of, rth=rth, **options))
+        """Bars."""
+        return Feed(self._portal, self._client.bars(*instruments, size=size, of=of, rth=rth, built=built, **options))
 
     def depth(
         self, *instruments: Instrument, smart: bool = False, **options: Unpack[FeedOptions]
     ) -> Feed[Depth | Notice]:
         """Changes of order books."""
         return Feed(self._portal, self._client.depth(*instruments, smart=smart, **options))
+
+    def chain(self, instrument: Instrument, **wanted: Any) -> Feed[Option | ChainWindow | Notice]:
+        """The options on an underlying; takes what the async client's `chain` does."""
+        return Feed(self._portal, self._client.chain(instrument, **wanted))
 
     def stream(
         self, kinds: str | Sequence[str], *instruments: Instrument, **options: Unpack[FeedOptions]

@@ -17,7 +17,7 @@ from ibkr_actor.client import sync as sync_client
 from ibkr_actor.client.errors import InvalidInstrument, PermissionsMissing, Unsupported
 from ibkr_actor.client.items import Missed, Refused
 from ibkr_actor.schema.commands import Unsubscribe
-from ibkr_actor.schema.records import Bar, End, Quote, Reset, Tick, Trade
+from ibkr_actor.schema.records import Bar, ChainWindow, End, Option, Quote, Reset, Tick, Trade
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import DEADLINE_S, House, own_environment, running_house, running_redis
 
@@ -387,6 +387,20 @@ async def test_every_kind_has_its_feed(house: House) -> None:
             async for told in client.system(start="first"):
                 assert told.kind == "system"
                 break
+
+
+async def test_a_chain_is_a_feed_and_is_given_back(sim: Simulator, house: House) -> None:
+    async with Client(house.url, timeout_s=DEADLINE_S) as client:
+        with anyio.fail_after(DEADLINE_S):
+            windows, options = 0, set()
+            async for item in client.chain("AAPL", moneyness_range=0.02, lines=10):
+                windows += isinstance(item.record, ChainWindow)
+                if isinstance(item.record, Option):
+                    options.add(item.record.instrument)
+                if windows and len(options) > 2:
+                    break
+            await no_lines(sim)
+            assert await client.list(of_client=client.name) == []
 
 
 async def test_the_face_without_async_does_the_same(sim: Simulator, house: House) -> None:
