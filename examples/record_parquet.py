@@ -56,6 +56,13 @@ def row_of(item: Item[Any]) -> dict[str, Any]:
     return row
 
 
+class Starts(dict[str, Checkpoint | str]):
+    """Where to begin: behind the checkpoint, or without one at the oldest entry."""
+
+    def get(self, name: str, default: Any = None) -> Checkpoint | str:
+        return super().get(name) or "0-0"
+
+
 class Recorder:
     """Rows that wait, and the parts that are written."""
 
@@ -92,7 +99,7 @@ class Recorder:
 async def main(arguments: argparse.Namespace) -> None:
     recorder = Recorder(arguments.out)
     async with Client(os.environ.get("IBKR_REDIS_URL", "redis://127.0.0.1:6379/0")) as client:
-        start = recorder.checkpoints
+        start = Starts(recorder.checkpoints)
         if arguments.instruments:
             feed = client.stream(arguments.kinds.split(","), *arguments.instruments, start=start, refused="yield")
         else:
