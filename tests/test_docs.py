@@ -63,7 +63,7 @@ def test_the_readmes_defaults_are_the_settings_defaults() -> None:
 
 def test_the_readme_names_commands_and_options_that_exist() -> None:
     rows = re.findall(r"^\| `ibkr-actor ([^`]*)` \|", README, re.MULTILINE)
-    assert {row.split()[0] for row in rows} == {"run", "demo", "simulate", "tail", "history", "status", "health"}
+    assert {row.split()[0] for row in rows} == {"run", "demo", "simulate", "tail", "history", "status", "top", "health"}
     values = {
         "N": "3",
         "P": "4002",

@@ -226,6 +226,7 @@ def an_outage_of_the_gateway_is_seen_and_its_gap_is_kept(story: Story, site: Sit
     assert story.window.run("return document.body.dataset.state") == "bad"
     assert story.text("#word") != "ready"
     assert "gateway" in story.text("#sentence")
+    story.until(lambda: story.text("#since").startswith("no data for "))
     assert story.window.run("return document.querySelector(arguments[0]).dataset.trust", card) == "old"
     assert story.text("#losses").startswith("cut off now3 streams")
     age_s = story.age_s(f"{card} .age")

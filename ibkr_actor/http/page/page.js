@@ -59,6 +59,7 @@ function rowOf(listed, before) {
     reason: listed.reason,
     freshness: listed.freshness,
     feed: listed.feed,
+    sinceMs: msOf(listed.since_ns),
     receivedMs: msOf(listed.received_ns),
     epoch: listed.epoch ?? null,
     seq: listed.seq ?? null,
@@ -114,7 +115,10 @@ function ofSession(session) {
     const next = typeof session.next_try_in_s === "number" ? " It is tried again." : "";
     const error = (session.last_error || "The gateway is not usable").replace(/\.?$/, ".");
     const calm = session.state === "scheduled_outage";
-    return { state: calm ? "waiting" : "bad", word, sentence: `${error}${next}`, ...since };
+    // The state may change with every try; what counts is since when there have been no data.
+    const cutMs = known.rows.filter((row) => row.state === "starved").map((row) => row.sinceMs);
+    const away = cutMs.length ? { sinceMs: Math.min(...cutMs), sinceWord: "no data for" } : since;
+    return { state: calm ? "waiting" : "bad", word, sentence: `${error}${next}`, ...away };
   }
   const number = (test) => known.rows.filter(test).length;
   const cut = number((row) => row.state === "starved");
