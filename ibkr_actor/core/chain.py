@@ -97,7 +97,7 @@ class Chain:
         listed = [] if self.listed is None else self.listed.values()
         inside = [each for each in listed if (each.strike or 0.0) in strikes and each.con_id not in self.refused]
         middle = self._middle()
-        inside.sort(key=lambda it: (abs((it.strike or 0.0) - middle), it.last_trade_date, it.right))
+        inside.sort(key=lambda it: (abs((it.strike or 0.0) - middle), it.last_trade_date, it.strike, it.right))
         return self.turns.lay(contract.con_id for contract in inside)
 
     def _middle(self) -> float:
