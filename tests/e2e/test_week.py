@@ -77,6 +77,7 @@ async def records_of(step: Lockstep, key: str) -> list[AnyRecord]:
     with anyio.fail_after(DEADLINE_S):
         assert await bus.drain(DEADLINE_S)
     found: list[AnyRecord] = []
+    entries: Any
     position: Any = "-"
     while entries := await step.house.redis.xrange(key, min=position, count=5_000):
         found += [record for _, fields in entries if (record := decode_record(fields)) is not None]
@@ -229,14 +230,14 @@ async def freshness_of(step: Lockstep) -> dict[str, str]:
 
 
 async def test_one_night() -> None:
-    """From an hour before the restart to an hour of the morning's trade."""
-    start_s = seconds("2026-03-31T03:20:00")
-    async with in_step(start_s, sim=MARKET | {"seed": 3}, heal=True, client_id_pool="18,19") as step:
+    """From ten minutes before the restart to the first minutes of the morning's trade."""
+    start_s = seconds("2026-03-31T03:35:00")
+    async with in_step(start_s, sweep_s=10.0, sim=MARKET | {"seed": 3}, heal=True, client_id_pool="18,19") as step:
         await step.run_to(step.now_s + 5)
         keys = await open_streams(step)
         await step.run_to(seconds("2026-03-31T03:45:00"))
         step.sim.play_scenario("nightly-restart")
-        await step.run_to(seconds("2026-03-31T08:20:00"))
+        await step.run_to(seconds("2026-03-31T08:06:00"))
         eur = next(key for key in keys if EUR in key)
         gaps = check_stream(await records_of(step, eur))
         assert [gap.cause for gap in gaps] == ["disconnect"]
