@@ -289,7 +289,7 @@ async def test_a_sidecar_that_restarts_interrupts_a_feed_and_does_not_end_it(sim
             told: list[type] = []
 
             async def read() -> None:
-                async for item in client.quotes("AAPL"):
+                async for item in client.quotes("AAPL", start="first"):
                     if not told or type(item.record) is not told[-1]:
                         told.append(type(item.record))
                     if isinstance(item.record, Quote) and not restarted.is_set():
