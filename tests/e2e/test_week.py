@@ -77,9 +77,9 @@ async def records_of(step: Lockstep, key: str) -> list[AnyRecord]:
     with anyio.fail_after(DEADLINE_S):
         assert await bus.drain(DEADLINE_S)
     found: list[AnyRecord] = []
-    entries: Any
-    position: Any = "-"
-    while entries := await step.house.redis.xrange(key, min=position, count=5_000):
+    redis: Any = step.house.redis
+    position = b"-"
+    while entries := await redis.xrange(key, min=position, count=5_000):
         found += [record for _, fields in entries if (record := decode_record(fields)) is not None]
         position = b"(" + entries[-1][0]
     return found
@@ -253,6 +253,7 @@ async def test_one_night() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 async def test_a_week() -> None:
     """Saturday to Thursday night, Good Friday, Saturday; Europe changes its clock on the first Sunday."""
     seed = int(os.environ.get("WEEK_SEED", "11"))
