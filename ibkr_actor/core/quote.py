@@ -17,8 +17,15 @@ _BID_SIZE: Final = frozenset({int(TickType.BID_SIZE), int(TickType.DELAYED_BID_S
 _ASK_SIZE: Final = frozenset({int(TickType.ASK_SIZE), int(TickType.DELAYED_ASK_SIZE)})
 _LAST_SIZE: Final = frozenset({int(TickType.LAST_SIZE), int(TickType.DELAYED_LAST_SIZE)})
 
-# What IB sends as a price where there is none. Source: IBKR, "Top Market Data": -1 with size 0 is no bid or no ask.
+# What IB sends as a price where there is none, of a bid or ask as of a high, low or close, with size 0 or -1.
+# Source: IBKR, TWS API, "Receiving Market Data" and EWrapper.tickPrice; for the low of a day vnpy/vnpy_ib#59.
 _NO_PRICE: Final = -1.0
+NO_SIZE: Final = "-1"
+
+
+def is_no_price(price: float | None, size: str | None) -> bool:
+    """Whether IB says that there is no price. Zero and negative prices are prices; -1 is one with a size only."""
+    return price is None or (price == _NO_PRICE and (size is None or size in ("0", NO_SIZE)))
 
 
 class TopOfBook:
@@ -41,13 +48,15 @@ class TopOfBook:
     def merge_price(self, event: TickPrice) -> None:
         """Takes in a price of `QUOTE_PRICES`, with its size when the message carries one.
 
-        Zero and negative prices are prices; only -1 without a size, or with size 0, means that there is none.
+        Zero and negative prices are prices; see `is_no_price`.
         """
         price, size = event.price, event.size
         tick_type = event.tick_type
-        no_price = price is None or (price == _NO_PRICE and (size is None or size == "0"))
+        no_price = is_no_price(price, size)
         if no_price:
             price = None
+            if size == NO_SIZE:
+                size = None
         if tick_type in _BID:
             self.bid = price
             if size is not None or no_price:
@@ -66,13 +75,14 @@ class TopOfBook:
     def merge_size(self, event: TickSize) -> None:
         """Takes in a size of `QUOTE_SIZES`."""
         tick_type = event.tick_type
+        size = None if event.size == NO_SIZE else event.size
         if tick_type in _BID_SIZE:
-            self.bid_size = event.size
+            self.bid_size = size
         elif tick_type in _ASK_SIZE:
-            self.ask_size = event.size
+            self.ask_size = size
         elif tick_type in _LAST_SIZE:
-            self.last_size = event.size
+            self.last_size = size
         else:
-            self.volume = event.size
+            self.volume = size
         self.changed = tick_type
         self.received_ns = event.received_ns

@@ -20,7 +20,7 @@ from ibkr_actor.core.events import (
     TickSize,
     TickString,
 )
-from ibkr_actor.core.quote import TopOfBook
+from ibkr_actor.core.quote import NO_SIZE, TopOfBook, is_no_price
 from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF
 from ibkr_actor.schema.records import (
     FLAG_BUILT,
@@ -68,13 +68,18 @@ def known_quote(top: TopOfBook, con_id: int, feed: int, flags: int) -> Quote | N
 
 
 def tick_price(event: TickPrice, con_id: int, feed: int, flags: int) -> Tick:
-    """A price that is not top of book (high, low, close, mark, ...); a size that came with it is IB's repetition."""
-    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, event.price)
+    """A price that is not top of book (high, low, close, mark, ...); a size that came with it is IB's repetition.
+
+    -1 without a size is no price: IB sends it for a day without trades and while the market is closed.
+    """
+    price = None if is_no_price(event.price, event.size) else event.price
+    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, price)
 
 
 def tick_size(event: TickSize, con_id: int, feed: int, flags: int) -> Tick:
     """A size that is not top of book (open interest, average volume, ...), as text."""
-    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, event.size)
+    size = None if event.size == NO_SIZE else event.size
+    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, size)
 
 
 def tick_value(event: TickGeneric | TickString, con_id: int, feed: int, flags: int) -> Tick:
