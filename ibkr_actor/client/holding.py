@@ -184,13 +184,15 @@ class Holding:
 
     async def _give_back(self) -> None:
         while True:
+            # Taken before looking: what is told while a command is written must not be slept over.
+            changed = self._changed
             while self._leaving:
                 before = len(self._leaving)
                 await self._calls.write(self._next_unsubscribe)
-                if len(self._leaving) == before:
+                if len(self._leaving) >= before:
                     break
                 self._tell()
-            await self._changed.wait()
+            await changed.wait()
 
     def _next_unsubscribe(self) -> AnyCommand | None:
         """For one instrument; None while an unanswered subscribe may be about the same streams."""
