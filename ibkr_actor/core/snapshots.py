@@ -63,6 +63,7 @@ class Taken(Struct):
     values: dict[str, float | str | None] = field(default_factory=dict)
     greeks: dict[str, dict[str, float | None]] = field(default_factory=dict)
     min_tick: float | None = None
+    bbo_exchange: str = ""
     received_ns: int = 0
     doubt: Rejection | None = None
     waiters: list[int] = field(default_factory=list)
@@ -150,7 +151,7 @@ class Snapshots:
             case events.MarketDataType():
                 taken.feed = event.feed
             case events.TickReqParams():
-                taken.min_tick = event.min_tick
+                taken.min_tick, taken.bbo_exchange = event.min_tick, event.bbo_exchange
             case events.Rerouted():
                 return self._reroute(taken, event, conn)
             case events.TickSnapshotEnd():
@@ -252,6 +253,7 @@ def _answer(ref: CommandRef, taken: Taken, note: str | None) -> Effect:
         "ticks": dict(sorted(taken.values.items())),
         "greeks": msgspec.to_builtins(taken.greeks),
         "min_tick": taken.min_tick,
+        "bbo_exchange": taken.bbo_exchange or None,
     }
     if not _has_data(taken):
         note = "IB sent no data for it"

@@ -64,9 +64,11 @@ class ReferenceCallbacks(EWrapper):
         self.events.append(OptionParametersEnd(reqId))
 
     def smartComponents(self, reqId: int, smartComponentMap: Any) -> None:
-        # Declared as a dict, but the client hands over a list.
-        found = smartComponentMap.values() if isinstance(smartComponentMap, dict) else smartComponentMap
-        rows = (SmartComponent(each.exchangeLetter, each.exchange, each.bitNumber) for each in found)
+        # A list of objects from text, and a dict of pairs from protobuf. Source: ibapi.decoder, ibapi.decoder_utils.
+        if isinstance(smartComponentMap, dict):
+            rows = [SmartComponent(letter, place, bit) for bit, (place, letter) in smartComponentMap.items()]
+        else:
+            rows = [SmartComponent(each.exchangeLetter, each.exchange, each.bitNumber) for each in smartComponentMap]
         self.events.append(SmartComponentMap(reqId, tuple(sorted(rows, key=lambda row: row.bit_number))))
 
     def marketRule(self, marketRuleId: int, priceIncrements: Any) -> None:

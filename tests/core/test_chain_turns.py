@@ -15,13 +15,13 @@ def step(turns: Turns, cap: int, now_s: float, *, answers: bool = True) -> list[
     """What the feed does at one look: lines given up, then taken; IB answers at once. Returns who was asked."""
     for key in turns.over(cap, now_s):
         turns.drop(key, now_s)
-    asked = []
-    while (key := turns.next(now_s)) is not None:
-        turns.ask(key, now_s)
-        turns.sent(key, now_s)
-        asked.append(key)
+    asked: list[int] = []
+    while (chosen := turns.next(now_s)) is not None:
+        turns.ask(chosen, now_s)
+        turns.sent(chosen, now_s)
+        asked.append(chosen)
         if answers:
-            turns.asked[key].heard = turns.asked[key].complete = True
+            turns.asked[chosen].heard = turns.asked[chosen].complete = True
     assert len(turns.asked) <= cap
     return asked
 

@@ -82,6 +82,7 @@ def test_a_snapshot_is_answered_with_every_value_when_ib_says_it_is_whole() -> N
         "ticks": {"halted": 0.0, "high": 2.5, "last_timestamp": "1767225600"},
         "greeks": {},
         "min_tick": 0.01,
+        "bbo_exchange": "9c0001",
     }
     assert desk.core.status()["lines"] == {"taken": 0, "of": 100}
 

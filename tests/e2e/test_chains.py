@@ -22,8 +22,8 @@ KEY = KEYS.stream(CHAIN, NAME)
 
 
 def chain(**more: Any) -> Chain:
-    given = {"client": "test", "instrument": "AAPL", "expiry": EXPIRY, "moneyness_range": 0.04, "lease_s": 0.0} | more
-    return Chain(**given)
+    given: dict[str, Any] = {"client": "test", "instrument": "AAPL", "expiry": EXPIRY, "moneyness_range": 0.04}
+    return Chain(**given | {"lease_s": 0.0} | more)
 
 
 def simulator(version: int = 226, **more: Any) -> SimulatorSettings:

@@ -6,32 +6,49 @@ import typing
 from typing import Any
 
 import pytest
+from ibapi.protobuf.CalculateOptionPriceRequest_pb2 import CalculateOptionPriceRequest
 from ibapi.protobuf.ContractDataRequest_pb2 import ContractDataRequest
 from ibapi.protobuf.MarketDataRequest_pb2 import MarketDataRequest
 from ibapi.protobuf.RealTimeBarsRequest_pb2 import RealTimeBarsRequest
+from ibapi.protobuf.ScannerSubscriptionRequest_pb2 import ScannerSubscriptionRequest
+from ibapi.protobuf.SecDefOptParamsRequest_pb2 import SecDefOptParamsRequest
 from ibapi.protobuf.TickByTickRequest_pb2 import TickByTickRequest
 
 from ibkr_actor.core.events import ErrorNotice
 from ibkr_actor.core.requests import (
     AnyRequest,
+    CalcImpliedVolatility,
+    CalcOptionPrice,
+    CancelCalcImpliedVolatility,
+    CancelCalcOptionPrice,
     CancelHeadTimestamp,
     CancelHistogram,
     CancelHistoricalData,
     CancelMktData,
     CancelMktDepth,
     CancelRealTimeBars,
+    CancelScan,
     CancelTickByTick,
     ReqContractDetails,
     ReqCurrentTime,
+    ReqDepthExchanges,
     ReqHeadTimestamp,
     ReqHistogram,
     ReqHistoricalData,
+    ReqHistoricalNews,
     ReqHistoricalTicks,
     ReqMarketDataType,
+    ReqMarketRule,
     ReqMatchingSymbols,
     ReqMktData,
     ReqMktDepth,
+    ReqNewsArticle,
+    ReqNewsProviders,
+    ReqOptionParams,
     ReqRealTimeBars,
+    ReqScan,
+    ReqScannerParams,
+    ReqSmartComponents,
     ReqTickByTick,
 )
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery
@@ -88,6 +105,26 @@ TEXT_ROWS: list[tuple[AnyRequest, list[str]]] = [
     (CancelHeadTimestamp(63), ["90", "63"]),
     (ReqHistogram(73, AAPL, True, "3 days"), ["88", "73", *AAPL_TEXT, "0", "1", "3 days"]),
     (CancelHistogram(73), ["89", "73"]),
+    (ReqOptionParams(84, AAPL, "CME"), ["78", "84", "AAPL", "CME", "STK", "265598"]),
+    (CalcImpliedVolatility(92, OPTION, 1.5, 4300.0), ["54", "3", "92", *OPTION_TEXT, "1.5", "4300.0", ""]),
+    (CancelCalcImpliedVolatility(92), ["56", "1", "92"]),
+    (CalcOptionPrice(92, OPTION, 0.2, 4300.0), ["55", "3", "92", *OPTION_TEXT, "0.2", "4300.0", ""]),
+    (CancelCalcOptionPrice(92), ["57", "1", "92"]),
+    (ReqSmartComponents(94, "9c0001"), ["83", "94", "9c0001"]),
+    (ReqMarketRule(94, 26), ["91", "26"]),
+    (ReqDepthExchanges(94), ["82"]),
+    (ReqNewsProviders(94), ["85"]),
+    (ReqScannerParams(94), ["24", "1"]),
+    (ReqNewsArticle(94, "BRFG", "BRFG$1"), ["84", "94", "BRFG", "BRFG$1", ""]),
+    (
+        ReqHistoricalNews(94, 265598, "BRFG+DJNL", "2026-01-05 00:00:00.0", "", 5),
+        ["86", "94", "265598", "BRFG+DJNL", "2026-01-05 00:00:00.0", "", "5", ""],
+    ),
+    (
+        ReqScan(94, "TOP_PERC_GAIN", "STK", "STK.US.MAJOR", 5, 1.5, None, 1000),
+        ["22", "94", "5", "STK", "STK.US.MAJOR", "TOP_PERC_GAIN", "1.5", "", "1000", *[""] * 10, "0", *[""] * 5],
+    ),
+    (CancelScan(94), ["23", "1", "94"]),
 ]
 
 
@@ -164,6 +201,39 @@ OPTION_PROTO = {
             250,
             RealTimeBarsRequest,
             {"reqId": 32, "contract": AAPL_PROTO, "barSize": 5, "whatToShow": "TRADES", "useRTH": True},
+        ),
+        (
+            ReqOptionParams(84, AAPL, "CME"),
+            278,
+            SecDefOptParamsRequest,
+            {
+                "reqId": 84,
+                "underlyingSymbol": "AAPL",
+                "futFopExchange": "CME",
+                "underlyingSecType": "STK",
+                "underlyingConId": 265598,
+            },
+        ),
+        (
+            CalcOptionPrice(92, OPTION, 0.2, 4300.0),
+            255,
+            CalculateOptionPriceRequest,
+            {"reqId": 92, "contract": OPTION_PROTO, "volatility": 0.2, "underPrice": 4300.0},
+        ),
+        (
+            ReqScan(94, "TOP_PERC_GAIN", "STK", "STK.US.MAJOR", 5, 1.5),
+            222,
+            ScannerSubscriptionRequest,
+            {
+                "reqId": 94,
+                "scannerSubscription": {
+                    "numberOfRows": 5,
+                    "instrument": "STK",
+                    "locationCode": "STK.US.MAJOR",
+                    "scanCode": "TOP_PERC_GAIN",
+                    "abovePrice": 1.5,
+                },
+            },
         ),
     ],
 )
