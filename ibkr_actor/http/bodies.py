@@ -5,6 +5,7 @@ Validates shapes only; what is asked for is decided by the sidecar.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
@@ -64,7 +65,7 @@ class IngestTick(Struct, frozen=True, kw_only=True):
 
     symbol: Symbol
     price: float
-    timestamp: Annotated[str, Meta(min_length=4, max_length=40, description="ISO 8601")]
+    timestamp: Annotated[datetime, Meta(description="ISO 8601; without an offset it is UTC")]
 
 
 class Health(Struct, frozen=True, kw_only=True):

@@ -30,6 +30,8 @@ SECURITY: Final = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+# Methods that are counted by name: a client may make up any other.
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 OPEN: Final = frozenset({"/health"})
 
 
@@ -48,7 +50,8 @@ class Guard:
             return
         path, method = scope["path"], scope.get("method", "WEBSOCKET")
         endpoint = path if path in self._endpoints else "other"
-        self._metrics.requests.labels(endpoint=endpoint, method=method if endpoint != "other" else "other").inc()
+        counted = method if endpoint != "other" and method in METHODS else "other"
+        self._metrics.requests.labels(endpoint=endpoint, method=counted).inc()
         began_s, headers = time.perf_counter(), Headers(scope=scope)
         observed = False
 

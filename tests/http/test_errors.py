@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, get_args
 
 import anyio
@@ -12,7 +13,8 @@ import pytest
 
 from ibkr_actor.client import connect
 from ibkr_actor.http.errors import STATUS, HttpError, answer, of_rejection
-from ibkr_actor.schema.commands import Code, Rejection
+from ibkr_actor.schema.codec import decode_command, encode_reply
+from ibkr_actor.schema.commands import Code, Rejection, Reply
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import KEYS, running_house, running_redis
@@ -148,6 +150,48 @@ async def test_without_redis_it_is_503(lone: httpx.AsyncClient) -> None:
         assert (await http.post("/v1/ingest/ibkr/tick", json=tick)).status_code == 503
 
 
+@asynccontextmanager
+async def refusing(redis_url: str, rejection: Rejection) -> AsyncIterator[None]:
+    """A sidecar that refuses every command with this."""
+    async with connect(redis_url) as redis, anyio.create_task_group() as tasks:
+
+        async def answer_all() -> None:
+            position: Any = "1-0"
+            while True:
+                found: Any = await redis.xread({KEYS.commands(): position}, block=1_000)
+                for entry_id, fields in found[0][1] if found else ():
+                    position = entry_id
+                    command = decode_command(fields)
+                    reply = Reply(id=command.id, op="", status="rejected", error=rejection)
+                    await redis.xadd(KEYS.replies(command.client), {"j": encode_reply(reply)})
+
+        await redis.set(KEYS.heartbeat, '{"state":"ready"}')
+        await redis.xadd(KEYS.commands(), {"j": "{}"}, id="1-0")
+        tasks.start_soon(answer_all)
+        yield
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await redis.delete(KEYS.heartbeat, KEYS.commands())
+
+
+@pytest.mark.parametrize("code", get_args(Code))
+async def test_what_the_sidecar_refuses_comes_out_with_its_status(redis_url: str, code: Code) -> None:
+    contract = Contract(con_id=1, symbol="ES", sec_type="FUT", exchange="CME", currency="USD")
+    rejection = Rejection(code, "because", retryable=True, retry_after_s=3.0, candidates=[contract])
+    async with serving(redis_url) as http, refusing(redis_url, rejection):
+        asked = [
+            http.get(QUOTES, params={"symbols": "AAPL"}),
+            http.get("/api/v1/contracts/search", params={"q": "A"}),
+            http.post("/api/v1/historical/bars", json={"symbol": "A", "start": "2026-01-05", "end": "2026-01-06"}),
+        ]
+        for each in asked:
+            refused = await each
+            error = error_of(refused)
+            assert (refused.status_code, error["code"], error["message"]) == (STATUS[code], code, "because")
+            assert refused.headers["retry-after"] == "3"
+            assert error["candidates"][0]["con_id"] == 1
+
+
 async def test_what_ib_refuses_has_its_own_status() -> None:
     async with (
         Simulator(SimulatorSettings(ticks_per_s=50.0)) as sim,
@@ -159,9 +203,6 @@ async def test_what_ib_refuses_has_its_own_status() -> None:
         unknown = await http.get(QUOTES, params={"symbols": "NOSUCH"})
         assert (unknown.status_code, error_of(unknown)["code"]) == (404, "invalid_instrument")
         assert error_of(unknown)["symbol"] == "NOSUCH"
-        several = await http.get(QUOTES, params={"symbols": "ES.FUT.CME.USD"})
-        assert (several.status_code, error_of(several)["code"]) == (409, "ambiguous_instrument"), several.text
-        assert len(error_of(several)["candidates"]) > 1
         forbidden = await http.post(QUOTES, json={"symbols": ["MSFT"]})
         assert (forbidden.status_code, error_of(forbidden)["code"]) == (403, "permissions_missing")
         assert error_of(forbidden)["ib_code"] == 354
