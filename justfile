@@ -59,6 +59,14 @@ history *args: _venv
 screenshots: _venv
     {{ bin }}/python -m tests.page.screenshots
 
+# Every program in examples/ beside a sidecar and a simulated gateway; those of Node need node, npm and the network once.
+examples *args: _venv
+    {{ bin }}/python -m pytest -m "slow or not slow" tests/examples {{ args }}
+
+# The contract for other languages, written anew from the code: docs/schema/asyncapi.json and schema.json.
+schema: _venv
+    {{ bin }}/ibkr-actor schema --out docs/schema
+
 # Ticks per second, latency, CPU and memory beside their ceilings and peers.
 bench *args: _venv
     {{ bin }}/python -m tests.bench {{ args }}

@@ -69,6 +69,8 @@ async def _demo(folder: Path, seconds: float, ending: anyio.Event, night: str | 
         connect(server.url) as redis,
     ):
         print(f"Redis ({server.kind}) at {server.url}, simulated gateway at 127.0.0.1:{simulator.port}")
+        view.note = f"read it from another terminal: export IBKR_REDIS_URL={shlex.quote(server.url)}"
+        print(view.note)
         settings = load_settings(
             host="127.0.0.1",
             port=simulator.port,

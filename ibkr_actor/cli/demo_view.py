@@ -25,6 +25,8 @@ class DemoView:
         self._rows: dict[str, tuple[str, str, AnyRecord]] = {}
         self.live = out.isatty()
         self.tally = Tally()
+        # Stands above the table in a terminal, where what was printed before it is wiped away.
+        self.note = ""
 
     def add(self, key: str, record: AnyRecord) -> None:
         """Takes a record; on a pipe, every gap is a line at once."""
@@ -42,7 +44,8 @@ class DemoView:
         """The newest record of each stream: the whole table again in a terminal, further lines on a pipe."""
         lines = self.lines()
         if self.live:
-            head = [HOME_AND_CLEAR + f"ibkr_actor demo: {left_s:.0f} s left, Ctrl-C ends it", ""]
+            title = HOME_AND_CLEAR + f"ibkr_actor demo: {left_s:.0f} s left, Ctrl-C ends it"
+            head = [title, *([self.note] if self.note else []), ""]
             # A line that wraps would push the head of the table out of a small window.
             columns = shutil.get_terminal_size().columns
             self._say("\n".join([*head, *(line[:columns] for line in lines), "", self.totals()]))

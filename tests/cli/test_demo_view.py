@@ -21,6 +21,15 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_in_a_terminal_the_address_stands_above_the_table_on_every_draw() -> None:
+    out = Terminal()
+    view = DemoView(out)
+    view.note = "export IBKR_REDIS_URL=redis://x"
+    view.draw(15.0)
+    view.draw(14.0)
+    assert out.getvalue().count(view.note) == 2
+
+
 def test_on_a_pipe_each_gap_is_a_line_at_once_and_each_draw_adds_lines() -> None:
     out = io.StringIO()
     view = DemoView(out)

@@ -159,6 +159,13 @@ async def test_node_reads_both_encodings_and_goes_on_where_it_stopped(encoding: 
         said = await program(url, "node", "read_quotes.mjs", "NOSUCH", cwd=tmp_path)
         assert (said.returncode, said.stderr.split(":")[0]) == (1, "invalid_instrument")
         assert sim.line_count() == 1
+        # The same in the README, in short.
+        (block,) = re.findall(r"^```js\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+        (tmp_path / "readme.mjs").write_text(block)
+        shown = await program(url, "bash", "-c", "node readme.mjs | head -n 4", cwd=tmp_path)
+        rows = [line.split() for line in shown.stdout.splitlines()]
+        assert len(rows) == 4
+        assert all(float(price) > 0 for price in rows[-1][1:])
 
 
 async def test_the_lock_file_of_the_node_example_names_no_host() -> None:
