@@ -143,5 +143,6 @@ def test_the_table_of_data_lists_every_kind_and_every_operation_that_answers() -
     rows = "\n".join(line for line in DATA.splitlines() if line.startswith("|"))
     families = {kind for kind in KIND_FAMILIES if not kind.startswith("bar.")} | {"bar.5s", "bar.1m", "bar.1d"}
     assert {kind for kind in families if f'"{kind}"' not in rows} == set()
-    for operation in ("history", "history_ticks", "resolve", "search", "snapshot", "head_timestamp", "histogram"):
+    others = {"subscribe", "unsubscribe", "renew", "list", "status", "cancel", "pause", "resume", "clear_cooldown"}
+    for operation in {str(cls.__struct_config__.tag) for cls in get_args(commands.AnyCommand)} - others:
         assert f'"op":"{operation}"' in rows, operation

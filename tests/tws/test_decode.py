@@ -437,7 +437,7 @@ def test_private_messages_are_not_even_decoded() -> None:
 
 def test_kinds_that_have_no_event_yet_are_no_failure() -> None:
     decoder = Decoder(1, 178)
-    assert decoder.decode(batch(text_frame(178, 85, 0), text_frame(178, 76, 12))) == []
+    assert decoder.decode(batch(text_frame(178, 56, 1, 12, 5, "0.5", "1.5"), text_frame(178, 104, 12, "{}"))) == []
     assert decoder.failed_frames == 0
 
 
