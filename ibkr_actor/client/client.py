@@ -279,7 +279,9 @@ class Client:
 
     async def resolve(self, instrument: Instrument, *, refresh: bool = False) -> Contract:
         """The contract an instrument means."""
-        return msgspec.convert(_dict(await self.call(Resolve(instrument=instrument, refresh=refresh))), Contract)
+        found = _dict(await self.call(Resolve(instrument=instrument, refresh=refresh)))
+        # An object for who reads the reply; pairs in our type, which is as IB lists them.
+        return msgspec.convert(found | {"sec_ids": tuple(found.get("sec_ids", {}).items())}, Contract)
 
     async def search(self, pattern: str) -> builtins.list[dict[str, Any]]:
         """The contracts whose symbol begins with the pattern or whose name holds it."""
