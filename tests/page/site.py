@@ -38,7 +38,7 @@ class Site:
         self._parts: dict[str, AbstractContextManager[object]] = {}
         self._gateway_port = free_port()
         self._ticks_per_s = ticks_per_s
-        redis = stack.enter_context(portal.wrap_async_context_manager(running_redis()))
+        redis = self._start("redis", running_redis())
         settings = load_settings(redis_url=redis.own_url, http_port=free_port())
         self.redis_url = redis.own_url
         self.url = self._start("http", beside(configs.http(settings), redis.own_url)) + "/"
@@ -67,7 +67,7 @@ class Site:
         self._start("gateway", Simulator(settings))
 
     def stop(self, part: str) -> None:
-        """Ends `gateway`, `sidecar` or `http`."""
+        """Ends `gateway`, `sidecar`, `redis` or `http`."""
         self._parts.pop(part).__exit__(None, None, None)
 
     def _start(self, name: str, part: AbstractAsyncContextManager[T]) -> T:

@@ -91,9 +91,6 @@ class Story:
 @pytest.fixture
 def site() -> Iterator[Site]:
     with running_site() as it:
-        for instrument in ("AAPL", "MSFT", "EUR.CASH.IDEALPRO.USD"):
-            it.subscribe(instrument, "quote")
-        it.subscribe("AAPL", "quote", client="recorder")
         yield it
 
 
@@ -103,6 +100,8 @@ def test_the_page_tells_what_is_from_the_first_quote_to_a_server_that_is_gone(si
         story = Story(window)
         window.size(1280, 900)
         window.driver.get(site.url)
+        without_subscriptions_it_says_so_and_new_ones_appear_by_themselves(story, site)
+        window.driver.refresh()
         it_shows_the_connection_and_every_stream(story)
         quotes_move_and_charts_grow(story)
         numbers_and_names_are_written_for_people(story)
@@ -111,7 +110,18 @@ def test_the_page_tells_what_is_from_the_first_quote_to_a_server_that_is_gone(si
         streams_are_filtered_and_sorted_by_keyboard(story)
         an_outage_of_the_gateway_is_seen_and_its_gap_is_kept(story, site)
         without_a_sidecar_nothing_looks_fresh(story, site)
+        without_redis_the_page_says_so(story, site)
         without_a_server_ages_grow_and_all_is_unknown(story, site)
+
+
+def without_subscriptions_it_says_so_and_new_ones_appear_by_themselves(story: Story, site: Site) -> None:
+    story.until(lambda: story.text("#sentence") == "Connected. Nothing is subscribed.")
+    shown = "return [...document.querySelectorAll('.empty')].filter((it) => it.checkVisibility()).map((it) => it.id)"
+    story.until(lambda: story.window.run(shown) == ["quotes-empty", "streams-empty"])
+    for instrument in ("AAPL", "MSFT", "EUR.CASH.IDEALPRO.USD"):
+        site.subscribe(instrument, "quote")
+    site.subscribe("AAPL", "quote", client="recorder")
+    story.until(lambda: len(story.texts(".card")) == 3 and story.window.run(shown) == [])
 
 
 def it_shows_the_connection_and_every_stream(story: Story) -> None:
@@ -152,7 +162,7 @@ def numbers_and_names_are_written_for_people(story: Story) -> None:
       [400, 9990, 12000, 185000, 8040000, 442800000, null].map(f.span),
       f.msOf("1795391343371415760"), f.msOf(null),
       [0, 999, 12345, 1234567].map(f.count), [1100, 250000, 2700000, "0.5", null].map(f.size),
-      [f.decimals("1.13115"), f.decimals(190), f.price(190.5, 2), f.price(null, 2)],
+      [f.decimals("1.13115"), f.decimals(190), f.decimals("62.5"), f.price(190.5, 2), f.price(null, 2)],
       ["AAPL.STK.SMART.USD", "EUR.CASH.IDEALPRO.USD", "ES.FUT.CME.USD.20261218.ES", "BRK%20B.STK.SMART.USD",
        "AAPL.OPT.SMART.USD.20261218.C.62.5.AAPL", "X.STK.SMART.USD@7"].map((id) => f.title(id).name),
       f.stateOf({ state: "starved", reason: "line_limit" }, true),
@@ -167,7 +177,7 @@ def numbers_and_names_are_written_for_people(story: Story) -> None:
         None,
         ["0", "999", f"12{thin}345", f"1{thin}234{thin}567"],
         [f"1{thin}100", "250k", "2.7M", "0.5", "\u2013"],
-        [5, 0, "190.50", "\u2013"],
+        [5, 0, 2, "190.50", "\u2013"],
         ["AAPL", "EUR/USD", "ES 202612", "BRK B", "AAPL 62.5C", "X"],
         {"word": "cut off", "tone": "bad", "why": "line limit"},
         {"word": "fresh", "tone": "good", "why": "delayed"},
@@ -252,6 +262,13 @@ def without_a_sidecar_nothing_looks_fresh(story: Story, site: Site) -> None:
     assert story.window.run("return document.querySelectorAll('.state[data-tone=good]:not(#events *)').length") == 0
     ratio, where = story.window.run(CONTRAST)
     assert ratio >= 4.5, where
+
+
+def without_redis_the_page_says_so(story: Story, site: Site) -> None:
+    site.stop("redis")
+    story.until(lambda: story.text("#word") == "no Redis")
+    assert story.window.run("return document.body.dataset.state") == "bad"
+    assert set(story.texts("#streams .state")) == {"unknown"}
 
 
 def without_a_server_ages_grow_and_all_is_unknown(story: Story, site: Site) -> None:

@@ -65,6 +65,10 @@ export class Events {
     return this.#source?.readyState === EventSource.OPEN;
   }
 
+  get isWanted() {
+    return this.#path !== "";
+  }
+
   // Follows `path` from now on; "" is nothing.
   follow(path) {
     if (path === this.#path) return;

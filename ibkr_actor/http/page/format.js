@@ -45,11 +45,12 @@ export function rate(value) {
   return value >= 100 ? count(Math.round(value)) : value.toFixed(1);
 }
 
-// How many decimals a price has, as far as a screen should show them.
+// How many decimals a price has, as far as a screen should show them; one alone is written as two.
 export function decimals(price) {
   const text = String(price);
   const point = text.indexOf(".");
-  return point < 0 || text.includes("e") ? 0 : Math.min(8, text.length - point - 1);
+  const places = point < 0 || text.includes("e") ? 0 : Math.min(8, text.length - point - 1);
+  return places === 1 ? 2 : places;
 }
 
 export function price(value, places) {

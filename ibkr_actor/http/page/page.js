@@ -144,7 +144,7 @@ function draw() {
   drawFarms(known.status, found.believed);
   drawRedis(known.status, found.believed);
   // Quotes are of now only while their own stream is open, too.
-  quotes.draw(known.rows, found.believed && quoteEvents.isOpen, now);
+  quotes.draw(known.rows, found.believed && (quoteEvents.isOpen || !quoteEvents.isWanted), now);
   streams.draw(known.rows, found.believed, now, (row) => (row.kind === "quote" ? quotes.receivedMs(row.instrument) : null));
   gaps.draw(known.rows, known.status, found.believed);
   events.draw(systemEvents.isOpen);
