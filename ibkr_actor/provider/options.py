@@ -9,78 +9,59 @@ import math
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
-import anyio
 from market_data_core import OptionSnapshot, ValidationError
 
 from ibkr_actor.client import Client
 from ibkr_actor.provider.mapping import DELAYED, price, size
-from ibkr_actor.provider.session import IBKRSessionManager
 from ibkr_actor.provider.settings import IBKRSettings
-from ibkr_actor.schema.commands import Unsubscribe
-from ibkr_actor.schema.keys import CHAIN
+from ibkr_actor.schema.instruments import parse_instrument
 from ibkr_actor.schema.records import Option
-from ibkr_actor.schema.reference_commands import Chain
 
-_MONEYNESS_DEFAULT: Final = 0.2
-_LEAVE_S: Final = 2.0
+# Source: market-data-core, `MarketDataProvider.stream_options`.
+MONEYNESS_DEFAULT: Final = 0.2
 
 
 async def stream_chain(
-    session: IBKRSessionManager,
+    client: Client,
     settings: IBKRSettings,
     underlying: str,
     expiry: str | None,
     strike_range: tuple[float, float] | None,
     moneyness_range: float,
 ) -> AsyncGenerator[list[OptionSnapshot]]:
-    """Snapshots in batches, under the underlying's symbol. Holds the chain under a name of its own while it runs.
+    """Snapshots in batches, under the underlying's symbol, of what `checked` has let pass."""
+    both = strike_range is not None and moneyness_range != MONEYNESS_DEFAULT
+    feed = client.chain(
+        underlying,
+        expiry=expiry or "nearest",
+        # A strike range replaces the usual window; together with one of the caller's it means what lies in both.
+        moneyness_range=moneyness_range if strike_range is None or both else None,
+        strike_range=strike_range,
+        lines=settings.options_max_contracts,
+    )
+    symbol = parse_instrument(underlying).symbol
+    async with feed:
+        while True:
+            batch = await feed.read()
+            found = [to_snapshot(item.record, symbol) for item in batch if isinstance(item.record, Option)]
+            if found:
+                yield found
+
+
+def checked(expiry: str | None, strike_range: tuple[float, float] | None, moneyness_range: float) -> None:
+    """Refuses a range or an expiry that is none.
 
     Raises:
-        ValidationError: a range or an expiry that is none.
+        ValidationError: the message says which.
     """
-    command = chain_command(settings, underlying, expiry, strike_range, moneyness_range)
-    symbol = underlying.partition(".")[0]
-    async with Client(
-        session.url, prefix=settings.prefix, gateway=settings.gateway_name, lease_s=settings.lease_s
-    ) as client:
-        reply = await client.call(command)
-        name = str(reply.result["chain"]) if isinstance(reply.result, dict) else ""
-        try:
-            feed = client.watch(f"{CHAIN}:{name}")
-            async with feed:
-                while True:
-                    batch = await feed.read()
-                    found = [to_snapshot(item.record, symbol) for item in batch if isinstance(item.record, Option)]
-                    if found:
-                        yield found
-        finally:
-            with anyio.move_on_after(_LEAVE_S, shield=True):
-                await client.call(Unsubscribe(chain=name))
-
-
-def chain_command(
-    settings: IBKRSettings,
-    underlying: str,
-    expiry: str | None,
-    strike_range: tuple[float, float] | None,
-    moneyness_range: float,
-) -> Chain:
-    """The command; a strike range replaces the usual window, and both together mean what lies in both."""
     if not math.isfinite(moneyness_range) or moneyness_range <= 0:
         raise ValidationError("moneyness_range must be above 0", field="moneyness_range", value=moneyness_range)
     if strike_range is not None and not strike_range[0] <= strike_range[1]:
         raise ValidationError("strike_range must be (lowest, highest)", field="strike_range", value=strike_range)
     if expiry is not None and not (len(expiry) == 8 and expiry.isdigit()):
         raise ValidationError("expiry must be YYYYMMDD", field="expiry", value=expiry)
-    both = strike_range is not None and moneyness_range != _MONEYNESS_DEFAULT
-    fields: dict[str, Any] = {"instrument": underlying, "expiry": expiry or "nearest"}
-    if strike_range is not None:
-        fields["strike_range"] = strike_range
-    if strike_range is None or both:
-        fields["moneyness_range"] = moneyness_range
-    return Chain(lines=settings.options_max_contracts, lease_s=settings.lease_s, **fields)
 
 
 def to_snapshot(record: Option, symbol: str) -> OptionSnapshot:

@@ -29,7 +29,7 @@ from ibkr_actor.provider import mapping
 from ibkr_actor.provider.errors import handle_ib_error
 from ibkr_actor.provider.metrics import ibkr_ticks_total
 from ibkr_actor.provider.models import IBKRBar, IBKRQuote, IBKRTrade
-from ibkr_actor.provider.options import stream_chain
+from ibkr_actor.provider.options import checked, stream_chain
 from ibkr_actor.provider.pacing import PacingManager
 from ibkr_actor.provider.pump import Pump
 from ibkr_actor.provider.session import IBKRSessionManager
@@ -152,9 +152,11 @@ class IBKRProvider(MarketDataProvider):
         `expiry` is YYYYMMDD, the nearest when left out. `strike_range` is inclusive; without it strikes lie within
         `moneyness_range` of the underlying's price (0.2 is 20 percent either way), `options_max_contracts` at most.
         """
+        checked(expiry, strike_range, moneyness_range)
         await self.session.ensure_connected()
         (underlying,) = await self._resolved([instrument])
-        chain = stream_chain(self.session, self.settings, underlying, expiry, strike_range, moneyness_range)
+        client = self.session.client
+        chain = stream_chain(client, self.settings, underlying, expiry, strike_range, moneyness_range)
         async with aclosing(Pump(self.session, lambda: chain).batches()) as batches:
             async for batch in batches:
                 for snapshot in batch:
