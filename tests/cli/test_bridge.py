@@ -1,0 +1,54 @@
+"""`ibkr-actor bridge` as a process: it publishes until it is told to stop, and reads what stands in an event stream."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.streams.text import TextReceiveStream
+
+from tests.e2e.kit import own_environment
+from tests.provider.kit import two_of_a_house
+
+pytestmark = pytest.mark.anyio
+
+DEADLINE_S = 60.0
+
+
+async def test_what_it_publishes_it_reads(tmp_path: Path) -> None:
+    async with two_of_a_house() as (sim, house, _):
+        environment = own_environment(IBKR_REDIS_URL=house.url, PYTHONPATH=str(Path(__file__).parents[2]))
+        command = [sys.executable, "-m", "ibkr_actor", "bridge"]
+        publishing = [*command, "AAPL", "EUR.CASH.IDEALPRO.USD", "--kinds", "quote", "--namespace", "mine"]
+        reading = [*command, "--read", "marketdata.quotes", "--namespace", "mine", "--count", "20"]
+        with anyio.fail_after(DEADLINE_S):
+            async with await anyio.open_process(publishing, cwd=tmp_path, env=environment) as publisher:
+                async with await anyio.open_process(reading, cwd=tmp_path, env=environment) as reader:
+                    assert reader.stdout is not None
+                    text = "".join([part async for part in TextReceiveStream(reader.stdout)])
+                    assert await reader.wait() == 0
+                publisher.send_signal(signal.SIGTERM)
+                assert await publisher.wait() == 0
+        events = [json.loads(line) for line in text.splitlines()]
+        assert len(events) == 20
+        assert {event["schema_id"] for event in events} == {"_models.Quote"}
+        assert {event["payload"]["symbol"] for event in events} == {"AAPL", "EUR"}
+        await sim.wait_for(lambda: sim.line_count() == 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [([], "INSTRUMENT"), (["AAPL", "--kinds", "depth"], "depth"), (["AAPL", "--kinds", "nothing"], "nothing")],
+)
+async def test_what_cannot_be_bridged_is_said_in_one_line(tmp_path: Path, arguments: list[str], word: str) -> None:
+    environment = own_environment(IBKR_REDIS_URL="redis://127.0.0.1:1/0", PYTHONPATH=str(Path(__file__).parents[2]))
+    command = [sys.executable, "-m", "ibkr_actor", "bridge", *arguments]
+    with anyio.fail_after(DEADLINE_S):
+        done = await anyio.run_process(command, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 2
+    assert word in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
