@@ -121,9 +121,9 @@ class Chain:
         self.dirty.pop(member.contract.con_id, None)
         if not member.heard:
             return []
-        out: list[Item] = []
-        self._append(out, member.record(on_line=False))
-        return out
+        # No news: a loss is not over with it.
+        self.published = True
+        return [(self.stream, member.record(on_line=False))]
 
     def window_item(self, now: Instant) -> list[Item]:
         """The window, when it is not as it was last said."""
@@ -146,11 +146,10 @@ class Chain:
             0, 0, self.underlying.con_id, now.ns, None, self.feed, 0, reason, self.spot, expiries, strikes,
             self.spec.rights, len(inside), lines, self.turns.rotation_s, len(self.refused),
         )  # fmt: skip
-        out: list[Item] = []
-        self._append(out, record)
-        return out
+        return [(self.stream, record)]
 
     def _append(self, out: list[Item], record: DataRecord) -> None:
+        """Adds a record of new data, after the gap that it ends."""
         gap, self._gap = self._gap, None
         if gap is not None:
             lost = Gap(

@@ -211,7 +211,7 @@ class ChainFeed:
             req_id = self._request(Use(chain, key), effects)
             chain.members[key] = Member(chain.listed[key], req_id, self._feed)
             chain.turns.ask(key, now.s)
-        if chain.state in ("", "starved") and chain.reason in ("", "disconnect", "line_limit", "upstream"):
+        if chain.state in ("", "starved") and chain.reason in ("", "disconnect", "line_limit"):
             effects += chain.set_state("pending", "", now)
         return effects
 
@@ -291,11 +291,11 @@ class ChainFeed:
             self._look_at(now.s)
         return effects
 
-    def lost(self, now: Instant) -> list[Effect]:
-        """IB forgot the requests: what was sent is over, what still waits is withdrawn."""
+    def drop_all(self, now: Instant, *, forgotten: bool) -> list[Effect]:
+        """No request is left. What IB has `forgotten` needs no cancel; all that still waits is withdrawn."""
         effects: list[Effect] = []
         for req_id in list(self._by_req):
-            effects += self._give_back(req_id, now, ended=req_id in self._sent)
+            effects += self._give_back(req_id, now, ended=forgotten and req_id in self._sent)
         for chain in self.chains.values():
             chain.members, chain.spot_req, chain.dirty = {}, None, {}
             chain.turns.lost()

@@ -308,7 +308,7 @@ class Chains:
 
     def session_over(self, at_ns: int, now: Instant) -> list[Effect]:
         """The connection is gone and every request with it."""
-        effects = self.feed.lost(now)
+        effects = self.feed.drop_all(now, forgotten=True)
         for chain in self._chains.values():
             chain.lose("disconnect", at_ns)
             effects += chain.set_state("starved", "disconnect", now)
@@ -316,7 +316,7 @@ class Chains:
 
     def data_lost(self, at_ns: int, now: Instant) -> list[Effect]:
         """IB forgot what was asked: it is asked again."""
-        effects = self.feed.lost(now)
+        effects = self.feed.drop_all(now, forgotten=True)
         for chain in self._chains.values():
             chain.lose("disconnect", at_ns)
             effects += chain.set_state("pending", "", now)
@@ -331,9 +331,17 @@ class Chains:
                 effects += chain.set_state("starved", "upstream", now)
         return effects
 
+    def upstream_up(self, now: Instant) -> list[Effect]:
+        """IB kept what was asked: the next data says that a chain is alive."""
+        effects: list[Effect] = []
+        for chain in self._chains.values():
+            if (chain.state, chain.reason) == ("starved", "upstream"):
+                effects += chain.set_state("pending", "upstream_restored", now)
+        return effects
+
     def stop(self, now: Instant) -> list[Effect]:
         """Gives the lines back but keeps the holders, which the next start restores."""
-        effects = self.feed.lost(now)
+        effects = self.feed.drop_all(now, forgotten=False)
         for chain in self._chains.values():
             effects += chain.set_state("starved", "stopped", now)
         return effects

@@ -18,6 +18,9 @@ from ibkr_actor.core.messages import (
     RequestEnded,
     RequestSent,
     RestoreHolders,
+    Stop,
+    UpstreamDown,
+    UpstreamUp,
     Withdraw,
 )
 from ibkr_actor.core.requests import ReqMktData
@@ -26,7 +29,7 @@ from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import ChainWindow, End, Gap, Option
 from ibkr_actor.schema.reference_commands import Chain
 from tests.core.desk import Desk
-from tests.core.kit import answer, at, notes, ns, only, published, states, stock
+from tests.core.kit import answer, at, notes, ns, only, published, states, stock, told
 
 UNDER = stock()
 TURNS = TurnsConfig(waiting_max=20, delay_s=0.0, turn_min_s=1.0, turn_max_s=3.0)
@@ -230,6 +233,31 @@ def test_a_lost_connection_leaves_a_gap_and_everything_is_asked_again() -> None:
     assert isinstance(records[0], Gap)
     assert (records[0].cause, records[0].from_ns) == ("disconnect", ns(3))
     assert len(gateway.members()) == 8
+
+
+def test_a_stop_cancels_what_is_open_and_keeps_the_holders() -> None:
+    desk, gateway = begin()
+    gateway.run(0, 2)
+    taken = set(gateway.open)
+    effects = gateway.take(desk.core.handle(Stop(), at(3)))
+    assert {withdrawn.req_id for withdrawn in told(effects, Withdraw)} == taken
+    assert len(gateway.stored) == 1
+    assert states(effects) == [("chain", "starved", "stopped")]
+
+
+def test_while_ib_is_away_a_chain_says_so_and_goes_on_with_the_next_data() -> None:
+    desk, gateway = begin()
+    effects = gateway.take(desk.core.handle(UpstreamDown(ns(1), 1100), at(1)))
+    assert states(effects) == [("chain", "starved", "upstream")]
+    gateway.effects = []
+    gateway.take(desk.wake(2))
+    assert not [state for state in states(gateway.effects) if state[1] == "pending"]
+    effects = gateway.take(desk.core.handle(UpstreamUp(ns(5), 1102), at(5)))
+    assert states(effects) == [("chain", "pending", "upstream_restored")]
+    member = next(req_id for req_id, it in gateway.open.items() if it.contract.strike == 100.0)
+    effects = gateway.take(desk.price(member, 6, 3.5))
+    assert [type(record) for _, record in published(effects)] == [Gap, Option]
+    assert states(effects) == [("chain", "live", "")]
 
 
 def test_what_was_held_is_taken_up_by_the_next_process() -> None:
