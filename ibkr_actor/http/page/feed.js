@@ -1,6 +1,8 @@
 // Owns what comes from the server: two questions asked again and again, and two event streams. Draws nothing.
 
 const ASK_EVERY_MS = 2000;
+const ASK_AGAIN_MS = 1000;
+const ASK_SOON_MS = 550;
 const ANSWER_MS = 5000;
 // A stream whose connection was refused (not only lost) is closed by the browser; we open it again.
 const REOPEN_MS = 3000;
@@ -32,9 +34,14 @@ async function ask(path) {
   return body;
 }
 
-// Asks for ever. `answered(path name, body)` for each answer, `refused(error)` for each failure.
+// Asks for ever. `answered(path name, body)` for each answer, `refused(error)` for each failure. Returns a function that
+// asks soon: something has happened. Soon is after the half second for which the server keeps an answer.
 export function poll(paths, answered, refused) {
+  let timer = 0;
+  let waits = false; // nothing is under way, and nothing is asked soon anyway
   const round = async () => {
+    waits = false;
+    let next = document.hidden ? 3 * ASK_EVERY_MS : ASK_EVERY_MS;
     try {
       const names = Object.keys(paths);
       const bodies = await Promise.all(names.map((name) => ask(paths[name])));
@@ -42,11 +49,19 @@ export function poll(paths, answered, refused) {
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       refused(error);
+      next = ASK_AGAIN_MS;
     } finally {
-      setTimeout(round, document.hidden ? 3 * ASK_EVERY_MS : ASK_EVERY_MS);
+      timer = setTimeout(round, next);
+      waits = true;
     }
   };
   round();
+  return () => {
+    if (!waits) return;
+    waits = false;
+    clearTimeout(timer);
+    timer = setTimeout(round, ASK_SOON_MS);
+  };
 }
 
 // An EventSource that is always wanted: opened again also where the browser gives up.

@@ -31,9 +31,18 @@ const quoteEvents = new Events({
     gaps.take(record);
     quotes.gap(record);
   },
-  lost: () => quotes.breakAll(),
+  lost: () => {
+    quotes.breakAll();
+    askSoon();
+  },
 });
-const systemEvents = new Events({ system: (record) => events.take(record) });
+const systemEvents = new Events({
+  system: (record) => {
+    events.take(record);
+    askSoon();
+  },
+  lost: () => askSoon(),
+});
 
 const nowMs = () => Date.now() + known.offsetMs;
 
@@ -150,12 +159,12 @@ function draw() {
   events.draw(systemEvents.isOpen);
 }
 
-systemEvents.follow(SYSTEM_PATH);
-poll(
+const askSoon = poll(
   { status: "api/v1/status", subscriptions: "api/v1/subscriptions" },
   (name, body) => (name === "status" ? takeStatus(body) : takeSubscriptions(body)),
   takeRefusal,
 );
+systemEvents.follow(SYSTEM_PATH);
 draw();
 setInterval(draw, DRAW_EVERY_MS);
 document.addEventListener("visibilitychange", draw);
