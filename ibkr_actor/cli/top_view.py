@@ -68,7 +68,11 @@ def _head(overview: Overview, now_ns: int, width: int) -> list[RenderableType]:
     beat, session = overview.beat, part(overview.status, "session") or {}
     state, style = _state(overview)
     pieces: list[str | tuple[str, str]] = [("ibkr-actor ", "bold"), overview.root, "  ", (state, style)]
-    if overview.health in ("ready", "not_ready", "no_answer") and session.get("since_ns"):
+    # The state may change with every try to connect; what counts then is since when there have been no data.
+    cut_ns = [row.since_ns for row in overview.rows if row.state == "starved" and row.since_ns is not None]
+    if overview.health == "not_ready" and cut_ns:
+        pieces.append(f", no data for {span(now_ns - min(cut_ns))}")
+    elif overview.health in ("ready", "not_ready", "no_answer") and session.get("since_ns"):
         pieces.append(f" for {span(now_ns - int(session['since_ns']))}")
     if not _believed(overview):
         session, beat = {}, None

@@ -79,6 +79,7 @@ ROWS = (
         kind="bar.5s",
         state="starved",
         reason="disconnect",
+        since_ns=NOW_NS - 80 * NS,
         freshness="stale",
         received_ns=NOW_NS - 83 * NS,
         holders=("strat-1",),
@@ -177,7 +178,7 @@ def test_a_gateway_that_is_away_and_a_silent_sidecar_are_named() -> None:
     status = STATUS | {"session": STATUS["session"] | {"last_error": "502: no connection"}}
     backing_off = structs.replace(OVERVIEW, beat=Beat("g1", 9, 1, "backing_off", "0.1.0"), status=status)
     assert drawn(backing_off)[:2] == [
-        "ibkr-actor ibkr:{g1}  backing off for 1h02m  client 17  server 226",
+        "ibkr-actor ibkr:{g1}  backing off, no data for 1m20s  client 17  server 226",
         "The gateway is not usable: 502: no connection",
     ]
     silent = structs.replace(
