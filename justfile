@@ -79,6 +79,10 @@ compat *args: _venv
 compat-ibapi *args: _venv
     {{ bin }}/python tests/compat/ibapi_versions.py {{ args }}
 
+# market-data-core's own Redis bus reads what the bridge writes, in an environment of its own.
+compat-core: _venv
+    {{ bin }}/python -W ignore tests/compat/core_bus.py
+
 # Redis, sidecar and simulator in containers; docker/.env says which gateway. The first run makes that file.
 up *args:
     @[[ -f docker/.env ]] || sed "s/^REDIS_PASSWORD=.*/REDIS_PASSWORD=$({{ python }} -c 'import secrets; print(secrets.token_hex(24))')/" docker/env.example >docker/.env
