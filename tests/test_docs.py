@@ -65,7 +65,7 @@ def test_the_readmes_defaults_are_the_settings_defaults() -> None:
 def test_the_readme_names_commands_and_options_that_exist() -> None:
     rows = re.findall(r"^\| `ibkr-actor ([^`]*)` \|", README, re.MULTILINE)
     missing = {told.name for told in read(parser())} - {row.split()[0] for row in rows}
-    assert missing <= {"http", "bridge", "chain"}, "the README lists every command"
+    assert missing <= {"http", "bridge"}, "the README lists every command"
     values = {
         "N": "3",
         "P": "4002",

@@ -14,13 +14,14 @@ from redis.asyncio import Redis
 from ibkr_actor.cli.address import with_redis
 from ibkr_actor.cli.asking import Refused, ask, refuse, say_json, table
 from ibkr_actor.schema.commands import List, StatusCommand
-from ibkr_actor.schema.keys import Keys
+from ibkr_actor.schema.keys import BAR_HOURS, BAR_SHOWS, CHAIN, Keys, bar_kind
 
 ANSWER_TIMEOUT_S: Final = 10.0
 HEAD: Final = ("instrument", "kind", "line", "state", "freshness", "holders (seconds of lease left)")
 # Kinds that share a line: quote, tick and greeks of an instrument are one.
 _LEVEL_1: Final = ("quote", "tick", "greeks")
 _TICK_BY_TICK: Final = ("trade", "alltrade", "bidask", "midpoint")
+_REAL_TIME: Final = frozenset(bar_kind("5s", show, hours) for show in BAR_SHOWS for hours in BAR_HOURS)
 _NAMES: Final = {"lines": "market data lines", "tick_by_tick": "of them tick-by-tick", "depth": "order books"}
 
 
@@ -68,7 +69,9 @@ def line_of(kind: str) -> str:
         return "level 1"
     if kind in _TICK_BY_TICK:
         return "tick-by-tick"
-    return "order book" if kind.startswith("depth") else "real-time bars"
+    if kind == CHAIN:
+        return "chain"
+    return "order book" if kind.startswith("depth") else "bars" if kind not in _REAL_TIME else "real-time bars"
 
 
 def text(rows: list[dict[str, Any]]) -> list[str]:

@@ -19,6 +19,7 @@ def add_readers(commands: Commands) -> None:
     _add_sub(commands)
     _add_snap(commands)
     _add_search(commands)
+    _add_chain(commands)
     _add_lookers(commands)
     _add_doctor(commands)
     _add_commands(commands)
@@ -102,6 +103,43 @@ def _add_search(commands: Commands) -> None:
     search.add_argument("--timeout", type=positive_float, default=30.0, metavar="S", help="for the answer (default 30)")
     add_redis(search)
     add_json(search, "a contract")
+
+
+def _add_chain(commands: Commands) -> None:
+    chain = command(
+        commands,
+        "chain",
+        "the options on an underlying around its price, as a table, or as records as they come",
+        "ibkr-actor chain AAPL",
+        "ibkr-actor chain SPY --expiry 3 --moneyness 0.02 --right P",
+        "ibkr-actor chain AAPL --expiry 20261218 --strikes 180,220 --follow --json",
+    )
+    chain.add_argument("instrument", metavar="INSTRUMENT", help="the underlying: AAPL, or a canonical id")
+    chain.add_argument(
+        "--expiry", default="nearest", help="nearest, all, YYYYMMDD (several with commas), or how many of the next"
+    )
+    chain.add_argument(
+        "--moneyness",
+        type=positive_float,
+        metavar="X",
+        help="half the window of strikes: 0.1 is 10 %% to either side",
+    )
+    chain.add_argument("--strikes", metavar="LOW,HIGH", help="a fixed window of strikes")
+    chain.add_argument("--right", choices=("C", "P", "both"), default="both", help="C, P or both (default both)")
+    chain.add_argument("--exchange", default="", help="of the options (default: IB's choice)")
+    chain.add_argument("--trading-class", default="", metavar="CLASS", help="such as SPXW (default: all)")
+    chain.add_argument("--lines", type=positive_int, metavar="N", help="market data lines it may take")
+    chain.add_argument("--follow", action="store_true", help="print the records as they come, until Ctrl-C")
+    chain.add_argument("--count", type=positive_int, metavar="N", help="with --follow: print N records and stop")
+    chain.add_argument(
+        "--timeout",
+        type=positive_float,
+        default=30.0,
+        metavar="S",
+        help="for the answer and the table (default 30)",
+    )
+    add_redis(chain)
+    add_json(chain, RECORD_JSON + " (as with --follow)")
 
 
 def _add_lookers(commands: Commands) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from ibkr_actor.errors import ConfigurationError
-from ibkr_actor.schema.codec import decode_record, record_as_dict
+from ibkr_actor.schema.codec import decode_record, encode_record, record_as_dict
 from ibkr_actor.schema.instruments import Contract, InvalidInstrumentText, instrument_id, parse_instrument
 from ibkr_actor.schema.keys import CHAIN, KINDS, KINDS_HELP, Keys
 from ibkr_actor.schema.records import AnyRecord, System
@@ -86,7 +87,7 @@ def printed(keys: Keys, entry: StreamEntry, *, as_json: bool, many: bool) -> str
 def json_line(stream: str, entry_id: str, record: AnyRecord | None) -> str:
     """`stream` (`kind:instrument`, or `system`), `id`, then the record as in a JSON entry."""
     value: dict[str, Any] = {"stream": stream, "id": entry_id}
-    value |= record_as_dict(record) if record is not None else {"tag": None}
+    value |= msgspec.json.decode(encode_record(record, "json")) if record is not None else {"tag": None}
     return json.dumps(value, separators=(",", ":"))
 
 

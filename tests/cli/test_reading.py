@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from ibkr_actor.cli.chain import HEAD, expiry_of, strikes_of
 from ibkr_actor.cli.completion import fish, read, zsh
 from ibkr_actor.cli.history_files import open_writer
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO, main, parser
@@ -111,6 +113,39 @@ async def test_sub_holds_a_line_while_it_runs_and_gives_it_back_at_ctrl_c() -> N
         said = await shell("ibkr-actor sub NOSUCH", url)
         assert (said.returncode, said.stdout, said.stderr.count("\n")) == (EXIT_NO, "", 1)
         assert said.stderr.startswith("ibkr-actor: invalid_instrument: ")
+
+
+@pytest.mark.anyio
+async def test_chain_is_a_table_of_every_member_and_gives_its_lines_back() -> None:
+    async with beside() as (house, sim, url):
+        said = await shell("ibkr-actor chain AAPL --moneyness 0.02", url)
+        assert (said.returncode, said.stderr) == (0, "")
+        first, _, expiry, head, *rows = said.stdout.splitlines()
+        counted = re.fullmatch(r"underlying [\d.]+, (\d+) of (\d+) options with data, \d+ lines", first)
+        assert counted is not None
+        assert counted[1] == counted[2] == str(2 * len(rows))
+        assert re.fullmatch(r"\d{8}", expiry)
+        assert head.split() == list(HEAD)
+        strikes = [float(row.split()[4]) for row in rows]
+        assert strikes == sorted(strikes)
+        names: Any = await house.redis.smembers(KEYS.streams)
+        (key,) = [name.decode() for name in names if b":chain:" in name]
+        await house.until(key, lambda records: bool(records) and type(records[-1]).__name__ == "End")
+        assert sim.line_count() == 0
+        said = await shell("ibkr-actor chain AAPL --moneyness 0.02 --right C --json --count 6", url)
+        tags = [json.loads(row)["tag"] for row in said.stdout.splitlines()]
+        assert len(tags) == 6
+        assert {"chain", "option"} <= set(tags)
+
+
+def test_chain_takes_expiries_and_strikes_as_one_types_them() -> None:
+    assert [expiry_of(given) for given in ("nearest", "3", "20261218", "20261218,20270115")] == [
+        "nearest", 3, "20261218", ["20261218", "20270115"],
+    ]  # fmt: skip
+    assert strikes_of("180,220.5") == (180.0, 220.5)
+    for wrong in ("180", "a,b", "1,2,3"):
+        with pytest.raises(ConfigurationError):
+            strikes_of(wrong)
 
 
 @pytest.mark.anyio
