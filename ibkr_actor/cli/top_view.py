@@ -129,7 +129,7 @@ def _budgets(overview: Overview, now_ns: int, width: int) -> list[RenderableType
     ]
     windows = part(status, "pacing", "windows") or {}
     pacing = [
-        (f"{name.replace('_', ' ')}/{value['window_s']:g}s", value["used"], value["count"])
+        (f"{name.replace('_', ' ')}/{_second(value['window_s'])}", value["used"], value["count"])
         for name, value in windows.items()
     ]
     out = [
@@ -147,15 +147,24 @@ def _budgets(overview: Overview, now_ns: int, width: int) -> list[RenderableType
 
 
 def _meters(title: str, meters: list[tuple[str, Any, Any]], width: int) -> Text:
-    pieces: list[str | tuple[str, str]] = [(f"{title}  ", "dim")]
+    """Name, bar and figures of each; without the bars where they do not fit."""
+    known = [(name, int(used), int(of)) for name, used, of in meters if used is not None and of]
+    lines = (_meter_line(title, known, bars=bars) for bars in (True, False))
+    return next((line for line in lines if line.cell_len <= width), _meter_line(title, known, bars=False))
+
+
+def _meter_line(title: str, meters: list[tuple[str, int, int]], *, bars: bool) -> Text:
+    line = _line((title, "dim"))
     for name, used, of in meters:
-        if used is None or not of:
-            continue
         filled = min(METER, -(-METER * used // of))
         style = "red" if used >= of else "yellow" if used >= 0.8 * of else "green"
-        bar = "" if width < NARROW else "\u2588" * filled + "\u2591" * (METER - filled) + " "
-        pieces += [f"{name} ", (bar, style), (f"{used}/{of}", style), "  "]
-    return _line(*pieces)
+        bar = "\u2588" * filled + "\u2591" * (METER - filled) + " " if bars else ""
+        line.append("  ").append(f"{name} ").append(bar, style).append(f"{used}/{of}", style)
+    return line
+
+
+def _second(window_s: float) -> str:
+    return "s" if window_s == 1 else f"{window_s:g}s"
 
 
 def _pacing_trouble(pacing: dict[str, Any]) -> Text | None:

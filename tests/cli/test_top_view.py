@@ -114,7 +114,7 @@ def test_the_whole_page_of_a_sidecar_with_troubles() -> None:
     assert drawn(OVERVIEW, 104) == [
         "ibkr-actor ibkr:{g1}  ready for 1h02m  client 17  server 226  v0.1.0  pid 4242  epoch 9",
         "budget  lines ██████ 90/100  tick-by-tick ██████ 5/5  depth ░░░░░░ 0/3",
-        "pacing  messages/1s ██░░░░ 10/50",
+        "pacing  messages/s ██░░░░ 10/50",
         "queue   4 waiting, drained in 12.2 s  1 violation",
         "farms   ushmds down  2 up  cashfarm usfarm",
         "redis   up  ping 0.4 ms  3 waiting  3.0 MiB  4321 published",
