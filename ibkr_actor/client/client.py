@@ -121,10 +121,17 @@ class Client:
         await self._holding.end()
         self._tasks.cancel_scope.cancel()
         # The body's own exception goes on by itself: a group around it would only hide it.
-        await self._tasks.__aexit__(None, None, None)
-        await self.reader.__aexit__(None, None, None)
-        with anyio.CancelScope(shield=True):
-            await self._redis.aclose()
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:
+            # A server that refuses us ends the client; the group says no more than what is in it.
+            if len(group.exceptions) > 1:
+                raise
+            raise group.exceptions[0] from None
+        finally:
+            await self.reader.__aexit__(None, None, None)
+            with anyio.CancelScope(shield=True):
+                await self._redis.aclose()
 
     # ---- feeds
 

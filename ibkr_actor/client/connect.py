@@ -27,6 +27,7 @@ BACKOFF_MAX_S: Final = 2.0
 # Commands of one client that are on their way at once; more wait for their turn.
 POOL_MAX: Final = 8
 
+_REFUSALS: Final = (AuthenticationError, AuthorizationError)
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -65,7 +66,8 @@ def _options(*, unix: bool) -> dict[str, Any]:
 
 def is_away(error: BaseException) -> bool:
     """Whether the server may come back by itself; a wrong password never gets right."""
-    if isinstance(error, AuthenticationError | AuthorizationError):
+    # redis-py wraps what fails while it connects.
+    if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
         return False
     return isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
 

@@ -12,6 +12,7 @@ from typing import Generic, Literal, Self, TypeVar, cast
 import anyio
 from msgspec import Struct, structs
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from ibkr_actor.client.conflation import Conflator
 from ibkr_actor.client.errors import MarketDataError
@@ -155,16 +156,21 @@ class Feed(Generic[R]):
     async def _take_all(self) -> None:
         """All or none, unless refusals are wanted as values; what was taken before an error the caller gives back."""
         refusals: list[tuple[Hold, MarketDataError]] = []
+        errors: list[RedisError] = []
 
         async def take(hold: Hold) -> None:
             try:
                 await self._desk.holding.take(hold)
             except MarketDataError as error:
                 refusals.append((hold, error))
+            except RedisError as error:
+                errors.append(error)
 
         async with anyio.create_task_group() as tasks:
             for hold in self._holds:
                 tasks.start_soon(take, hold)
+        if errors:
+            raise errors[0]
         if refusals and (self._wish.refused == "raise" or len(refusals) == len(self._holds)):
             raise refusals[0][1]
         for hold, error in refusals:

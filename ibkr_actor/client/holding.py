@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 from msgspec import Struct, field, structs
+from redis.exceptions import RedisError
 
 from ibkr_actor.client.calls import Calls
 from ibkr_actor.client.errors import MarketDataError, NoAnswer, error_of
@@ -64,6 +65,7 @@ class Holding:
         self._holds: list[Hold] = []
         self._asking: list[Hold] = []  # subscribes that are not answered
         self._leaving: set[str] = set()  # streams that nobody wants any more, to be given back
+        self._giving_back = False  # an unsubscribe is on its way
         self._changed = anyio.Event()
         self._look_now = anyio.Event()
         self._asked = False
@@ -74,9 +76,10 @@ class Holding:
 
         Raises:
             MarketDataError: it was refused, or nobody answered.
+            redis.RedisError: the server refuses to take commands.
         """
         done = anyio.Event()
-        errors: list[MarketDataError] = []
+        errors: list[Exception] = []
         # In a task of its own: a caller who is cancelled meanwhile must not leave a line behind that nobody knows of.
         self._tasks.start_soon(self._take, hold, done, errors)
         try:
@@ -99,7 +102,7 @@ class Holding:
     async def left(self) -> None:
         """Returns when what was to be given back has been, or cannot be for now."""
         with anyio.move_on_after(_LEAVE_S):
-            while self._leaving:
+            while self._leaving or self._giving_back:
                 await self._changed.wait()
 
     def look(self) -> None:
@@ -116,14 +119,17 @@ class Holding:
         if not self._asked:
             return
         with anyio.CancelScope(shield=True), anyio.move_on_after(_LEAVE_S):
-            await self._calls.write(lambda: self._calls.named(Unsubscribe()))
+            try:
+                await self._calls.write(lambda: self._calls.named(Unsubscribe()))
+            except RedisError as error:
+                _log.warning("lines_not_given_back client=%s error=%s", self._calls.client, error)
 
     # ---- subscribing
 
-    async def _take(self, hold: Hold, done: anyio.Event, errors: list[MarketDataError]) -> None:
+    async def _take(self, hold: Hold, done: anyio.Event, errors: list[Exception]) -> None:
         try:
             await self._ask(hold, first=True)
-        except MarketDataError as error:
+        except (MarketDataError, RedisError) as error:
             errors.append(error)
             if isinstance(error, NoAnswer):
                 self.look()  # it may be done later, and then for nobody
@@ -160,7 +166,7 @@ class Holding:
         """All that this client wants on the level-1 line of the instrument."""
         names = {self._stream(key).instrument for key in hold.keys}
         shared = [other for other in self._holds if names & {self._stream(key).instrument for key in other.keys}]
-        if not any(kind in ("quote", "tick", "greeks") for kind in hold.kinds):
+        if not any(kind in ("quote", "tick", "greeks", "news") for kind in hold.kinds):
             return hold.generic_ticks
         return hold.generic_ticks.union(*(other.generic_ticks for other in shared))
 
@@ -188,7 +194,14 @@ class Holding:
             changed = self._changed
             while self._leaving:
                 before = len(self._leaving)
-                await self._calls.write(self._next_unsubscribe)
+                self._giving_back = True
+                try:
+                    await self._calls.write(self._next_unsubscribe)
+                except RedisError as error:
+                    # Not allowed, or out of memory: the lease will end it.
+                    _log.warning("lines_not_given_back client=%s error=%s", self._calls.client, error)
+                finally:
+                    self._giving_back = False
                 if len(self._leaving) >= before:
                     break
                 self._tell()
@@ -232,7 +245,7 @@ class Holding:
                 continue
             try:
                 reply = await self._calls.call(Renew())
-            except MarketDataError as error:
+            except (MarketDataError, RedisError) as error:
                 _log.warning("leases_not_renewed client=%s error=%s", self._calls.client, error)
                 wait_s = min(period_s, _RETRY_S)
             else:
@@ -251,6 +264,9 @@ class Holding:
             _log.warning("lease_lost client=%s streams=%s", self._calls.client, ",".join(hold.keys))
             try:
                 await self._ask(hold)
+            except RedisError as error:
+                _log.warning("lease_not_taken_again client=%s error=%s", self._calls.client, error)
+                again = True
             except MarketDataError as error:
                 again |= error.retryable
                 for key in () if error.retryable else hold.keys:

@@ -23,6 +23,8 @@ Start = Literal["last", "now", "first"] | Mapping[str, Checkpoint | str]
 _NOT_PRESENT: Final = (b"pending", b"ended", None)
 # Last values of these kinds stand in parts, one for each of what the record tells apart.
 _PARTS: Final = {"tick": (b"tick:",), "greeks": (b"greeks:",), CHAIN: (b"option:", b"window")}
+# Streams of many instruments, or of none, have no last value: there it is now.
+_WITHOUT_LAST: Final = ("all", "history")
 _LOOK_BACK = 500
 
 
@@ -51,7 +53,7 @@ class Openings:
             return Opening(Checkpoint(await self._behind_end(key)))
         if start == "first":
             return Opening(Checkpoint(BEGINNING))
-        if start == "last" and stream.instrument:
+        if start == "last" and stream.instrument and stream.kind not in _WITHOUT_LAST:
             return await self._last(stream)
         newest: Any = await patiently(lambda: self._redis.xrevrange(key, count=1), "opening")
         return Opening(Checkpoint(newest[0][0].decode() if newest else BEGINNING))

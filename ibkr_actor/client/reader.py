@@ -184,6 +184,7 @@ class Reader:
                 except SERVER_ERRORS as error:
                     if not is_away(error):
                         raise
+                    break  # then the XREAD ends by itself
                 await anyio.sleep(0.002)
 
     def _fail(self, error: Exception) -> None:

@@ -6,10 +6,11 @@ A thin face: the async client runs in a thread of its own, and everything is dec
 from __future__ import annotations
 
 import builtins
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack
 
+from anyio import sleep
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ibkr_actor.client import client as async_client
@@ -40,6 +41,8 @@ from ibkr_actor.schema.records import (
     Trade,
 )
 
+_CLOSE_TRIES, _CLOSE_TRY_S = 100, 0.01
+
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
@@ -66,7 +69,7 @@ class Feed(Generic[R]):
             while True:
                 yield _wait(self._portal, items.__anext__)
         finally:
-            _wait(self._portal, items.aclose)
+            _close(self._portal, items)
 
     def read(self) -> list[Item[R]]:
         """All items that are there, at least one; inside `with feed`."""
@@ -117,7 +120,7 @@ class Job(Generic[Row]):
                 except StopAsyncIteration:
                     return
         finally:
-            _wait(self._portal, batches.aclose)
+            _close(self._portal, batches)
 
     @property
     def done(self) -> Done | None:
@@ -263,6 +266,21 @@ class Client:
     def reply(self, command: AnyCommand, timeout_s: float | None = None) -> Reply:
         """The same, where a refusal is a reply too."""
         return _wait(self._portal, self._client.reply, command, timeout_s)
+
+
+def _close(portal: BlockingPortal, items: AsyncGenerator[Any]) -> None:
+    """Ends an iteration; one whose waiting Ctrl-C has just ended needs a moment to notice."""
+
+    async def close() -> None:
+        for _ in range(_CLOSE_TRIES):
+            try:
+                await items.aclose()
+            except RuntimeError:
+                await sleep(_CLOSE_TRY_S)
+            else:
+                return
+
+    _wait(portal, close)
 
 
 def _wait(portal: BlockingPortal, ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -10,6 +11,7 @@ import anyio
 import msgspec
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, RedisError
 
 from ibkr_actor.bus.embedded import EmbeddedRedis
 from ibkr_actor.client import Checkpoint, Client, Feed, Missed, NoAnswer
@@ -195,3 +197,37 @@ async def test_without_redis_a_question_says_so(server: EmbeddedRedis) -> None:
     async with Client("redis://127.0.0.1:1/0", timeout_s=0.2) as client:
         with pytest.raises(NoAnswer, match="Redis did not take"):
             await client.status()
+
+
+def login(server: EmbeddedRedis, user: str) -> str:
+    return re.sub(r"://[^@]*@", f"://{user}:x@", server.own_url)
+
+
+async def test_a_server_that_refuses_us_is_not_waited_for(server: EmbeddedRedis, redis: Redis) -> None:
+    await redis.acl_setuser("reader", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-xadd"])
+    url = login(server, "reader")
+    with anyio.fail_after(DEADLINE_S):
+        async with Client(url) as client:
+            with pytest.raises(NoPermissionError):
+                await client.status()
+            with pytest.raises(NoPermissionError):
+                async with client.quotes("AAPL"):
+                    pass
+        wrong = login(server, "nobody")
+        with pytest.raises(RedisError, match="username-password"):
+            async with Client(wrong) as client:
+                await client.status()
+
+
+async def test_without_the_right_to_end_waits_early_streams_are_read_all_the_same(
+    server: EmbeddedRedis, redis: Redis, keys: Keys, key: str
+) -> None:
+    await redis.acl_setuser("modest", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-client|unblock"])
+    url = login(server, "modest")
+    with anyio.fail_after(DEADLINE_S):
+        async with (
+            Client(url, prefix=keys.prefix, gateway=keys.gateway) as client,
+            client.watch(STREAM, start="first") as feed,
+        ):
+            await write(redis, key, [midpoint(1)])
+            assert seqs([item.record for item in await feed.read()]) == [1]
