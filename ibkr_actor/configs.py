@@ -106,6 +106,7 @@ def subscriptions(settings: Settings, speed: float = 1.0) -> SubscriptionsConfig
         lines=settings.lines,
         depth_lines=settings.depth_lines,
         depth_rows=settings.depth_rows,
+        roll_days=settings.roll_days,
         market_data_type=settings.market_data_type,
         lease_s=settings.lease_s,
         lease_max_s=settings.lease_max_s,

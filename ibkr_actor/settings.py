@@ -87,6 +87,12 @@ class Settings(BaseSettings):
     use_rth: bool = Field(False, description="bars of regular trading hours only, where the kind does not say")
     lines: int = Field(100, ge=1, le=10_000, description="market data lines of the login; IB's default is 100")
     depth_lines: int = Field(3, ge=1, le=60, description="order books of the login open at a time; IB's default is 3")
+    roll_days: int = Field(
+        0,
+        ge=0,
+        le=365,
+        description="days before its last one on which a continuous future rolls; 0: when IB's own does",
+    )
     depth_rows: int = Field(10, ge=1, le=20, description="rows of each side of an order book")
     lease_s: float = Field(0.0, ge=0, description="lease of a subscription whose command names none; 0 = none")
     lease_max_s: float = Field(7 * 86_400.0, gt=0, description="longest lease a command may ask for")

@@ -42,6 +42,9 @@ def owner(event: Event) -> ActorName:
         case ContractDetails() | ContractDetailsEnd() if owner_of(event.req_id) == "reference":
             # Of a chain, whose options are asked for by the expiry.
             return "reference"
+        case ContractDetails() | ContractDetailsEnd() if owner_of(event.req_id) == "subscriptions":
+            # Of the future at the front of a continuous one.
+            return "subscriptions"
         case ContractsEvent():
             return "contracts"
         case ReferenceEvent():

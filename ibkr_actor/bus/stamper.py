@@ -27,6 +27,7 @@ from ibkr_actor.schema.records import (
     Option,
     Record,
     Reset,
+    Roll,
     System,
     Tick,
 )
@@ -36,6 +37,7 @@ ENTRIES_MIN: Final = 100  # approximate trimming works on whole nodes of 100 ent
 SLOTS: Final[dict[type[Record], int]] = {
     Gap: NOT_LAST,
     Reset: NOT_LAST,
+    Roll: NOT_LAST,
     End: NOT_LAST,
     Depth: NOT_LAST,
     ChainWindow: WINDOW,

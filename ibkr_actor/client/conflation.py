@@ -12,9 +12,9 @@ from msgspec import Struct, structs
 from ibkr_actor.client.book import OrderBook
 from ibkr_actor.client.items import AnyItem, Item, Missed, Refused
 from ibkr_actor.schema.keys import Stream
-from ibkr_actor.schema.records import FLAG_SNAPSHOT, Depth, End, Gap, Greeks, Option, Reset, Tick
+from ibkr_actor.schema.records import FLAG_SNAPSHOT, Depth, End, Gap, Greeks, Option, Reset, Roll, Tick
 
-_NOTICES = (Gap, Reset, End, Missed, Refused)
+_NOTICES = (Gap, Reset, Roll, End, Missed, Refused)
 
 
 class _Lane(Struct, eq=False):

@@ -17,7 +17,7 @@ from ibkr_actor.client.errors import MarketDataError
 from ibkr_actor.client.values import as_datetime, as_decimal
 from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.keys import Stream
-from ibkr_actor.schema.records import DataRecord, End, Gap, Reset, System
+from ibkr_actor.schema.records import DataRecord, End, Gap, Reset, Roll, System
 
 
 class Checkpoint(Struct, frozen=True):
@@ -59,7 +59,7 @@ class Unknown(Struct, frozen=True):
     seq: int
 
 
-Notice = Gap | Reset | End | Missed | Refused
+Notice = Gap | Reset | Roll | End | Missed | Refused
 AnyItem = DataRecord | System | Missed | Refused
 R = TypeVar("R")
 

@@ -178,7 +178,7 @@ class Backfills:
         assert past is not None
         start = wish.start if from_ns is None else _text(from_ns)
         self._timers.set((joining.number, "end"), now.s + self._config.backfill_timeout_s)
-        contract = joining.channel.line.contract
+        contract = joining.channel.line.source
         fetch = FetchPast(joining.number, joining.client, contract, past.bar, past.what_to_show, row.rth, start, end_ns)
         return [Tell("history", fetch)]
 

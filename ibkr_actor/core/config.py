@@ -124,6 +124,8 @@ class SubscriptionsConfig(Struct, frozen=True):
     `depth_lines` order books may be open, each `depth_rows` deep (Source: IBKR, "Market Depth Data": 3 at least).
     `heal` is for holders who do not say whether gaps are to be refilled; `heals_max` of them may wait, and
     `heals_open_max` are fetched at a time, so that pacing's queue stays short for who is in a hurry.
+    A continuous future shows the future that IB shows, or with `roll_days` the next one whose last day is more than so
+    many days away; IB is asked every `roll_look_s`.
     Every `hours_look_s` contracts whose hours IB listed for little more than a day from now are asked for again.
     A line that is silent in market hours is stale after `stale_min_s` at the earliest, and asked for again after
     `stale_probe_s` (0: never); every `sweep_s` all lines are looked at (0: never).
@@ -156,6 +158,8 @@ class SubscriptionsConfig(Struct, frozen=True):
     backfill_settle_s: float = 2.0
     backfill_timeout_s: float = 3_600.0
     hours_look_s: float = 600.0
+    roll_days: int = 0
+    roll_look_s: float = 1_800.0
     heal: bool = False
     heals_max: int = 5_000
     heals_open_max: int = 20

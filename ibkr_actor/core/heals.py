@@ -133,7 +133,7 @@ class Heals:
         self._timers.set((healing.number, "end"), now.s + self._config.backfill_timeout_s)
         bar, show = ("", _TICKS[row.tick_type or "Last"]) if ticks else ("5s", line.what_to_show)
         start = datetime.fromtimestamp(left_ns // NS, UTC).isoformat()
-        fetch = FetchPast(healing.number, "", line.contract, bar, show, row.rth, start, right_ns, "backfill")
+        fetch = FetchPast(healing.number, "", line.source, bar, show, row.rth, start, right_ns, "backfill")
         return [Tell("history", fetch)]
 
     # ---- what came

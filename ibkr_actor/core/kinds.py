@@ -84,6 +84,7 @@ ROWS: Final[dict[str, KindRow]] = {
         KindRow("quote", "level1", "level1"),
         KindRow("tick", "level1", "level1"),
         KindRow("greeks", "level1", "level1"),
+        KindRow("news", "level1", "level1"),
         KindRow("trade", "tick_by_tick", "trade", "Last"),
         KindRow("alltrade", "tick_by_tick", "alltrade", "AllLast"),
         KindRow("bidask", "tick_by_tick", "bidask", "BidAsk"),
@@ -102,9 +103,6 @@ _KEPT_TRADES_OF: Final = {**_TRADES_OF, "CRYPTO": "MIDPOINT"}
 # Source: IBKR, TWS API, "Tick-by-Tick Data": no trades for forex and metals, nothing for options and combinations.
 _NO_TRADES: Final = frozenset({"CASH", "CMDTY", "CFD"})
 _NO_TICK_BY_TICK: Final = frozenset({"OPT", "FOP", "WAR", "BAG", "BOND", "FUND"})
-# Source: IBKR, TWS API, "Continuous Futures": for historical data only.
-PAST_ONLY: Final = "CONTFUT"
-PAST_ONLY_TEXT: Final = "a continuous future has history only; subscribe to the future itself"
 # What IB computes greeks of.
 _OPTIONS: Final = frozenset({"OPT", "FOP", "WAR"})
 # An index is computed and a fund has one price a day: nobody quotes them.
@@ -134,8 +132,6 @@ def _in_regular_hours(kind: str) -> str:
 def why_not(kind: str, sec_type: str, exchange: str = "") -> str | None:
     """Why IB has no such kind for the type of security (at an exchange); None when it may have it."""
     row = ROWS[kind]
-    if sec_type == PAST_ONLY:
-        return PAST_ONLY_TEXT
     if kind == "greeks" and sec_type not in _OPTIONS:
         return f"IB computes no greeks of {sec_type}"
     if row.line_type == "depth":
@@ -163,7 +159,7 @@ def line_type_of(slot: str) -> LineType:
 
 def level1_may_stand_in(row: KindRow, sec_type: str) -> bool:
     """Whether level 1 has what a tick-by-tick kind would tell."""
-    if row.line_type != "tick_by_tick" or sec_type in _NO_BOOK | {PAST_ONLY}:
+    if row.line_type != "tick_by_tick" or sec_type in _NO_BOOK:
         return False
     return sec_type not in _NO_TRADES or row.tick_type not in ("Last", "AllLast")
 

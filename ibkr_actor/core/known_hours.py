@@ -55,8 +55,8 @@ class KnownHours:
         effects: list[Effect] = []
         for line in self._book.lines.values():
             key = (line.contract.con_id, line.contract.exchange)
-            if not key[0]:
-                continue  # a combination, of which IB has no details
+            if not key[0] or line.front is not None:
+                continue  # a combination, of which IB has no details; a continuous future is looked after elsewhere
             if key not in self._asked_s and listed_until_ns(line.contract) - now.ns < _LEFT_NS:
                 if len(effects) >= _AT_ONCE:
                     break
@@ -70,7 +70,7 @@ class KnownHours:
         writes = []
         for line in self._book.lines.values():
             old = line.contract
-            if (old.con_id, old.exchange) != (new.con_id, new.exchange):
+            if (old.con_id, old.exchange) != (new.con_id, new.exchange) or line.front is not None:
                 continue
             line.contract = structs.replace(new, instrument=old.instrument)
             if line.watch is not None:

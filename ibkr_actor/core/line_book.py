@@ -6,7 +6,7 @@ Knows no command and no lease: who wants a line and who is told of its end is `c
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from ibkr_actor.core.book import Book
 from ibkr_actor.core.config import SubscriptionsConfig
@@ -21,6 +21,12 @@ from ibkr_actor.schema.instruments import Contract
 # `again`: ask once more; `prove`: no data came in time; `show`: publish the whole order book;
 # `close`: a bar that goes on is over.
 Timer = Literal["again", "prove", "show", "close"]
+_POOLS: Final[dict[str, LineType]] = {
+    "lines": "level1",
+    "tick_by_tick": "tick_by_tick",
+    "depth": "depth",
+    "live_bars": "kept",
+}
 # Source: IBKR, TWS API, "Tick-by-Tick Data": 5 % of the market data lines.
 _TICK_BY_TICK_PERCENT = 5
 
@@ -49,6 +55,8 @@ class LineBook:
         self.books: dict[LineKey, Line] = {}
         # Those with bars that go on: kept up to date, or of 5 s.
         self.bars: dict[LineKey, Line] = {}
+        # Those of continuous futures.
+        self.continuous: dict[LineKey, Line] = {}
         self.timers = Deadlines[tuple[LineKey, Timer]]()
         # Slots taken by line type; see `slots`.
         self._taken: Counter[str] = Counter()
@@ -101,6 +109,8 @@ class LineBook:
         if row.line_type == "depth":
             line.book = Book(self._config.depth_rows)
             self.books[key] = line
+        if line.front is not None:
+            self.continuous[key] = line
         if row.line_type in ("bars", "kept"):
             self.bars[key] = line
         self.lines[key] = line
@@ -131,7 +141,7 @@ class LineBook:
         request = request_of(
             line.row,
             req_id,
-            line.route or line.contract,
+            line.route or line.source,
             generic_ticks=generic_ticks,
             snapshot=self._config.snapshot_mode,
             depth_rows=self._config.depth_rows,
@@ -165,6 +175,7 @@ class LineBook:
         del self.lines[line.key]
         self.books.pop(line.key, None)
         self.bars.pop(line.key, None)
+        self.continuous.pop(line.key, None)
         self.timers.clear((line.key, "close"))
         self.unheld_gone += line.unheld
         self.ignored_gone += line.ignored
@@ -310,3 +321,17 @@ class LineBook:
     def clear_timers(self, line: Line) -> None:
         self.timers.clear((line.key, "again"))
         self.timers.clear((line.key, "prove"))
+
+    # ---- what is told
+
+    def status(self) -> dict[str, object]:
+        """How many streams there are and in which state, what is taken of IB's limits, and what nobody wanted."""
+        lines = self.lines.values()
+        states = Counter(f"{line.state}:{line.reason}" if line.reason else line.state for line in lines)
+        return {
+            "streams": sum(len(line.channels) for line in lines),
+            "states": dict(sorted(states.items())),
+            **{name: {"taken": self.taken(pool), "of": self.slots(pool)} for name, pool in _POOLS.items()},
+            "unheld_events": self.unheld_gone + sum(line.unheld for line in lines),
+            "ignored_events": self.ignored_gone + sum(line.ignored for line in lines),
+        }

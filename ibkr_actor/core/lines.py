@@ -6,7 +6,9 @@ Decides no request (asking, giving back and refusals are `core.line_book`'s) and
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Final
+
+from msgspec import Struct, structs
 
 from ibkr_actor.core import events
 from ibkr_actor.core.bar_builder import BarBuilder
@@ -26,6 +28,10 @@ from ibkr_actor.schema.records import FLAG_SNAPSHOT, DataRecord, End, Gap
 
 Item = tuple[Stream, DataRecord]
 LineKey = tuple[str, str]
+
+
+# Headlines come with this generic tick. Source: IBKR, TWS API, "Contract Specific News".
+NEWS_TICK: Final = 292
 
 
 class PendingGap(Struct, frozen=True):
@@ -101,9 +107,10 @@ class Line:
 
     __slots__ = (
         "asks", "book", "built", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed",
-        "feed_asked", "feed_at_start", "flags", "generic_ticks", "greeks", "halted", "ignored", "kept", "key",
-        "live", "main", "newest_ns", "opened_by", "proven", "quote", "reason", "req_id", "route", "row", "sent",
-        "since_ns", "slotted", "standing_in", "state", "tick", "top", "unheld", "watch", "watched", "what_to_show",
+        "feed_asked", "feed_at_start", "flags", "front", "generic_ticks", "greeks", "halted", "ignored", "kept",
+        "key", "live", "main", "newest_ns", "opened_by", "proven", "quote", "reason", "req_id", "route", "row",
+        "sent", "since_ns", "slotted", "standing_in", "state", "tick", "top", "unheld", "watch", "watched",
+        "what_to_show",
     )  # fmt: skip
 
     def __init__(self, key: LineKey, row: KindRow, contract: Contract, *, opened_by: str, feed: int) -> None:
@@ -132,6 +139,10 @@ class Line:
         self.built: tuple[Channel, ...] = ()
         # Tick-by-tick streams that this line of level 1 stands in for.
         self.standing_in: tuple[Channel, ...] = ()
+        # The future that a continuous one shows now.
+        self.front: Contract | None = None
+        if contract.sec_type == "CONTFUT":
+            self.front = structs.replace(contract, sec_type="FUT", instrument="")
         # The market data type to switch to for its requests, 0 for the connection's.
         self.feed_asked = 0
         # The market data type as IB told it; only level 1 comes in others than live.
@@ -176,6 +187,11 @@ class Line:
         self._index()
 
     @property
+    def source(self) -> Contract:
+        """The contract that IB is asked for."""
+        return self.front or self.contract
+
+    @property
     def streams(self) -> list[Stream]:
         """The streams it feeds."""
         return [channel.stream for channel in self.channels.values()]
@@ -201,13 +217,14 @@ class Line:
         self.standing_in = tuple(channel for channel in self.channels.values() if channel.stands_in)
 
     def wanted_ticks(self) -> frozenset[int]:
-        """The generic ticks of all holders together."""
+        """The generic ticks of all holders together, and what the kinds themselves need."""
+        own = {NEWS_TICK} if "news" in self.channels else set()
         return frozenset(
             tick
             for channel in self.channels.values()
             for holder in channel.holders.values()
             for tick in holder.generic_ticks
-        )
+        ).union(own)
 
     def renew(self) -> None:
         """Forgets what the last request told: a new one starts with what IB sends now."""

@@ -15,7 +15,6 @@ from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Answer, CommandRef, Effect, Instant, Tell
 from ibkr_actor.core.ib_codes import lookup
-from ibkr_actor.core.kinds import PAST_ONLY, PAST_ONLY_TEXT
 from ibkr_actor.core.messages import Enqueue, RateExceeded, RequestEnded, RequestRefused, Withdraw
 from ibkr_actor.core.quote import TopOfBook
 from ibkr_actor.core.replies import expired, rejected, rejection_of
@@ -94,8 +93,9 @@ class Snapshots:
         self, ref: CommandRef, command: Snapshot, contract: Contract, conn: int | None, now: Instant
     ) -> list[Effect]:
         """Asks IB, or waits for the snapshot that is under way."""
-        if contract.sec_type == PAST_ONLY:
-            return [rejected(ref, Rejection("unsupported", f"{contract.instrument}: {PAST_ONLY_TEXT}"))]
+        if contract.sec_type == "CONTFUT":
+            text = f"{contract.instrument}: IB has no snapshot of a continuous future; ask for the future itself"
+            return [rejected(ref, Rejection("unsupported", text))]
         if conn is None:
             return [rejected(ref, _no_connection("there is no connection to IB now"))]
         if len(self._waiters) >= self._config.snapshots_max:

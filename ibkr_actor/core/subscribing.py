@@ -33,6 +33,7 @@ from ibkr_actor.core.kinds import (
 )
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Channel, Item, Line
+from ibkr_actor.core.messages import Reconfigure
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.silences import freshness_of
 from ibkr_actor.core.stand_ins import needed_ticks
@@ -69,7 +70,7 @@ class Subscribing:
         fallbacks: Fallbacks,
     ) -> None:
         self._fallbacks = fallbacks
-        self._config = config
+        self.config = config
         self._backfills = backfills
         self._book = book
         self._holdings = holdings
@@ -87,6 +88,11 @@ class Subscribing:
         except Refused as refusal:
             return [rejected(ref, refusal.rejection)]
         return self._accept(ref, rows, slots, holder, contract, wish, now)
+
+    def reconfigure(self, message: Reconfigure, now: Instant) -> list[Effect]:
+        """Who subscribes from now on goes by other settings."""
+        self.config = message.config
+        return []
 
     def restored(self, instrument: str, row: KindRow, contract: Contract, holder: Holder) -> Channel:
         """The channel of what was held before the process started."""
@@ -129,7 +135,7 @@ class Subscribing:
 
     def _rows(self, command: Subscribe, contract: Contract) -> list[KindRow]:
         try:
-            kinds = known_kinds(command.kinds, use_rth=self._config.use_rth)
+            kinds = known_kinds(command.kinds, use_rth=self.config.use_rth)
         except ValueError as error:
             raise _invalid(str(error)) from None
         for kind in kinds:
@@ -141,24 +147,24 @@ class Subscribing:
         return [ROWS[kind] for kind in kinds]
 
     def _holder(self, ref: CommandRef, command: Subscribe, rows: list[KindRow], now: Instant) -> Holder:
-        lease_s = self._config.lease_s if command.lease_s is UNSET else command.lease_s
+        lease_s = self.config.lease_s if command.lease_s is UNSET else command.lease_s
         if not math.isfinite(lease_s) or lease_s < 0:
             raise _invalid("lease_s is a number of seconds, 0 for until unsubscribed")
         ticks = frozenset(command.generic_ticks)
         if ticks and not any(row.line_type == "level1" for row in rows):
-            raise _invalid("generic_ticks come with the kinds quote, tick and greeks only")
-        if ticks and self._config.snapshot_mode:
+            raise _invalid("generic_ticks come with the kinds quote, tick, greeks and news only")
+        if ticks and self.config.snapshot_mode:
             raise _invalid("IB takes no generic_ticks in snapshot mode")
         if len(ticks) > _GENERIC_TICKS_MAX or any(not 0 < tick < 10_000 for tick in ticks):
             raise _invalid(f"generic_ticks are at most {_GENERIC_TICKS_MAX} of IB's numbers, such as 233")
         if command.heal is True and not any(can_heal(row) for row in rows):
             kinds = ", ".join(row.kind for row in rows)
             raise Refused(Rejection("unsupported", f"IB has no history that gaps of {kinds} could be refilled from"))
-        heal = self._config.heal if command.heal is UNSET else command.heal
+        heal = self.config.heal if command.heal is UNSET else command.heal
         feed = FEEDS[command.feed]
         if feed and not any(row.line_type == "level1" for row in rows):
             raise _invalid("feed comes with the kinds quote, tick and greeks only; all others are live")
-        lease_s = min(lease_s, self._config.lease_max_s)
+        lease_s = min(lease_s, self.config.lease_max_s)
         return Holder(ref.client, lease_s, ticks, ref.id, now.ns, heal, feed, command.fallback)
 
     def _check_feed(self, command: Subscribe, rows: list[KindRow], instrument: str) -> None:
@@ -166,7 +172,7 @@ class Subscribing:
         line = self._book.lines.get((instrument, LEVEL1))
         if line is None or not command.feed:
             return
-        feed = line.feed_asked or self._config.market_data_type
+        feed = line.feed_asked or self.config.market_data_type
         if feed != FEEDS[command.feed]:
             names = {number: name for name, number in FEEDS.items()}
             text = f"level 1 of {instrument} is open as {names[feed]}, and a stream has one market data type"
@@ -177,7 +183,7 @@ class Subscribing:
         if not command.backfill:
             return None
         try:
-            wish = read_wish(command.backfill, self._config.backfill_days, now.ns)
+            wish = read_wish(command.backfill, self.config.backfill_days, now.ns)
         except ValueError as error:
             raise _invalid(str(error)) from None
         for row in rows:
@@ -193,10 +199,10 @@ class Subscribing:
     def _check_room(self, ref: CommandRef, rows: list[KindRow], slots: list[str], instrument: str) -> None:
         held = self._holdings.of(ref.client)
         new = sum(1 for row in rows if not any(s.kind == row.kind and s.instrument == instrument for s in held))
-        if self._holdings.count + new > self._config.holders_max:
-            raise _busy(f"{self._config.holders_max} holders are the most that are kept")
-        if self._waits.count >= self._config.waiting_max:
-            raise _busy(f"{self._config.waiting_max} commands are waiting for their first data")
+        if self._holdings.count + new > self.config.holders_max:
+            raise _busy(f"{self.config.holders_max} holders are the most that are kept")
+        if self._waits.count >= self.config.waiting_max:
+            raise _busy(f"{self.config.waiting_max} commands are waiting for their first data")
         new_slots = {slot for slot in slots if (instrument, slot) not in self._book.lines}
         needed = Counter(POOL_OF[line_type_of(slot)] for slot in new_slots)
         for line_type, pool in POOL_OF.items():

@@ -5,7 +5,6 @@ Resolves no contract and times no request: contracts come resolved, and requests
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -29,6 +28,8 @@ from ibkr_actor.core.effects import (
     in_parts,
 )
 from ibkr_actor.core.events import (
+    ContractDetails,
+    ContractDetailsEnd,
     ErrorNotice,
     HistoricalBars,
     HistoricalBarsEnd,
@@ -37,6 +38,7 @@ from ibkr_actor.core.events import (
     TickSnapshotEnd,
 )
 from ibkr_actor.core.fallbacks import Fallbacks
+from ibkr_actor.core.fronts import Fronts
 from ibkr_actor.core.guests import Guests
 from ibkr_actor.core.holders import read_holder
 from ibkr_actor.core.holdings import Holdings
@@ -56,6 +58,7 @@ from ibkr_actor.core.messages import (
     MarketData,
     PastDone,
     PastRows,
+    Reconfigure,
     RedisForgot,
     RequestRefused,
     RequestSent,
@@ -105,11 +108,14 @@ class SubscriptionsCore:
         self._leaving = Leaving(config, self._holdings, self._chains)
         self._silences = Silences(config, self._book)
         self._hours = KnownHours(config, self._book)
+        self._fronts = Fronts(config, self._book)
         # Events of requests that are over, and of requests never made here.
         self._late = 0
         self._foreign = 0
         self._handlers: dict[type[Struct], Callable[..., list[Effect]]] = {
             MarketData: self._market_data,
+            ContractDetails: self._fronts.details,
+            ContractDetailsEnd: self._fronts.details_end,
             HistoricalBars: self._kept_bars,
             HistoricalBarsEnd: self._nothing,
             ErrorNotice: self._error,
@@ -124,6 +130,7 @@ class SubscriptionsCore:
             UpstreamUp: self._upstream_up,
             FarmChanged: self._silences.farm,
             ContractRefreshed: self._hours.refreshed,
+            Reconfigure: self._subscribing.reconfigure,
             RestoreHolders: self._restore,
             CommandsReadable: self._leaving.readable,
             RedisForgot: self._say_again,
@@ -150,6 +157,7 @@ class SubscriptionsCore:
             self._guests.next_s(),
             self._silences.next_s(),
             self._fallbacks.next_s(),
+            self._fronts.next_s(),
             self._hours.next_s(),
             self._errors.words.next_s(),
         )
@@ -234,10 +242,14 @@ class SubscriptionsCore:
 
     def _error(self, event: ErrorNotice, now: Instant) -> list[Effect]:
         taken = self._guests.error(event, now)
+        if taken is None and self._fronts.refused(event.req_id):
+            return []
         return self._errors.handle(event, now) if taken is None else taken
 
     def _refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
         taken = self._guests.refused(message, now)
+        if taken is None and self._fronts.refused(message.req_id):
+            return []
         return self._errors.refused(message, now) if taken is None else taken
 
     # ---- the connection
@@ -249,6 +261,7 @@ class SubscriptionsCore:
 
     def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:
         self._silences.session_over()
+        self._fronts.session_over()
         return self._book.session_over(message.at_ns, now) + self._guests.session_over(message.at_ns, now)
 
     def _data_lost(self, message: DataLost, now: Instant) -> list[Effect]:
@@ -258,7 +271,7 @@ class SubscriptionsCore:
         return self._book.upstream_down(message.at_ns, now) + self._chains.upstream_down(message.at_ns, now)
 
     def _upstream_up(self, message: UpstreamUp, now: Instant) -> list[Effect]:
-        return self._book.upstream_up(now)
+        return self._book.upstream_up(now) + self._chains.upstream_up(now)
 
     def _request_sent(self, message: RequestSent, now: Instant) -> list[Effect]:
         line = self._book.by_req.get(message.req_id)
@@ -358,7 +371,7 @@ class SubscriptionsCore:
             else:
                 effects += self._book.ask_again(line, now, ended=False)
         effects += self._errors.words.wake_up(now)
-        return effects + self._hours.look(now) + self._silences.sweep(now)
+        return effects + self._hours.look(now) + self._fronts.look(now) + self._silences.sweep(now)
 
     def _nothing(self, message: Struct, now: Instant) -> list[Effect]:
         return []
@@ -370,16 +383,9 @@ class SubscriptionsCore:
 
     def status(self) -> dict[str, object]:
         """This core's part of the status."""
-        lines = self._book.lines.values()
-        states = Counter(f"{line.state}:{line.reason}" if line.reason else line.state for line in lines)
         return {
-            "streams": sum(len(line.channels) for line in lines),
+            **self._book.status(),
             "holders": self._holdings.count,
-            "states": dict(sorted(states.items())),
-            "lines": {"taken": self._book.taken("level1"), "of": self._book.slots("level1")},
-            "tick_by_tick": {"taken": self._book.taken("tick_by_tick"), "of": self._book.slots("tick_by_tick")},
-            "depth": {"taken": self._book.taken("depth"), "of": self._book.slots("depth")},
-            "live_bars": {"taken": self._book.taken("kept"), "of": self._book.slots("kept")},
             "books": {"bad_rows": self._depth.bad_rows, "restarted": self._depth.healed},
             "freshness": self._silences.counts(),
             "commands_waiting": self._waits.count,
@@ -388,6 +394,4 @@ class SubscriptionsCore:
             "backfills": self._backfills.status(),
             "late_events": self._late + self._errors.late,
             "foreign_events": self._foreign,
-            "unheld_events": self._book.unheld_gone + sum(line.unheld for line in lines),
-            "ignored_events": self._book.ignored_gone + sum(line.ignored for line in lines),
         }

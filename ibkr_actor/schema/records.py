@@ -135,6 +135,15 @@ class Greeks(Record, tag="greeks", array_like=True, gc=False):
     underlying_price: float | None
 
 
+class News(Record, tag="news", array_like=True, gc=False):
+    """A headline about an instrument, at `source_ns`; `news_article` answers the text behind it."""
+
+    provider: str
+    article_id: str
+    headline: str
+    extra: str
+
+
 class Computed(Struct, array_like=True, frozen=True, gc=False):
     """What IB computes of an option from one price; null what it could not."""
 
@@ -299,6 +308,19 @@ class Reset(Record, tag="reset", array_like=True, gc=False):
     prev_id: str | None
 
 
+class Roll(Record, tag="roll", array_like=True, gc=False):
+    """From here on a continuous future's stream shows another future, whose con_id its records bear.
+
+    The symbols are IB's local ones (ESZ6). `at_ns` is when it was decided.
+    """
+
+    from_con_id: int
+    to_con_id: int
+    from_symbol: str
+    to_symbol: str
+    at_ns: int
+
+
 class End(Record, tag="end", array_like=True, gc=False):
     """Closes a stream whose line is given back. `reason` is one of `END_REASONS`."""
 
@@ -332,6 +354,7 @@ DataRecord = (
     | MidPoint
     | Bar
     | Greeks
+    | News
     | Option
     | ChainWindow
     | Depth
@@ -340,6 +363,7 @@ DataRecord = (
     | Done
     | Gap
     | Reset
+    | Roll
     | End
 )
 AnyRecord = (
@@ -350,6 +374,7 @@ AnyRecord = (
     | MidPoint
     | Bar
     | Greeks
+    | News
     | Option
     | ChainWindow
     | Depth
@@ -358,6 +383,7 @@ AnyRecord = (
     | Done
     | Gap
     | Reset
+    | Roll
     | End
     | System
 )

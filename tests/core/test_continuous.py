@@ -54,8 +54,9 @@ def test_its_name_stays_when_another_future_comes_to_the_front() -> None:
     assert asked(send(core, ASK_CONTINUOUS, 4)) != []
 
 
-def test_nothing_of_it_is_live() -> None:
-    assert all(why_not(kind, "CONTFUT", "CME") for kind in KINDS)
+def test_it_has_what_a_future_has_but_for_a_snapshot() -> None:
+    refused = [kind for kind in KINDS if why_not(kind, "CONTFUT", "CME")]
+    assert refused == [kind for kind in KINDS if why_not(kind, "FUT", "CME")] == ["greeks", "depth.smart"]
     contract = structs.replace(CONTINUOUS, instrument="ES.CONTFUT.CME.USD")
     desk = Desk()
     error = answer(desk.send(Snapshot(instrument="ES.CONTFUT.CME.USD"), 1, contract=contract)).reply.error

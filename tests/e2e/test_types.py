@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ibkr_actor.actors.clock import Clock
 from ibkr_actor.schema.commands import History, Resolve, Snapshot, Subscribe
 from ibkr_actor.schema.instruments import InstrumentQuery
-from ibkr_actor.schema.records import AnyRecord, Quote, System, Tick
+from ibkr_actor.schema.records import AnyRecord, Quote, Roll, System, Tick
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import KEYS, House, running_house, running_redis
 
@@ -108,15 +109,18 @@ async def test_a_warrant_resolves_and_streams(house: House) -> None:
     await house.until(key, lambda records: any(isinstance(record, Quote) and record.bid for record in records))
 
 
-async def test_a_continuous_future_has_a_past_only(house: House) -> None:
+async def test_a_continuous_future_shows_the_one_at_the_front_and_has_a_past_of_its_own(
+    house: House, sim: Simulator
+) -> None:
     query = Query(symbol="ES", sec_type="CONTFUT", exchange="CME", currency="USD")
     resolved = (await house.call(Resolve(client="test", instrument=query))).result
     assert isinstance(resolved, dict)
     assert resolved["sec_type"] == "CONTFUT"
-    refused = await house.call(Subscribe(client="test", instrument=query, kinds=["quote"]))
-    assert refused.error is not None
-    assert refused.error.code == "unsupported"
-    assert "history" in refused.error.message
+    (key,) = await house.subscribe("ES.CONTFUT.CME.USD", "quote")
+    records = await house.until(
+        key, lambda records: any(isinstance(record, Quote) and record.bid for record in records)
+    )
+    assert {record.con_id for record in records if isinstance(record, Quote)} == {resolved["con_id"]}
     refused = await house.call(Snapshot(client="test", instrument=query))
     assert refused.error is not None
     assert refused.error.code == "unsupported"
@@ -130,3 +134,23 @@ async def test_a_continuous_future_has_a_past_only(house: House) -> None:
     await house.until(key, lambda records: any(isinstance(record, Quote) and record.bid for record in records))
     accepted = await house.call(History(client="test", instrument=query, start="2026-06-15", end="2026-06-19"))
     assert accepted.status == "accepted", accepted
+    assert not sim.violations
+
+
+async def test_a_rule_of_days_rolls_to_a_later_future_and_says_so(sim: Simulator) -> None:
+    clock = Clock(start_ns=round(sim.world.clock.now_s() * 1e9))
+    async with running_redis() as server, running_house(server.own_url, sim.port, clock=clock, roll_days=100) as house:
+        (key,) = await house.subscribe("ES.CONTFUT.CME.USD", "quote")
+
+        def rolled_on(records: list[AnyRecord]) -> bool:
+            newest = records[-1]
+            return isinstance(newest, Quote) and any(
+                isinstance(record, Roll) and record.to_con_id == newest.con_id for record in records
+            )
+
+        records = await house.until(key, rolled_on)
+        (roll,) = [record for record in records if isinstance(record, Roll)]
+        assert roll.from_con_id != roll.to_con_id
+        # In July the next contract but one is the first that has a hundred days left.
+        assert (roll.from_symbol, roll.to_symbol) == ("ESU6", "ESZ6")
+        assert not sim.violations

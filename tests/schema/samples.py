@@ -16,9 +16,11 @@ from ibkr_actor.schema.records import (
     Greeks,
     Hole,
     MidPoint,
+    News,
     Option,
     Quote,
     Reset,
+    Roll,
     System,
     Tick,
     Ticks,
@@ -39,6 +41,7 @@ SAMPLES: dict[str, AnyRecord] = {
         *COMMON, None, 1, 2, SOURCE, SOURCE + 5_000_000_000, 1.0, 2.0, 0.5, 1.5, "7", "1.25", 3, True, 0, "TRADES", None
     ),
     "greeks": Greeks(*COMMON, None, 1, 0, "model", 0.25, 0.5, 0.01, 0.1, -0.02, 5.5, None, 190.0),
+    "news": News(*COMMON, SOURCE, 1, 0, "BRFG", "BRFG$04507322", "Apple beats, shares rise", "K:0.54"),
     "option": Option(
         *COMMON,
         None,
@@ -104,6 +107,7 @@ SAMPLES: dict[str, AnyRecord] = {
         "a part could not be had",
     ),
     "gap": Gap(*COMMON, None, 1, 0, "disconnect", SOURCE, RECEIVED, 40, 3, False),
+    "roll": Roll(*COMMON, None, 1, 0, 495512563, 495512566, "ESU6", "ESZ6", RECEIVED),
     "reset": Reset(*COMMON, None, 1, 0, "start", 1_767_225_000, 41, "1767225590000-0"),
     "end": End(*COMMON, None, 1, 0, "no_holders"),
     "system": System(
