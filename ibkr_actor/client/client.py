@@ -129,9 +129,11 @@ class Client:
                 raise
             raise group.exceptions[0] from None
         finally:
-            await self.reader.__aexit__(None, None, None)
-            with anyio.CancelScope(shield=True):
-                await self._redis.aclose()
+            try:
+                await self.reader.__aexit__(None, None, None)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._redis.aclose()
 
     # ---- feeds
 
@@ -273,8 +275,8 @@ class Client:
         )
         return Job(self._redis, self.keys, self.reader, self._calls, command, on_progress)
 
-    def job(self, command: History, on_progress: Progress | None = None) -> Job[HistoryBar]:
-        """The job that a command starts."""
+    def job(self, command: History | HistoryTicks, on_progress: Progress | None = None) -> Job[Any]:
+        """The job that a command starts; under an id of the caller's it is found again, and goes on."""
         return Job(self._redis, self.keys, self.reader, self._calls, command, on_progress)
 
     # ---- questions

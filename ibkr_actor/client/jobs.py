@@ -108,6 +108,8 @@ class Job(Generic[Row]):
         self._ended = anyio.Event()  # the last reply has come
         self._written = False
         self.name = ""
+        # What the sidecar said when it took the job: its name, and what it is of.
+        self.accepted: dict[str, Any] = {}
         self.progress: dict[str, Any] = {}
         self.done: Done | None = None
 
@@ -152,6 +154,7 @@ class Job(Generic[Row]):
     def _hear(self, reply: Reply) -> None:
         if isinstance(reply.result, dict):
             if reply.status == "accepted":
+                self.accepted = reply.result
                 self.name = str(reply.result["job"])
             elif reply.status == "progress":
                 self.progress = reply.result
