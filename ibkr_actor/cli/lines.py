@@ -18,8 +18,8 @@ from ibkr_actor.schema.keys import BAR_HOURS, BAR_SHOWS, CHAIN, Keys, bar_kind
 
 ANSWER_TIMEOUT_S: Final = 10.0
 HEAD: Final = ("instrument", "kind", "line", "state", "freshness", "holders (seconds of lease left)")
-# Kinds that share a line: quote, tick and greeks of an instrument are one.
-_LEVEL_1: Final = ("quote", "tick", "greeks")
+# Kinds that share a line: quote, tick, greeks and news of an instrument are one.
+_LEVEL_1: Final = ("quote", "tick", "greeks", "news")
 _TICK_BY_TICK: Final = ("trade", "alltrade", "bidask", "midpoint")
 _REAL_TIME: Final = frozenset(bar_kind("5s", show, hours) for show in BAR_SHOWS for hours in BAR_HOURS)
 _NAMES: Final = {"lines": "market data lines", "tick_by_tick": "of them tick-by-tick", "depth": "order books"}

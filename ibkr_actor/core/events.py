@@ -221,6 +221,16 @@ class TickOptionComputation(MarketDataEvent, frozen=True, gc=False):
     underlying_price: float | None
 
 
+class TickNews(MarketDataEvent, frozen=True, gc=False):
+    """A headline about the instrument."""
+
+    time_ns: int
+    provider: str
+    article_id: str
+    headline: str
+    extra: str
+
+
 class TickByTickLast(MarketDataEvent, frozen=True, gc=False):
     """Last (`all_last` False) or AllLast."""
 

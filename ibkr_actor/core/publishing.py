@@ -122,6 +122,14 @@ def publish_bars(line: Line, channel: Channel, bars: Sequence[Told], received_ns
         append(items, line, channel, bar)
 
 
+def _news(line: Line, event: events.TickNews, items: list[Item]) -> None:
+    channel = line.channels.get("news")
+    if channel is None:
+        line.unheld += 1
+    else:
+        append(items, line, channel, translate.news(event, line.con_id, line.feed, line.flags))
+
+
 def _greeks(line: Line, event: events.TickOptionComputation, items: list[Item]) -> None:
     tick_type = event.tick_type
     source = GREEKS_SOURCE_OF.get(tick_type)
@@ -192,6 +200,7 @@ DATA: Final[frozenset[type[events.MarketDataEvent]]] = frozenset(
         events.TickGeneric,
         events.TickString,
         events.TickOptionComputation,
+        events.TickNews,
         events.TickByTickLast,
         events.TickByTickBidAsk,
         events.TickByTickMidPoint,
@@ -212,6 +221,7 @@ PUBLISH: Final[dict[type[events.MarketDataEvent], Callable[[Line, Any, list[Item
     events.MarketDataType: _market_data_type,
     events.Rerouted: _ignore,
     events.TickOptionComputation: _greeks,
+    events.TickNews: _news,
     events.HistoricalBarUpdate: _kept_bar,
     events.DepthUpdate: _depth,
     events.TickReqParams: _ignore,

@@ -15,6 +15,7 @@ from ibkr_actor.core.events import (
     TickByTickLast,
     TickByTickMidPoint,
     TickGeneric,
+    TickNews,
     TickOptionComputation,
     TickPrice,
     TickSize,
@@ -31,6 +32,7 @@ from ibkr_actor.schema.records import (
     Depth,
     Greeks,
     MidPoint,
+    News,
     Quote,
     Tick,
     Trade,
@@ -128,6 +130,14 @@ def bid_ask(event: TickByTickBidAsk, con_id: int, feed: int, flags: int) -> BidA
 def midpoint(event: TickByTickMidPoint, con_id: int, feed: int, flags: int) -> MidPoint:
     """A tick-by-tick change of the midpoint."""
     return MidPoint(0, 0, con_id, event.received_ns, event.time_ns, feed, flags, event.price)
+
+
+def news(event: TickNews, con_id: int, feed: int, flags: int) -> News:
+    """A headline; the article is asked for by its id."""
+    return News(
+        0, 0, con_id, event.received_ns, event.time_ns, feed, flags,
+        event.provider, event.article_id, event.headline, event.extra,
+    )  # fmt: skip
 
 
 def greeks(event: TickOptionComputation, con_id: int, feed: int, flags: int) -> Greeks:

@@ -22,6 +22,7 @@ _DATA: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "quote": ("quote:{instrument}", ("quote",), "The top of book after each price or size message."),
     "tick": ("tick:{instrument}", ("tick",), "Every other level-1 tick."),
     "greeks": ("greeks:{instrument}", ("greeks",), "What IB computes of an option."),
+    "news": ("news:{instrument}", ("news",), "Headlines about the instrument."),
     "trade": ("trade:{instrument}", ("trade",), "Trades, tick by tick."),
     "alltrade": ("alltrade:{instrument}", ("trade",), "Trades, with those not in the consolidated tape."),
     "bidask": ("bidask:{instrument}", ("bidask",), "Changes of the best bid and ask, tick by tick."),

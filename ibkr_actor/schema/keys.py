@@ -28,6 +28,7 @@ KIND_FAMILIES: Final = (
     "quote",
     "tick",
     "greeks",
+    "news",
     "trade",
     "alltrade",
     "bidask",

@@ -23,6 +23,7 @@ from ibkr_actor.core.events import (
     Rerouted,
     ScheduleSession,
     SymbolSamples,
+    TickNews,
     TickReqParams,
     TickSnapshotEnd,
 )
@@ -84,6 +85,13 @@ class Wrapper(ReferenceCallbacks):
     def tickReqParams(self, tickerId: int, minTick: float, bboExchange: str, snapshotPermissions: int) -> None:
         permissions = 0 if snapshotPermissions == UNSET_INTEGER else snapshotPermissions
         self.events.append(TickReqParams(tickerId, self.received_ns, price_or_none(minTick), bboExchange, permissions))
+
+    def tickNews(
+        self, tickerId: int, timeStamp: int, providerCode: str, articleId: str, headline: str, extraData: str
+    ) -> None:
+        at_ns = timeStamp * MILLISECOND_NS
+        words = whole_text(headline), whole_text(extraData)
+        self.events.append(TickNews(tickerId, self.received_ns, at_ns, providerCode, articleId, *words))
 
     def tickSnapshotEnd(self, reqId: int) -> None:
         self.events.append(TickSnapshotEnd(reqId, self.received_ns))

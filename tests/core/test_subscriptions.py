@@ -157,7 +157,7 @@ def test_forex_has_quotes_bars_and_tick_by_tick_bid_and_ask() -> None:
         (["quote"], -1.0, [], "lease_s"),
         (["quote"], math.nan, [], "lease_s"),
         (["quote"], math.inf, [], "lease_s"),
-        (["trade"], 0.0, [233], "quote, tick and greeks only"),
+        (["trade"], 0.0, [233], "quote, tick, greeks and news only"),
         (["quote"], 0.0, [0], "IB's numbers"),
         (["quote"], 0.0, list(range(1, 60)), "at most 50"),
     ],

@@ -7,6 +7,7 @@ import pytest
 
 from ibkr_actor.schema.commands import AnyCommand, Snapshot
 from ibkr_actor.schema.instruments import InstrumentQuery
+from ibkr_actor.schema.records import News
 from ibkr_actor.schema.reference_commands import (
     CalcIv,
     CalcPrice,
@@ -21,6 +22,7 @@ from ibkr_actor.schema.reference_commands import (
     SmartComponents,
 )
 from ibkr_actor.sim import Simulator, SimulatorSettings, news
+from ibkr_actor.sim.messages import TickNews
 from ibkr_actor.sim.venues import DEPTH_EXCHANGES, MARKET_RULES, SMART_COMPONENTS
 from tests.e2e.kit import House, running_house, running_redis
 
@@ -126,6 +128,24 @@ async def test_news_are_those_of_the_market(house: House, sim: Simulator) -> Non
     assert article == {"article_type": 0, "text": news.article(first["provider"], first["article_id"])}
     assert await code(house, NewsHeadlines(instrument="AAPL", providers=[])) == "validation_error"
     assert await code(house, NewsHeadlines(instrument="AAPL", providers=codes, start="soon")) == "validation_error"
+    assert not sim.violations
+
+
+async def test_headlines_stream_as_they_come(house: House, sim: Simulator) -> None:
+    (key,) = await house.subscribe("AAPL", "news")
+    await house.reply("test", lambda reply: reply.status == "active")
+    coming = TickNews(
+        time=1_783_080_001_000,
+        provider_code="BRFG",
+        article_id="BRFG$1",
+        headline="Äpfel, up 3 % | sold",
+        extra_data="K:n/a",
+    )
+    assert sim.emit("AAPL", coming) == 1
+    records = await house.until(key, lambda found: any(isinstance(record, News) for record in found))
+    (record,) = [record for record in records if isinstance(record, News)]
+    assert (record.provider, record.article_id, record.headline) == ("BRFG", "BRFG$1", "Äpfel, up 3 % | sold")
+    assert (record.source_ns, record.con_id, record.extra) == (1_783_080_001_000_000_000, 265598, "K:n/a")
     assert not sim.violations
 
 
