@@ -17,6 +17,7 @@ from ibkr_actor.cli.address import with_redis
 from ibkr_actor.cli.asking import Refused as NoGo
 from ibkr_actor.cli.asking import refuse, require_sidecar, table, told
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO
+from ibkr_actor.cli.process import log_to_stderr
 from ibkr_actor.cli.sub import line
 from ibkr_actor.client import Client, MarketDataError, Refused
 from ibkr_actor.errors import ConfigurationError
@@ -28,6 +29,7 @@ HEAD: Final = ("bid", "ask", "vol", "delta", "CALL", "strike", "PUT", "bid", "as
 
 def main(arguments: argparse.Namespace) -> int:
     """0 at Ctrl-C, the count, or a table; 1 when it was refused or nothing came; 2 for what was wrong."""
+    log_to_stderr("warning")  # a Redis that is away is waited for, and said
     return with_redis(_chain, arguments, follows=True)
 
 

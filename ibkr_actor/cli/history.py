@@ -39,7 +39,8 @@ def main(arguments: argparse.Namespace) -> int:
 async def _history(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
     progress = Progress(arguments.instruments, shown=sys.stderr.isatty() and not arguments.quiet)
     limiter = anyio.CapacityLimiter(JOBS_MAX)
-    with open_writer(arguments.out, ticks=arguments.ticks, many=len(arguments.instruments) > 1) as writer:
+    many = len(arguments.instruments) > 1
+    with open_writer(arguments.out, ticks=arguments.ticks, many=many, as_json=arguments.json) as writer:
         try:
             async with anyio.create_task_group() as tasks:
                 for instrument in arguments.instruments:

@@ -44,8 +44,8 @@ class Writer(Protocol):
 
 
 @contextmanager
-def open_writer(path: Path | None, *, ticks: bool, many: bool) -> Iterator[Writer]:
-    """A writer for the extension of `path`; without one, CSV on standard output. `many` adds a column `instrument`.
+def open_writer(path: Path | None, *, ticks: bool, many: bool, as_json: bool = False) -> Iterator[Writer]:
+    """A writer for the extension of `path`; without one, CSV or JSON on the output. `many` adds a column `instrument`.
 
     What is not finished in the end is thrown away.
 
@@ -54,8 +54,10 @@ def open_writer(path: Path | None, *, ticks: bool, many: bool) -> Iterator[Write
     """
     columns = (("instrument",) if many else ()) + (ALL_TICK_COLUMNS if ticks else BAR_COLUMNS)
     if path is None:
-        yield _CsvWriter(sys.stdout, columns)
+        yield (_JsonWriter if as_json else _CsvWriter)(sys.stdout, columns)
         return
+    if as_json and path.suffix.lower() not in (".json", ".jsonl"):
+        raise ConfigurationError(f"--json: --out {path.name} is no .json")
     part = path.with_name(path.name + ".part")
     make = _maker(path)
     try:

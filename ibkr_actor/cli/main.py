@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ibkr_actor import __version__
 from ibkr_actor.cli import bridge_arguments, reader_arguments, simulate_arguments, top_arguments
-from ibkr_actor.cli.arguments import Commands, Root, add_config, add_redis, command
+from ibkr_actor.cli.arguments import Commands, Root, add_config, add_json, add_redis, command
 from ibkr_actor.cli.simulate_arguments import positive_float
 from ibkr_actor.errors import ConfigurationError, Fenced
 
@@ -160,4 +160,5 @@ def _add_history(commands: Commands) -> None:
     history.add_argument("--backfill", action="store_true", help="give way to what others ask for interactively")
     history.add_argument("--timeout", type=positive_float, default=30.0, help="seconds until a sidecar must answer")
     history.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_json(history, "a bar or a tick, instead of CSV")
     add_redis(history)

@@ -46,7 +46,10 @@ def summary(result: dict[str, Any]) -> list[str]:
     fresh = held.get("freshness", {})
     counts = ", ".join(f"{fresh[name]} {name}" for name in ("fresh", "quiet", "stale") if fresh.get(name))
     taken = held.get("lines", {})
+    ready = result.get("ready", {})
+    word = "yes" if ready.get("ok") else "no: " + "; ".join(ready.get("reasons") or ["not told"])
     return [
+        f"ready          {word}",
         f"gateway        {session.get('state', 'unknown')}{since}{version}, client id {session.get('client_id', '-')}",
         f"farms          {'all up' if not down else 'not up: ' + ', '.join(down)}",
         f"subscriptions  {held.get('streams', 0)} streams, {held.get('holders', 0)} holders"

@@ -17,6 +17,7 @@ from ibkr_actor.cli.address import with_redis
 from ibkr_actor.cli.asking import Refused as NoGo
 from ibkr_actor.cli.asking import refuse, require_sidecar, told
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO
+from ibkr_actor.cli.process import log_to_stderr
 from ibkr_actor.cli.record_text import json_line, kinds_of, text_line
 from ibkr_actor.client import Client, Item, MarketDataError, Missed, Refused
 from ibkr_actor.errors import ConfigurationError
@@ -25,6 +26,7 @@ from ibkr_actor.schema.keys import CLIENT_PATTERN, Keys
 
 def main(arguments: argparse.Namespace) -> int:
     """0 at Ctrl-C, SIGTERM, or the count; 1 when a stream was refused; 2 for what was wrong."""
+    log_to_stderr("warning")  # a Redis that is away is waited for, and said
     return with_redis(_sub, arguments, follows=True)
 
 

@@ -121,8 +121,9 @@ async def test_commands_sends_fields_or_json_and_waits_for_the_last_reply(capsys
         status, out, _ = await say("commands", *line)
         assert status == 0
         assert objects(out)[-1]["status"] == "done"
-        status, _, error = await say("status")
+        status, out, error = await say("status")
         assert (status, error) == (0, "")
+        assert out.startswith("ready          yes\ngateway        ready since ")
         status, out, _ = await say("status", "--json")
         assert objects(out)[0]["session"]["state"] == "ready"
         assert objects((await say("health", "--json"))[1]) == [{"healthy": True, "reason": None}]

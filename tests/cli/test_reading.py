@@ -309,6 +309,29 @@ def test_nothing_half_written_is_left_when_the_reading_breaks_off(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["status", "health", "lines", "search x", "snap AAPL", "tail quote AAPL", "sub AAPL", "chain AAPL",
+     "commands renew", "history AAPL --start 2026-01-05", "replay saved.jsonl --gateway test"],
+)  # fmt: skip
+def test_without_redis_every_command_says_so_in_one_line(
+    line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("saved.jsonl").write_text('{"stream":"quote:X","id":"1-0","tag":"later"}\n')
+    assert main([*line.split(), "--redis-url", "redis://127.0.0.1:1/0"]) == EXIT_NO
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith("ibkr-actor: Redis does not answer: ")
+    assert (said.err.count("\n"), said.out) == (1, "")
+
+
+def test_history_as_json_goes_to_the_output_and_contradicts_no_extension(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--json"), open_writer(tmp_path / "x.csv", ticks=False, many=False,
+                                                                        as_json=True):  # fmt: skip
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("seed", "complaint"), [("x", "x is not a whole number"), ("1.5", "1.5 is not a whole")])
 def test_a_seed_that_is_no_number_is_said(seed: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
