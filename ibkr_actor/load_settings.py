@@ -19,7 +19,6 @@ from ibkr_actor.settings import DOTENV, ENV_PREFIX, Settings
 
 # Never shown, not even when they are wrong.
 SECRETS = frozenset({"REDIS_URL", "HTTP_TOKEN"})
-HTTP_PORT = "PORT"
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
@@ -83,6 +82,7 @@ def _one_line(error: ValidationError) -> str:
     if not place:
         return message + more
     value = "***" if place in SECRETS else repr(first["input"])
-    # PORT, the replaced system's name, is the one variable without the prefix.
-    name = place if place == HTTP_PORT and first["loc"][0] == HTTP_PORT else ENV_PREFIX + place
+    # PORT, the replaced system's name of it, is the one variable without the prefix.
+    is_port = place == "HTTP_PORT" and "PORT" in os.environ and "IBKR_HTTP_PORT" not in os.environ
+    name = "PORT" if is_port else ENV_PREFIX + place
     return f"{name}={value}: {message[0].lower()}{message[1:]}{more}"

@@ -90,9 +90,21 @@ def test_redis_keeps_everything_and_the_sidecar_waits_for_it(compose: dict[str, 
     assert compose["services"]["sidecar"]["depends_on"] == {"redis": {"condition": "service_healthy"}}
 
 
-def test_redis_is_published_on_the_loopback_address_only(compose: dict[str, Any]) -> None:
-    assert all(port.startswith("127.0.0.1:") for port in compose["services"]["redis"]["ports"])
-    assert [name for name, service in compose["services"].items() if "ports" in service] == ["redis"]
+def test_redis_and_http_are_published_on_the_loopback_address_only(compose: dict[str, Any]) -> None:
+    published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
+    assert set(published) == {"redis", "sidecar"}
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_http_is_where_the_replaced_system_had_it(compose: dict[str, Any]) -> None:
+    sidecar = compose["services"]["sidecar"]
+    port = Settings.model_fields["http_port"].default
+    assert (last("EXPOSE"), port) == ("8084", 8084)
+    assert [port.rpartition(":")[2] for port in sidecar["ports"]] == ["8084"]
+    # Its health check as its README prints it; for that the image has curl, and the service listens on every address.
+    assert sidecar["healthcheck"]["test"] == ["CMD-SHELL", "curl -fsS http://localhost:8084/health || exit 1"]
+    assert "IBKR_HTTP_HOST=0.0.0.0" in last("ENV")
+    assert any("install" in rest and "curl" in rest for word, rest in stages()["sidecar"] if word == "RUN")
 
 
 def test_a_stop_of_the_sidecar_leaves_time_to_drain(compose: dict[str, Any]) -> None:

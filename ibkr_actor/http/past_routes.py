@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 # What is written there is not IB's: a stream apart from all data streams, and a tag that no record of IB's has.
 EXTERNAL_TAG: Final = "external"
+DATED: Final = frozenset({"1d", "1w", "1M"})
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -79,7 +80,8 @@ async def _gathered(service: Service, asked: HistoricalBars) -> Bars:
             named["symbol"] = symbol_of(str(reply.result["instrument"]))
 
     what = instrument(asked.symbol, asked.exchange, asked.currency)
-    command = History(instrument=what, start=asked.start, end=asked.end, bar=asked.resolution)
+    start, end = (_span_end(text, asked.resolution) for text in (asked.start, asked.end))
+    command = History(instrument=what, start=start, end=end, bar=asked.resolution)
     bars: list[Bar] = []
     done: Done | None = None
     symbol = symbol_of(asked.symbol)
@@ -108,6 +110,16 @@ async def _gathered(service: Service, asked: HistoricalBars) -> Bars:
     assert done is not None
     holes = [Hole(start=moment(h.from_ns), end=moment(h.to_ns), reason=h.reason, message=h.message) for h in done.holes]
     return Bars(bars=bars, outcome=done.outcome, holes=holes)
+
+
+def _span_end(text: str, resolution: str) -> str:
+    """Of bars of a day and more only the dates count: a trade date begins before its midnight, after a holiday days."""
+    if resolution not in DATED:
+        return text
+    try:
+        return datetime.fromisoformat(text).date().isoformat()
+    except ValueError:
+        return text  # the sidecar says what is wrong with it
 
 
 def _bars(entry: BarRows, symbol: str) -> list[Bar]:

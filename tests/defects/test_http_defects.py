@@ -98,7 +98,8 @@ async def test_d26_health_is_503_without_a_sidecar_and_without_redis() -> None:
 
 
 async def test_d26_connections_are_never_fewer_than_none_and_durations_are_observed(http: httpx.AsyncClient) -> None:
-    for body in ({"symbols": ["NOSUCH"]}, {"symbols": []}):
+    bodies: list[dict[str, Any]] = [{"symbols": ["NOSUCH"]}, {"symbols": []}]
+    for body in bodies:
         assert (await http.post(QUOTES, json=body)).status_code in (400, 404)
     assert await metric(http, "ibkr_active_connections") == 0
     async with streaming(http, QUOTES, body={"symbols": ["AAPL"]}) as stream:

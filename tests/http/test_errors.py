@@ -156,7 +156,7 @@ async def refusing(redis_url: str, rejection: Rejection) -> AsyncIterator[None]:
     async with connect(redis_url) as redis, anyio.create_task_group() as tasks:
 
         async def answer_all() -> None:
-            position: Any = "1-0"
+            position: Any = "0-0"
             while True:
                 found: Any = await redis.xread({KEYS.commands(): position}, block=1_000)
                 for entry_id, fields in found[0][1] if found else ():
@@ -165,8 +165,8 @@ async def refusing(redis_url: str, rejection: Rejection) -> AsyncIterator[None]:
                     reply = Reply(id=command.id, op="", status="rejected", error=rejection)
                     await redis.xadd(KEYS.replies(command.client), {"j": encode_reply(reply)})
 
+        await redis.delete(KEYS.commands())
         await redis.set(KEYS.heartbeat, '{"state":"ready"}')
-        await redis.xadd(KEYS.commands(), {"j": "{}"}, id="1-0")
         tasks.start_soon(answer_all)
         yield
         tasks.cancel_scope.cancel()
@@ -225,8 +225,8 @@ async def test_more_clients_than_are_allowed_are_503(redis_url: str) -> None:
 async def test_a_client_that_reads_nothing_is_given_up_and_holds_up_nobody(redis_url: str) -> None:
     # What the sockets take in between is some megabytes; behind that the queue of ten fills.
     async with serving(redis_url, client_queue=10, stall_s=60.0) as http, connect(redis_url) as redis:
-        payload = {"j": msgspec.json.encode({"tag": "system", "epoch": 1, "seq": 1, "at_ns": "1", "topic": "redis",
-                   "event": "x", "subject": "x", "message": "x" * 60_000})}  # fmt: skip
+        record = {"tag": "system", "epoch": 1, "seq": 1, "at_ns": "1", "topic": "redis", "event": "x", "subject": "x"}
+        payload: dict[Any, Any] = {"j": msgspec.json.encode(record | {"message": "x" * 60_000})}
         url = http.base_url
         stream = await anyio.connect_tcp(str(url.host), int(url.port or 0))
         async with stream, streaming(http, "/api/v1/stream/system", last="0") as quick:

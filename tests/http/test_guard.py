@@ -9,6 +9,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from ibkr_actor.http.config import HttpConfig
 from ibkr_actor.http.serve import bound, serve
@@ -91,7 +92,7 @@ async def test_foreign_pages_may_neither_post_nor_read_unless_they_are_allowed(r
         assert (asked.status_code, asked.headers["access-control-allow-methods"]) == (204, "GET, POST")
         address = str(http.base_url).replace("http", "ws") + "/api/v1/ws"
         with pytest.raises(InvalidStatus):
-            async with connect_websocket(address, origin="https://evil.example"):
+            async with connect_websocket(address, origin=Origin("https://evil.example")):
                 pass
 
 

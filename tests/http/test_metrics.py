@@ -21,8 +21,8 @@ from tests.http.kit import serving, some, streaming
 pytestmark = pytest.mark.anyio
 
 REPLACED = {
-    "ibkr_requests_total", "ibkr_active_connections", "ibkr_request_duration_seconds_count", "ibkr_quotes_streamed_total",
-    "ibkr_bars_streamed_total", "ibkr_ticks_total", "ibkr_connection_uptime_seconds",
+    "ibkr_requests_total", "ibkr_active_connections", "ibkr_request_duration_seconds_count", "ibkr_bars_streamed_total",
+    "ibkr_quotes_streamed_total", "ibkr_ticks_total", "ibkr_connection_uptime_seconds",
 }  # fmt: skip
 Samples = dict[str, list[tuple[dict[str, str], float]]]
 

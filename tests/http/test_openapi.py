@@ -10,7 +10,6 @@ import pytest
 import schemathesis
 from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, given, settings
-from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -47,7 +46,7 @@ def test_answers_keep_to_the_document(address: str, row: Row) -> None:
 
     @given(case=operation.as_strategy())
     @settings(max_examples=15, suppress_health_check=list(HealthCheck))
-    def holds(case: Case) -> None:
+    def holds(case: Any) -> None:
         case.call_and_validate(base_url=address, excluded_checks=[not_a_server_error, *TIMES.get(row.path, ())])
 
     holds()
@@ -73,6 +72,7 @@ def test_what_the_schemas_say_is_what_the_structs_take() -> None:
     schemas: dict[str, Any] = document()["components"]["schemas"]
     body = {"$ref": "#/components/schemas/StreamQuotes", "components": {"schemas": schemas}}
     jsonschema.validate({"symbols": ["AAPL"]}, body)
-    for wrong in ({}, {"symbols": []}, {"symbols": [""]}, {"symbols": ["A"], "hz": 101}):
+    wrongs: list[dict[str, Any]] = [{}, {"symbols": []}, {"symbols": [""]}, {"symbols": ["A"], "hz": 101}]
+    for wrong in wrongs:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect as connect_websocket
 
 from ibkr_actor import __version__
 from ibkr_actor.schema.commands import List
+from ibkr_actor.schema.records import AnyRecord
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import DEADLINE_S, KEYS, House, running_house, running_redis
 from tests.http.kit import error_of, serving, some, streaming
@@ -175,7 +176,8 @@ async def test_a_websocket_subscribes_and_unsubscribes(http: httpx.AsyncClient) 
     with anyio.fail_after(DEADLINE_S):
         async with connect_websocket(address) as socket:
             await socket.send(json.dumps({"op": "subscribe", "id": 1, "symbols": ["AAPL", EUR], "kinds": ["quote"]}))
-            seen, told = set(), {}
+            seen: set[str] = set()
+            told: dict[str, Any] = {}
             while len(seen) < 2 or not told:
                 message = json.loads(await socket.recv())
                 if message["event"] == "subscribed":
@@ -230,6 +232,10 @@ async def test_the_page_is_served_with_its_files_and_nothing_else(http: httpx.As
         assert (await http.get(path)).status_code == 404, path
 
 
+def beyond(seq: int) -> Callable[[list[AnyRecord]], bool]:
+    return lambda records: records[-1].seq >= seq
+
+
 async def test_a_resume_goes_on_behind_what_was_had_without_loss_or_double(
     http: httpx.AsyncClient, house: House
 ) -> None:
@@ -238,9 +244,8 @@ async def test_a_resume_goes_on_behind_what_was_had_without_loss_or_double(
         had = [*await some(stream, 20)]
     # What comes while nobody listens must not be lost: the lines are held a little longer.
     for instrument in (AAPL, EUR):
-        key = KEYS.stream("quote", instrument)
         newest = max(event.data["seq"] for event in had if event.data.get("instrument") == instrument)
-        await house.until(key, lambda records, newest=newest: records[-1].seq >= newest + 5)
+        await house.until(KEYS.stream("quote", instrument), beyond(newest + 5))
     async with streaming(http, "/api/v1/stream/quotes", last_event_id=had[-1].id, **query) as stream:
         had += await some(stream, 40)
     for instrument in (AAPL, EUR):
