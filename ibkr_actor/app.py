@@ -16,6 +16,7 @@ from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec import to_builtins
 
 from ibkr_actor import configs
 from ibkr_actor.actors.actor import Actor
@@ -26,7 +27,7 @@ from ibkr_actor.actors.router import Router
 from ibkr_actor.bus.bus import Bus
 from ibkr_actor.bus.embedded import EmbeddedRedis
 from ibkr_actor.core.contracts import ContractsCore
-from ibkr_actor.core.effects import ActorName, Core
+from ibkr_actor.core.effects import ActorName, CommandRef, Core
 from ibkr_actor.core.events import Event, Heard
 from ibkr_actor.core.history import HistoryCore
 from ibkr_actor.core.messages import (
@@ -45,7 +46,11 @@ from ibkr_actor.core.pacing import PacingCore
 from ibkr_actor.core.reference_core import ReferenceCore
 from ibkr_actor.core.session import SessionCore
 from ibkr_actor.core.subscriptions import SubscriptionsCore
+from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.figures import Figures
+from ibkr_actor.reloading import Reloaded, Reloading
+from ibkr_actor.schema.commands import Rejection, Reply
+from ibkr_actor.schema.records import System
 from ibkr_actor.settings import Settings
 from ibkr_actor.tws.gateway import Gateway
 from ibkr_actor.tws.inbox import FrameBatch, Inbox
@@ -79,10 +84,12 @@ async def run(
     stopping: anyio.Event,
     started: Callable[[Sidecar], None] | None = None,
     clock: Clock = system_clock,
+    reread: Callable[[], Settings] | None = None,
 ) -> None:
     """Serves until `stopping` is set, then winds down. Redis and the gateway may come and go meanwhile.
 
     `clock` is that of the gateway's world: another than the system's only beside a simulator.
+    `reread` gives the settings of now, for `reload`.
 
     Raises:
         ConfigurationError: a setting is impossible, the installed ibapi is unusable, or the data directory is taken.
@@ -96,7 +103,7 @@ async def run(
         if settings.http_enabled:
             # Before the sidecar: a port that is taken ends the process at once, and /health answers from the start.
             await stack.enter_async_context(http_beside(settings, server.own_url))
-        sidecar = Sidecar(settings, redis_url=server.own_url, clock=clock)
+        sidecar = Sidecar(settings, redis_url=server.own_url, clock=clock, reread=reread)
         await sidecar.serve(stopping, started)
 
 
@@ -113,7 +120,14 @@ async def http_beside(settings: Settings, redis_url: str) -> AsyncIterator[str]:
 class Sidecar:
     """The parts of one running sidecar."""
 
-    def __init__(self, settings: Settings, *, redis_url: str, clock: Clock = system_clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        redis_url: str,
+        clock: Clock = system_clock,
+        reread: Callable[[], Settings] | None = None,
+    ) -> None:
         self.settings = settings
         self._clock = clock
         self.inbox = Inbox(settings.inbox_max_bytes)
@@ -144,6 +158,9 @@ class Sidecar:
         self.bus = Bus(configs.bus(settings, redis_url), describe=self._describe, figures=figures)
         self.bus.on_word = self.mailboxes["history"].tell
         self.bus.on_job_written = lambda job, number: self.mailboxes["history"].tell(JobWritten(job, number))
+        self._reloading = Reloading(
+            settings, reread, lambda to, message: self.mailboxes[to].tell(message), speed=clock.speed
+        )
         self._session_over = anyio.Event()
         self._published = False  # true once there is an epoch to publish under
 
@@ -171,7 +188,8 @@ class Sidecar:
             tasks.cancel_scope.cancel()
 
     def _start_actors(self, tasks: TaskGroup) -> None:
-        performer = Performer(self.gateway, self.bus, self.mailboxes, stopped=self._session_over.set)
+        stopped, reload = self._session_over.set, self._reload
+        performer = Performer(self.gateway, self.bus, self.mailboxes, stopped=stopped, reload=reload)
         for name, core in self.cores.items():
             actor = Actor(self.mailboxes[name], core, performer.perform, clock=self._clock, speed=self._clock.speed)
             tasks.start_soon(actor.run, name=f"actor {name}")
@@ -212,6 +230,25 @@ class Sidecar:
                 return
         log.warning("stopped after IBKR_DRAIN_S=%g with records unwritten: %s", self.settings.drain_s, self.bus.state)
         await self.gateway.aclose()
+
+    def reload(self) -> Reloaded:
+        """Reads the settings anew, applies what may change, and says in `system` what came of it.
+
+        Raises: ConfigurationError when a setting is impossible; then nothing has changed.
+        """
+        found = self._reloading.reload()
+        now_ns = self._clock.now_ns()
+        self.bus.announce(System(0, 0, now_ns, "command", "settings_reloaded", "settings", found.sentence))
+        return found
+
+    def _reload(self, ref: CommandRef) -> None:
+        try:
+            found = self.reload()
+        except ConfigurationError as error:
+            reply = Reply(ref.id, ref.op, "rejected", error=Rejection("configuration_error", str(error)))
+        else:
+            reply = Reply(ref.id, ref.op, "result", result=to_builtins(found))
+        self.bus.answer(ref, reply, (), ())
 
     def _describe(self) -> str:
         """The word of the heartbeat: how the session is, or the bus when that is worse."""

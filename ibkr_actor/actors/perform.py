@@ -13,7 +13,7 @@ from msgspec import structs
 from ibkr_actor.actors.mailbox import Mailbox
 from ibkr_actor.actors.ports import BusPort, GatewayPort
 from ibkr_actor.core import effects as fx
-from ibkr_actor.core.effects import ActorName, Effect
+from ibkr_actor.core.effects import ActorName, CommandRef, Effect
 
 AnyEffect = (
     fx.Publish
@@ -34,6 +34,7 @@ AnyEffect = (
     | fx.CloseStream
     | fx.Connect
     | fx.Disconnect
+    | fx.ReadSettings
     | fx.Stopped
 )
 
@@ -48,7 +49,9 @@ class Performer:
         mailboxes: Mapping[ActorName, Mailbox],
         *,
         stopped: Callable[[], None],
+        reload: Callable[[CommandRef], None] = lambda _: None,
     ) -> None:
+        self._reload = reload
         self._stopped = stopped
         self._gateway = gateway
         self._bus = bus
@@ -102,6 +105,8 @@ class Performer:
                 self._gateway.open(conn, client_id, port)
             case fx.Disconnect(conn):
                 self._gateway.close(conn)
+            case fx.ReadSettings(ref):
+                self._reload(ref)
             case fx.Stopped():
                 self._stopped()
             case _:

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
+from ibkr_actor.errors import ConfigurationError
+
 LOG_FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s %(message)s"
 LOG_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 EXIT_AT_ONCE = 130
@@ -41,8 +43,17 @@ def spare_the_collector() -> None:
     gc.set_threshold(GC_THRESHOLD)
 
 
-async def until_signal(serve: Callable[[anyio.Event], Awaitable[None]]) -> None:
+class Hangup:
+    """What SIGHUP does, once somebody has said it; before that nothing."""
+
+    def __init__(self) -> None:
+        self.does: Callable[[], object] | None = None
+
+
+async def until_signal(serve: Callable[[anyio.Event], Awaitable[None]], hangup: Hangup | None = None) -> None:
     """Runs `serve(stopping)`; the first SIGINT or SIGTERM sets `stopping`, the second ends the process at once.
+
+    With `hangup` SIGHUP does what that says, and an error of it is logged; without, it ends the process.
 
     A failure in `serve` comes out as itself, not wrapped in a group.
     """
@@ -50,6 +61,8 @@ async def until_signal(serve: Callable[[anyio.Event], Awaitable[None]]) -> None:
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_watch_signals, stopping)
+            if hangup is not None and hasattr(signal, "SIGHUP"):
+                tasks.start_soon(_watch_hangup, hangup)
             await serve(stopping)
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
@@ -65,6 +78,16 @@ async def _watch_signals(stopping: anyio.Event) -> None:
                 os._exit(EXIT_AT_ONCE)
             logging.getLogger(__name__).info("%s: stopping; once more ends at once", signal.Signals(number).name)
             stopping.set()
+
+
+async def _watch_hangup(hangup: Hangup) -> None:
+    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            try:
+                if hangup.does is not None:
+                    hangup.does()
+            except ConfigurationError as error:
+                logging.getLogger(__name__).error("SIGHUP: the settings are as before: %s", error)
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from functools import partial
 
 import anyio
 
 from ibkr_actor import __version__, app
-from ibkr_actor.cli.process import log_to_stderr, spare_the_collector, until_signal
+from ibkr_actor.cli.process import Hangup, log_to_stderr, spare_the_collector, until_signal
 from ibkr_actor.load_settings import load_settings, unknown_variables
 from ibkr_actor.settings import Settings
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Runs until Ctrl-C or SIGTERM, drains, and returns 0."""
-    settings = load_settings(
+    reread = partial(
+        load_settings,
         arguments.config,
         host=arguments.host,
         port=arguments.port,
@@ -24,14 +26,20 @@ def main(arguments: argparse.Namespace) -> int:
         redis_url=arguments.redis_url,
         log_level=arguments.log_level,
     )
+    settings = reread()
     log_to_stderr(settings.log_level)
     log = logging.getLogger(__name__)
     log.info("ibkr-actor %s: gateway %s at %s:%d", __version__, settings.gateway_name, settings.host, settings.port)
     for note in unknown_variables():
         log.warning("%s is no setting and changes nothing", note)
-    anyio.run(until_signal, partial(_serve, settings))
+    hangup = Hangup()
+    anyio.run(until_signal, partial(_serve, settings, reread, hangup), hangup)
     return 0
 
 
-async def _serve(settings: Settings, stopping: anyio.Event) -> None:
-    await app.run(settings, stopping=stopping, started=lambda _: spare_the_collector())
+async def _serve(settings: Settings, reread: Callable[[], Settings], hangup: Hangup, stopping: anyio.Event) -> None:
+    def started(sidecar: app.Sidecar) -> None:
+        hangup.does = sidecar.reload
+        spare_the_collector()
+
+    await app.run(settings, stopping=stopping, started=started, reread=reread)

@@ -177,6 +177,12 @@ class CloseStream(Effect, frozen=True):
     stream: Stream
 
 
+class ReadSettings(Effect, frozen=True):
+    """Read the settings anew, apply what may change, and answer the command with what did."""
+
+    ref: CommandRef
+
+
 class Stopped(Effect, frozen=True):
     """The session is over after a Stop: nothing more will come from the gateway."""
 

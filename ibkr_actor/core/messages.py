@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import CommandRef, HolderWrite
 from ibkr_actor.core.events import MarketDataEvent
 from ibkr_actor.core.requests import AnyRequest
@@ -271,6 +272,12 @@ class ForgetContract(Struct, frozen=True):
 
     con_id: int
     exchange: str
+
+
+class Reconfigure(Struct, frozen=True):
+    """Settings were read anew: what is decided from now on goes by these."""
+
+    config: SubscriptionsConfig
 
 
 class RefreshContract(Struct, frozen=True):

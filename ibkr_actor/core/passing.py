@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ibkr_actor.core.effects import ActorName, Answer, CommandRef, Effect, Tell
+from ibkr_actor.core.effects import ActorName, Answer, CommandRef, Effect, ReadSettings, Tell
 from ibkr_actor.core.messages import ClearCooldowns, ResolvedCommand
 from ibkr_actor.schema.commands import (
     AnyCommand,
@@ -17,6 +17,7 @@ from ibkr_actor.schema.commands import (
     History,
     HistoryCommand,
     HistoryTicks,
+    Reload,
     Reply,
     Resolve,
     Schedule,
@@ -57,6 +58,8 @@ def settled(ref: CommandRef, command: AnyCommand, contract: Contract) -> Effect:
 
 def passed_on(ref: CommandRef, command: AnyCommand, contract: Contract | None) -> Effect:
     """To the actor that does it."""
+    if isinstance(command, Reload):
+        return ReadSettings(ref)
     if isinstance(command, ClearCooldown):
         return Tell("pacing", ClearCooldowns(ref, command.scope))
     to: ActorName = "subscriptions"

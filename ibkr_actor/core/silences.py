@@ -38,7 +38,7 @@ class Silences:
     """Looks at all lines about once a second. Caller: `SubscriptionsCore` only; affects lines by their book."""
 
     def __init__(self, config: SubscriptionsConfig, book: LineBook) -> None:
-        self._config = config
+        self.config = config
         self._book = book
         self._next_s: float | None = None
         # When any line was last heard.
@@ -52,16 +52,16 @@ class Silences:
 
     def next_s(self) -> float | None:
         """When to look next; None when there is nothing to look at."""
-        return (self._next_s or 0.0) if self._book.lines and self._config.sweep_s > 0 else None
+        return (self._next_s or 0.0) if self._book.lines and self.config.sweep_s > 0 else None
 
     # ---- looking
 
     def sweep(self, now: Instant) -> list[Effect]:
         """Looks at every line, when it is time to."""
-        if self._config.sweep_s <= 0 or (self._next_s is not None and now.s < self._next_s):
+        if self.config.sweep_s <= 0 or (self._next_s is not None and now.s < self._next_s):
             return []
-        self._next_s = now.s + self._config.sweep_s
-        looked = [(line, watch_of(line, self._config), _facts(line)) for line in self._lines()]
+        self._next_s = now.s + self.config.sweep_s
+        looked = [(line, watch_of(line, self.config), _facts(line)) for line in self._lines()]
         for _, watch, facts in looked:
             if watch.look(facts, now):
                 self._heard_s = now.s
@@ -79,7 +79,7 @@ class Silences:
         overdue = [found for found in waiting if found[1].overdue(found[2], now)]
         spoke = [found for found in waiting if found[2].live and found[1].phase.is_open]
         together = len({line.key[0] for line, _, facts in overdue if facts.live}) > 1
-        if together and now.s - self._heard_s >= self._config.stale_min_s:
+        if together and now.s - self._heard_s >= self.config.stale_min_s:
             # Nothing comes any more: that concerns the slow ones too.
             overdue += [found for found in spoke if found not in overdue and not found[2].halted]
         effects: list[Effect] = []
@@ -93,7 +93,7 @@ class Silences:
         return effects
 
     def _starve(self, line: Line, watch: Watch, n: int, now: Instant) -> list[Effect]:
-        probe_s = self._config.stale_probe_s
+        probe_s = self.config.stale_probe_s
         if probe_s <= 0:
             line.live, line.watched = False, True
             return self._book.set_state(line, "starved", "silent", now)
@@ -118,7 +118,7 @@ class Silences:
 
     def heard(self, line: Line, now: Instant) -> list[Effect]:
         """The first data after a request or a loss."""
-        watch = watch_of(line, self._config)
+        watch = watch_of(line, self.config)
         watch.look(_facts(line), now)
         return self._judge(line, watch, now)
 
@@ -133,7 +133,7 @@ class Silences:
         A line that was not heard since the farm went has a gap, begun when it was last heard; one that spoke meanwhile
         is of another farm. Data may overtake the word that it is back.
         """
-        watched = [(line, watch_of(line, self._config)) for line in self._lines()]
+        watched = [(line, watch_of(line, self.config)) for line in self._lines()]
         for line, watch in watched:
             if watch.look(_facts(line), now):
                 self._heard_s = now.s
@@ -157,7 +157,7 @@ class Silences:
 
     def _silent_since(self, watch: Watch, from_s: float, now: Instant) -> bool:
         """Whether nothing was heard since a farm went, but for what was in flight then."""
-        in_flight_s = max(_IN_FLIGHT_S, self._config.sweep_s)
+        in_flight_s = max(_IN_FLIGHT_S, self.config.sweep_s)
         return watch.phase.is_open and now.s - from_s > in_flight_s and watch.heard_s <= from_s + in_flight_s
 
     def _farm_silence(self, looked: list[tuple[Line, Watch, Facts]], now: Instant) -> list[Effect]:
@@ -178,7 +178,7 @@ class Silences:
         """Nothing is heard any more, and nobody will judge it."""
         effects: list[Effect] = []
         for line in self._lines():
-            watch = watch_of(line, self._config)
+            watch = watch_of(line, self.config)
             if watch.state not in ("", "stale"):
                 watch.state, watch.since_ns = "stale", now.ns
                 effects += freshness_of(line)
@@ -200,7 +200,7 @@ class Silences:
         for state, lines in changed.items():
             first_ns = min(line.watch.since_ns for line in lines if line.watch is not None)
             # What has one cause need not show in one look.
-            settled = (now.ns - first_ns) / 1e9 >= _SAY_AFTER_LOOKS * self._config.sweep_s
+            settled = (now.ns - first_ns) / 1e9 >= _SAY_AFTER_LOOKS * self.config.sweep_s
             if not settled or now.s - self._said_s.get(state, float("-inf")) < _SAY_EVERY_S:
                 continue
             self._said_s[state] = now.s

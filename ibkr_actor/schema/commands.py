@@ -100,6 +100,10 @@ class List(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     of_client: str = ""
 
 
+class Reload(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="reload"):
+    """Reads the settings anew: answers which have changed, and which of those that differ wait for a restart."""
+
+
 class StatusCommand(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="status"):
     """Answers the state of the connection, subscriptions, pacing and Redis."""
 
@@ -197,13 +201,14 @@ AnyCommand = (
     | Snapshot
     | List
     | StatusCommand
+    | Reload
     | HistoryCommand
     | Chain
     | CalcCommand
     | ReferenceCommand
 )
 # Operations of the contract that this version answers with `unsupported`.
-LATER_OPS: Final = frozenset({"reload"})
+LATER_OPS: Final[frozenset[str]] = frozenset()
 
 
 class Rejection(Struct, frozen=True):
