@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import structs
+
 from ibkr_actor.core import history_status
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.deadlines import Deadlines
@@ -227,7 +229,10 @@ class Work:
     def _ask_sessions(self, job: Job) -> list[Effect]:
         state = job.state
         end, duration = schedule_request(state.asked, state.asked_ns)
-        request = ReqHistoricalData(0, state.contract, end, duration, "1 day", "SCHEDULE", state.use_rth)
+        # IB takes no end for a continuous future (10339); the future at its front has the same sessions.
+        continuous = state.contract.sec_type == "CONTFUT"
+        contract = structs.replace(state.contract, sec_type="FUT") if continuous else state.contract
+        request = ReqHistoricalData(0, contract, end, duration, "1 day", "SCHEDULE", state.use_rth)
         return self.ask(job, request, SESSIONS_PART)
 
     def schedule(self, event: HistoricalSchedule, now: Instant) -> list[Effect]:
