@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +13,14 @@ import anyio
 import pytest
 
 from ibkr_actor import app
-from ibkr_actor.client import connect
+from ibkr_actor.client import call, connect
+from ibkr_actor.client.follow import follow
 from ibkr_actor.load_settings import load_settings
 from ibkr_actor.schema.commands import List, Reload, Subscribe
 from ibkr_actor.schema.records import System
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import DEADLINE_S, KEYS, House, running_redis
+from tests.e2e.test_process import sidecar_process
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +93,23 @@ async def test_an_impossible_setting_is_refused_and_changes_nothing(tmp_path: Pa
         assert error.code == "configuration_error"
         assert "IBKR_LINES" in error.message
         assert await lease_of(house, "after") == 100.0
+
+
+async def test_sighup_does_the_same_and_the_process_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("lease_s = 100.0\n")
+    async with running_redis() as server, Simulator(SimulatorSettings()) as sim, connect(server.own_url) as redis:
+        settings = {"IBKR_CONFIG": str(path), "IBKR_PORT": str(sim.port), "IBKR_REDIS_URL": server.own_url}
+        async with sidecar_process(IBKR_HTTP_ENABLED="false", **settings) as process:
+            await call(redis, KEYS, List(client="test"), timeout_s=DEADLINE_S)
+            path.write_text("lease_s = 200.0\n")
+            process.send_signal(signal.SIGHUP)
+            with anyio.fail_after(DEADLINE_S):
+                async for entry in follow(redis, KEYS.system, after="0"):
+                    if event(entry.record) == "settings_reloaded":
+                        break
+            reply = await call(redis, KEYS, Reload(client="test"), timeout_s=DEADLINE_S)
+            assert reply.result == {"changed": {}, "needs_restart": []}
 
 
 def event(record: Any) -> str:
