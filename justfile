@@ -49,7 +49,11 @@ coverage *args: _venv
 
 # The long tests of nights and faults: a hundred cuts, zombie lines, recordings at every version, replays at 50 times.
 faults *args: _venv
-    {{ bin }}/python -m pytest -m slow tests/e2e/test_night.py tests/e2e/test_recording.py tests/e2e/test_backfill.py tests/e2e/test_history_troubles.py tests/e2e/test_replay.py {{ args }}
+    {{ bin }}/python -m pytest -m slow tests/e2e/test_night.py tests/e2e/test_recording.py tests/e2e/test_backfill.py tests/e2e/test_history_troubles.py tests/e2e/test_replay.py tests/e2e/test_heal.py {{ args }}
+
+# A week of nights, flaps, other logins, busts, a holiday and a DST change in stepped time: about ten minutes.
+week *args: _venv
+    {{ bin }}/python -m pytest -m slow -s -o faulthandler_timeout=0 tests/e2e/test_week.py {{ args }}
 
 # The long tests of history: every resolution of every type, ten kills, thousands of requests on a clock 20 times as fast.
 history *args: _venv
@@ -79,7 +83,7 @@ compat *args: _venv
 compat-ibapi *args: _venv
     {{ bin }}/python tests/compat/ibapi_versions.py {{ args }}
 
-# market-data-core's own Redis bus reads what the bridge writes, in an environment of its own.
+# market-data-core's own bus, -pipeline's source and -store's sink read from us, in an environment of their own.
 compat-core: _venv
     {{ bin }}/python -W ignore tests/compat/core_bus.py
 
