@@ -16,7 +16,7 @@ from ibkr_actor.schema.records import AnyRecord, Record
 
 ROOT: Final = "{prefix}:{gateway}"
 # Records that may stand in any stream of data.
-_EVERYWHERE: Final = ("gap", "reset", "end")
+_EVERYWHERE: Final = ("gap", "reset", "end", "roll")
 # Channel -> (the key behind the root, the tags of its records, what it holds).
 _DATA: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "quote": ("quote:{instrument}", ("quote",), "The top of book after each price or size message."),

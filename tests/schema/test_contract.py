@@ -116,6 +116,15 @@ def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
             place = place[part]
 
 
+def test_every_record_and_every_command_stands_in_a_channel() -> None:
+    document = asyncapi()
+    placed = {name for channel in document["channels"].values() for name in channel["messages"]}
+    assert placed == set(document["components"]["messages"])
+    # Not only in the stream of everything.
+    own = {name for key, channel in document["channels"].items() if key != "all" for name in channel["messages"]}
+    assert own == placed
+
+
 def test_every_family_of_kinds_has_a_channel_whose_parameters_are_told() -> None:
     channels = asyncapi()["channels"]
     assert {family.split(".<")[0] for family in KIND_FAMILIES} <= set(channels)
