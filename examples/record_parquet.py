@@ -16,7 +16,7 @@ import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import msgspec
@@ -24,10 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ibkr_actor.client import Checkpoint, Client, Feed, Item, Missed, Refused
-from ibkr_actor.schema.records import Bar, BidAsk, Depth, End, Gap, Greeks, MidPoint, Quote, Reset, Tick, Trade
+from ibkr_actor.schema.records import Bars, DataRecord, Done, Ticks
 
 CHECKPOINTS = b"ibkr_actor.checkpoints"
-KINDS = (Quote, Tick, Trade, BidAsk, MidPoint, Bar, Greeks, Depth, Gap, Reset, End)
+# All that stands in live streams; the results of history jobs have streams of their own.
+KINDS = [kind for kind in get_args(DataRecord) if kind not in (Bars, Ticks, Done)]
 NAMES = ["stream", "id", "tag", *dict.fromkeys(name for kind in KINDS for name in kind.__struct_fields__)]
 # What is neither text nor a plain number (rows of order books, a tick's value) stands as JSON in its column.
 TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -49,8 +50,6 @@ def row_of(item: Item[Any]) -> dict[str, Any]:
     row["tag"] = str(item.record.__struct_config__.tag)
     for name in item.record.__struct_fields__:
         value = getattr(item.record, name)
-        if name not in NAMES:
-            continue
         as_json = pa.types.is_string(SCHEMA.field(name).type) and not isinstance(value, str | None)
         row[name] = msgspec.json.encode(value).decode() if as_json or name == "value" else value
     return row
