@@ -60,10 +60,8 @@ def main() -> int:
         _picture(window, "page-phone.png", 390, 844, "light", 2.0)
         (IMAGES / "top.svg").write_text(top_svg(site.redis_url), encoding="utf-8")
         site.stop("gateway")
-        _until(window, lambda: window.run("return document.body.dataset.state") == "bad", 30)
-        _until(
-            window, lambda: window.run("return document.querySelectorAll('#streams [data-tone=bad]').length") > 9, 30
-        )
+        since = "return document.getElementById('since').textContent"
+        _until(window, lambda: re.fullmatch(r"no data for 2\ds", window.run(since)) is not None, 60)
         _picture(window, "page-outage.png", 1280, 430, "light", 1.5)
     return 0
 
