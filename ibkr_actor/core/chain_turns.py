@@ -5,6 +5,7 @@ Sends nothing and knows no budget beyond the number it is given; every time is m
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable
 from typing import Final
@@ -56,6 +57,10 @@ class Turns:
         self._config = config
         self._turns: dict[int, Turn] = {}
         self._order: list[Turn] = []
+        # (number of its last turn, rank, key) of those without a line; entries that are out of date are passed over.
+        self._queue: list[tuple[int, int, int]] = []
+        # Those that IB refused for now.
+        self._resting: dict[int, Turn] = {}
         self._count = 0
         self._next_ask_s = -math.inf
         # Those that have a line now; and the lines that were granted last.
@@ -79,6 +84,9 @@ class Turns:
         for rank, turn in enumerate(self._order):
             turn.rank = rank
         self._turns = {turn.key: turn for turn in self._order}
+        self._resting = {key: turn for key, turn in self._resting.items() if key in self._turns}
+        self._queue = [(turn.over, turn.rank, turn.key) for turn in self._order if not turn.asked]
+        heapq.heapify(self._queue)
         return [key for key in self.asked if key not in self._turns]
 
     # ---- what happens to a member's request
@@ -105,11 +113,13 @@ class Turns:
         if turn.heard or now_s >= self._turn_over_s(turn):
             self._count += 1
             turn.over = self._count
+        self._enqueue(turn)
 
     def lost(self) -> None:
         """All lines are gone with the connection; no turn is over for that."""
         for turn in self.asked.values():
             turn.asked = False
+            self._enqueue(turn)
         self.asked = {}
         self._next_ask_s = -math.inf
 
@@ -122,6 +132,8 @@ class Turns:
         turn.refusals += counts
         wait_s = max(1.0, self._config.delay_s) * self._config.backoff**turn.refusals
         turn.rests_until_s = now_s + wait_s
+        if self._turns.get(key) is turn:
+            self._resting[key] = turn
         return turn.refusals <= self._config.retries_max
 
     # ---- who gives up a line, and who gets one
@@ -133,6 +145,7 @@ class Turns:
     def over(self, cap: int, now_s: float) -> list[int]:
         """Those whose line is to be given up, with `cap` lines for this chain from now on."""
         self.cap = cap
+        self._end_rests(now_s)
         pinned = self.pinned
         gone = self.yielded(max(0, len(self.asked) - cap))
         if len(self._order) <= cap:
@@ -140,7 +153,7 @@ class Turns:
         going = [turn for turn in self.asked.values() if turn.rank >= pinned and turn.key not in gone]
         near = sum(1 for turn in self.asked.values() if turn.rank < pinned and turn.key not in gone)
         # The nearest have their lines for good: who is in their place makes way.
-        missing = sum(1 for turn in self._order[:pinned] if not turn.asked and turn.rests_until_s <= now_s)
+        missing = sum(1 for turn in self._order[:pinned] if self._may_ask(turn))
         too_many = max(0, near + len(going) + missing - cap)
         done = [turn for turn in going if now_s >= self._turn_over_s(turn)]
         done = done[: self._successors(cap - len(self.asked) + len(gone), now_s)]
@@ -153,7 +166,7 @@ class Turns:
         """How many turns may end because somebody else can be asked at once, beyond those for `free` lines."""
         if now_s < self._next_ask_s:
             return 0
-        idle = sum(1 for turn in self._order[self.pinned :] if self._may_ask(turn, now_s))
+        idle = self._idle(self.pinned)
         may = self._config.waiting_max - self._waiting(now_s)
         if self._config.delay_s > 0:
             may = min(may, 1)
@@ -169,19 +182,49 @@ class Turns:
             return math.inf
         return turn.sent_s + (self._config.turn_min_s if turn.complete else self._config.turn_max_s)
 
-    def _may_ask(self, turn: Turn, now_s: float) -> bool:
-        return not turn.asked and turn.rests_until_s <= now_s
+    def _may_ask(self, turn: Turn) -> bool:
+        return not turn.asked and turn.key not in self._resting
+
+    def _idle(self, first_rank: int = 0) -> int:
+        """How many members from a rank on have no line and do not rest."""
+        busy = sum(1 for turn in self.asked.values() if turn.rank >= first_rank and turn.key in self._turns)
+        busy += sum(1 for turn in self._resting.values() if turn.rank >= first_rank)
+        return max(0, len(self._order) - first_rank - busy)
+
+    def _enqueue(self, turn: Turn) -> None:
+        if self._turns.get(turn.key) is turn:
+            heapq.heappush(self._queue, (turn.over, turn.rank, turn.key))
+
+    def _end_rests(self, now_s: float) -> None:
+        for turn in [turn for turn in self._resting.values() if turn.rests_until_s <= now_s]:
+            del self._resting[turn.key]
+            self._enqueue(turn)
 
     def next(self, now_s: float) -> int | None:
         """Who gets a line now: a nearest one without, else whose last turn is longest ago. None when it is not time."""
         if len(self.asked) >= self.cap or now_s < self._next_ask_s or self._waiting(now_s) >= self._config.waiting_max:
             return None
-        pinned = self.pinned
-        for turn in self._order[:pinned]:
-            if self._may_ask(turn, now_s):
+        self._end_rests(now_s)
+        for turn in self._order[: self.pinned]:
+            if self._may_ask(turn):
                 return turn.key
-        rest = [turn for turn in self._order[pinned:] if self._may_ask(turn, now_s)]
-        return min(rest, key=lambda turn: (turn.over, turn.rank)).key if rest else None
+        return self._longest_ago()
+
+    def _longest_ago(self) -> int | None:
+        """The first of the queue that is neither asked, nor resting, nor one of the nearest, who come first anyway."""
+        passed: list[tuple[int, int, int]] = []
+        found: int | None = None
+        while self._queue and found is None:
+            entry = heapq.heappop(self._queue)
+            turn = self._turns.get(entry[2])
+            if turn is None or not self._may_ask(turn) or (turn.over, turn.rank) != entry[:2]:
+                continue
+            passed.append(entry)
+            if turn.rank >= self.pinned:
+                found = turn.key
+        for entry in passed:
+            heapq.heappush(self._queue, entry)
+        return found
 
     def _waiting(self, now_s: float) -> int:
         """Requests that may still get their first data."""
@@ -195,8 +238,8 @@ class Turns:
 
     def next_s(self, now_s: float) -> float | None:
         """When to look again, if nothing happens before."""
-        times = [turn.rests_until_s for turn in self._order if not turn.asked and turn.rests_until_s > now_s]
-        idle = [turn for turn in self._order if self._may_ask(turn, now_s)]
+        times = [turn.rests_until_s for turn in self._resting.values()]
+        idle = self._idle() > 0
         if idle and self._next_ask_s > now_s:
             times.append(self._next_ask_s)
         if idle or any(not turn.heard for turn in self.asked.values()):
@@ -204,7 +247,7 @@ class Turns:
                 over_s = self._turn_over_s(turn)
                 if over_s > now_s and (turn.rank >= self.pinned or not turn.heard):
                     times.append(over_s)
-        return min((at_s for at_s in times if math.isfinite(at_s)), default=None)
+        return min((at_s for at_s in times if at_s > now_s and math.isfinite(at_s)), default=None)
 
     @property
     def rotation_s(self) -> float | None:

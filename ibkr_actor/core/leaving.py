@@ -28,9 +28,9 @@ class Leaving:
     def unsubscribe(self, ref: CommandRef, command: Unsubscribe, instrument: str | None, now: Instant) -> list[Effect]:
         """Removes the client as a holder of what the command means."""
         wanted = [kind for kind in command.kinds or () if kind != CHAIN]
-        nothing_said = command.kinds is None and not command.chain
+        nothing_said = not command.kinds and not command.chain
         try:
-            if command.kinds is not None and (wanted or CHAIN not in command.kinds):
+            if wanted:
                 wanted = known_kinds(wanted, use_rth=self._config.use_rth)
         except ValueError as error:
             return [rejected(ref, Rejection("validation_error", str(error)))]
