@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self
 
 import anyio
 from market_data_core import (
@@ -34,14 +34,14 @@ from ibkr_actor.provider.pacing import PacingManager
 from ibkr_actor.provider.pump import Pump
 from ibkr_actor.provider.session import IBKRSessionManager
 from ibkr_actor.provider.settings import IBKRSettings
-from ibkr_actor.schema.commands import ClearCooldown
+from ibkr_actor.schema.commands import ClearCooldown, FeedName
 from ibkr_actor.schema.instruments import InvalidInstrumentText
 from ibkr_actor.schema.keys import KINDS
 from ibkr_actor.schema.records import Bar, Bars, Quote, Trade
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+_FEEDS: Final[dict[int, FeedName]] = {1: "live", 2: "frozen", 3: "delayed", 4: "delayed_frozen"}
 # Reasons of a hole for which asking again may help, after which what came is not the answer.
 _NOT_ANSWERED = frozenset({"no_answer", "refused"})
 
@@ -242,7 +242,7 @@ class IBKRProvider(MarketDataProvider):
         client = self.session.client
 
         async def source() -> AsyncIterator[list[Item[AnyItem]]]:
-            feed = client.stream([kind], *symbols, start=start)
+            feed = client.stream([kind], *symbols, start=start, feed=self._feed(kind))
             async with feed:
                 while True:
                     yield await feed.read()
@@ -251,6 +251,11 @@ class IBKRProvider(MarketDataProvider):
             async for batch in batches:
                 for item in batch:
                     yield item
+
+    def _feed(self, kind: str) -> FeedName:
+        """The market data type, where it was said: a sidecar that runs has one of its own for all others."""
+        said = "market_data_type" in self.settings.model_fields_set and self.settings.redis_url is not None
+        return _FEEDS[self.settings.market_data_type] if said and kind == "quote" else ""
 
     async def _snapshots(self, symbols: dict[str, str]) -> AsyncIterator[IBKRQuote]:
         for instrument, symbol in symbols.items():

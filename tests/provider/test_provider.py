@@ -178,6 +178,22 @@ async def test_delayed_data_say_so(sim: Simulator) -> None:
     assert quotes[-1].delayed
 
 
+async def test_delayed_data_can_be_asked_of_a_sidecar_that_runs_with_live_data() -> None:
+    async with two_of_a_house() as (_, _house, settings):
+        delayed = IBKRSettings(redis_url=settings.redis_url, market_data_type=3)
+        async with IBKRProvider(delayed) as provider:
+            quotes = await first(provider.stream_quotes([AAPL]), 6)
+    assert quotes[-1].delayed
+
+
+async def test_bars_of_a_minute_come_with_their_own_label_and_end() -> None:
+    async with two_of_a_house(clock_speed=60.0) as (_, _house, settings), IBKRProvider(settings) as provider:
+        bars = await first(provider.stream_bars("1m", [AAPL]), 2)
+    assert {bar.resolution for bar in bars} == {"1m"}
+    assert [bar.ts.second for bar in bars] == [0, 0]
+    assert bars[0].ts < bars[1].ts
+
+
 async def test_a_killed_programs_line_goes_with_its_lease_and_closing_gives_it_back_at_once() -> None:
     async with two_of_a_house() as (sim, house, settings):
         provider = IBKRProvider(settings)
