@@ -16,7 +16,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from ibkr_actor.client import client as async_client
 from ibkr_actor.client import feed as async_feed
 from ibkr_actor.client import jobs as async_jobs
-from ibkr_actor.client.client import FeedOptions
+from ibkr_actor.client.feeds import FeedOptions
 from ibkr_actor.client.holding import Instrument
 from ibkr_actor.client.items import AnyItem, Checkpoint, Item, Notice
 from ibkr_actor.client.jobs import HistoryBar, HistoryTick
@@ -33,6 +33,7 @@ from ibkr_actor.schema.records import (
     Done,
     Greeks,
     MidPoint,
+    News,
     Option,
     Quote,
     System,
@@ -174,6 +175,10 @@ class Client:
     def greeks(self, *instruments: Instrument, **options: Unpack[FeedOptions]) -> Feed[Greeks | Notice]:
         """What IB computes of options."""
         return Feed(self._portal, self._client.greeks(*instruments, **options))
+
+    def news(self, *instruments: Instrument, **options: Unpack[FeedOptions]) -> Feed[News | Notice]:
+        """Headlines about instruments."""
+        return Feed(self._portal, self._client.news(*instruments, **options))
 
     def trades(
         self, *instruments: Instrument, all: bool = False, **options: Unpack[FeedOptions]
