@@ -1,6 +1,7 @@
 """The benchmark's command line: rounds over all contenders, then one table.
 
 Usage: python -m tests.bench [--quick] [--runs N] [--only NAME,...] [--json FILE]
+       python -m tests.bench http [--quick] [--runs N] ...
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import anyio
 
+from tests.bench import doors
 from tests.bench.contenders import CONTENDERS, Measured
 from tests.bench.processes import ChildFailed
 from tests.bench.report import LABELS, PACED, as_json, faults, table
@@ -130,9 +132,10 @@ def _tell(text: str) -> None:
 
 
 if __name__ == "__main__":
-    chosen = parsed(sys.argv[1:])
     try:
-        sys.exit(anyio.run(main, chosen))
+        if sys.argv[1:2] == ["http"]:
+            sys.exit(anyio.run(doors.main, doors.parsed(sys.argv[2:])))
+        sys.exit(anyio.run(main, parsed(sys.argv[1:])))
     except* ChildFailed as group:
         _tell("\n".join(str(error) for error in group.exceptions))
         sys.exit(EXIT_FAULTS)

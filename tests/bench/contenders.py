@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -91,14 +92,22 @@ async def sidecar(load: Load) -> Measured:
 
 async def sidecar_paced(load: Load) -> Measured:
     """At a rate: from the bytes leaving the socket to the return of a reader's XREADGROUP."""
+    return await paced_beside(load, None)
+
+
+async def paced_beside(load: Load, beside: Callable[[Site], AbstractAsyncContextManager[None]] | None) -> Measured:
+    """The same, with whatever `beside` adds."""
     async with (
         fresh_site() as site,
         start_simulator(site, load, load.paced_ticks, load.rate) as simulator,
         start_sidecar(site, load, simulator.port) as own,
         start_consumer(site, load, "records") as reader,
+        AsyncExitStack() as stack,
     ):
         await subscribe_all(site, load, own)
         await simulator.child.expect("subscribed", timeout_s=STARTED_WITHIN_S)
+        if beside is not None:
+            await stack.enter_async_context(beside(site))
         before, server_before = usage(own.pid), usage(site.server.pid)
         async with attached(load, own.pid):
             await simulator.child.say("go")
