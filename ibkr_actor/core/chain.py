@@ -58,6 +58,9 @@ class Chain:
         self.spot_values = Values(feed)
         self.spot: float | None = None
         self.spot_again_s = 0.0
+        # What IB warned of, and until when data must come to prove it wrong.
+        self.doubt: Rejection | None = None
+        self.doubt_until_s = 0.0
         self.dirty: dict[int, Member] = {}
         self.state = ""
         self.reason = ""

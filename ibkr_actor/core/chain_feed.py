@@ -29,6 +29,8 @@ _PRIORITY: Final = 2
 _LOOK_S: Final = 1.0
 # How long fewer lines are taken after IB said that there are no more (101).
 _CEILING_S: Final = 60.0
+# How long a chain may stay silent after a warning that the login may have no data.
+_PROVE_S: Final = 15.0
 # So many members refused, and none ever heard of: the chain is refused.
 _REFUSED_MAX: Final = 5
 
@@ -106,7 +108,7 @@ class ChainFeed:
         for chain in self._dirty.values():
             items += chain.items()
             if not chain.live:
-                chain.live = True
+                chain.live, chain.doubt = True, None
                 alive.append(chain)
         self._dirty = {}
         return items, alive
@@ -139,6 +141,9 @@ class ChainFeed:
         if self._book.conn is None:
             return []
         effects: list[Effect] = []
+        for chain in list(self.chains.values()):
+            if chain.doubt is not None and now.s >= chain.doubt_until_s:
+                effects += self._fail(chain, chain.doubt, now)
         for chain in self.chains.values():
             effects += self._shared_price(chain, now)
         for chain, cap in self._shares(now):
@@ -311,6 +316,10 @@ class ChainFeed:
         effects: list[Effect] = [Tell("pacing", RateExceeded(event.code))] if row.effect == "slow_down" else []
         if row.effect == "starve" and not use.chain.live:
             return effects + use.chain.set_state("starved", row.rejection or "silent", now)
+        if row.effect == "prove" and not use.chain.live and use.chain.doubt is None:
+            use.chain.doubt = rejection_of(row, event)
+            use.chain.doubt_until_s = now.s + (row.retry_after_s or _PROVE_S)
+            return effects
         if not (row.ends_request or row.effect in ("slow_down", "retry", "reconnect")):
             return effects
         rejection = rejection_of(row, event)

@@ -15,6 +15,7 @@ from ibkr_actor.core.messages import (
     DataLost,
     Enqueue,
     MarketData,
+    RedisForgot,
     RequestEnded,
     RequestSent,
     RestoreHolders,
@@ -327,6 +328,37 @@ def test_members_that_ib_refuses_are_left_out_and_a_chain_without_any_is_refused
     assert refused.reply.error.code == "permissions_missing"
     assert not gateway.open
     assert not gateway.stored
+
+
+def test_a_warning_ends_a_chain_only_if_no_data_prove_it_wrong() -> None:
+    desk, gateway = begin()
+    one = next(req_id for req_id, it in gateway.open.items() if it.contract.strike == 100.0)
+    gateway.take(desk.error(one, 10089, 1))
+    gateway.run(1, 40)
+    assert len(gateway.members()) == 8
+    # The same before anything came, and nothing comes.
+    desk = Desk(config())
+    gateway = Gateway(desk, 10)
+    gateway.take(desk.send(Chain(instrument=UNDER.instrument, lease_s=0.0), 0, contract=UNDER))
+    (spot,) = gateway.open
+    gateway.take(desk.error(spot, 10089, 1))
+    gateway.take(desk.wake(15))
+    assert not only(Notify, gateway.effects)
+    gateway.take(desk.wake(16.5))
+    (refused,) = only(Notify, gateway.effects)
+    assert refused.reply.error is not None
+    assert (refused.reply.error.code, refused.reply.error.ib_code) == ("permissions_missing", 10089)
+    assert not gateway.open
+
+
+def test_what_redis_lost_is_written_again() -> None:
+    desk, gateway = begin()
+    stored, gateway.stored = gateway.stored, {}
+    effects = gateway.take(desk.core.handle(RedisForgot(), at(5)))
+    for effect in only(WriteHolders, effects):
+        gateway.store(effect.holders)
+    assert gateway.stored == stored
+    assert states(effects) == [("chain", "live", "")]
 
 
 def test_fewer_lines_are_taken_after_ib_says_that_there_are_no_more() -> None:
