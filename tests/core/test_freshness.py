@@ -438,3 +438,16 @@ def test_a_farm_that_was_away_for_an_instant_touched_nothing() -> None:
     house.s += 0.5
     assert house.handle(FarmChanged("usfarm", "market", True, house.now.ns)) == []
     assert gaps(house.price("AAPL")) == []
+
+
+def test_a_farm_that_comes_and_goes_before_data_do_is_one_gap() -> None:
+    house = liquid()
+    last_ns = house.now.ns
+    for _ in range(10):
+        house.handle(FarmChanged("usfarm", "market", False, house.now.ns))
+        house.run(3)
+        house.handle(FarmChanged("usfarm", "market", True, house.now.ns))
+        house.run(1)
+    effects = house.price("AAPL")
+    assert [(gap.cause, gap.from_ns) for gap in gaps(effects)] == [("farm", last_ns)]
+    assert gaps(house.run(60, house.every(1, "AAPL"))) == []

@@ -207,3 +207,14 @@ async def test_a_farm_of_definitions_that_is_away_is_waited_for() -> None:
         reply = await house.call(Resolve(client="test", instrument="MSFT"))
         assert reply.status == "result", reply
         assert keeps_limits(sim)
+
+
+async def test_1300_is_followed_to_the_port_that_it_names() -> None:
+    async with night(speed=SPEED) as (sim, house):
+        key = await subscribed(house, "quote")
+        before = sim.port
+        sim.act("move_port")
+        (gap,) = (await back(house, [key]))[key]
+        assert gap.cause == "disconnect"
+        assert sim.port != before
+        assert sim.errors_sent[1300] == 1
