@@ -151,7 +151,7 @@ class ContractsCore:
         if deadline_ns is not None and now.ns > deadline_ns:
             return [expired(ref)]
         if isinstance(command, StatusCommand):
-            return [Tell("subscriptions", StatusQuery(ref, {"contracts": self.status()}))]
+            return [Tell("reference", StatusQuery(ref, {"contracts": self.status()}))]
         if isinstance(command, Search):
             return self._searches.command(ref, command, now)
         if not isinstance(command, NAMING) or command.instrument is None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from ibkr_actor.core.chain_finder import ChainFinder
 from ibkr_actor.core.chain_messages import FindChain
 from ibkr_actor.core.config import ReferenceConfig
-from ibkr_actor.core.effects import Effect, Instant
+from ibkr_actor.core.effects import Effect, Instant, Tell
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice
 from ibkr_actor.core.messages import (
     RequestRefused,
@@ -21,6 +21,7 @@ from ibkr_actor.core.messages import (
     SessionDown,
     SessionUp,
     Start,
+    StatusQuery,
     Stop,
     WakeUp,
 )
@@ -53,6 +54,7 @@ class ReferenceCore:
             SessionDown: self._session_down,
             WakeUp: self._wake_up,
             RequestSent: self._nothing,
+            StatusQuery: self._status_query,
             Start: self._nothing,
             Stop: self._stop,
         }
@@ -97,6 +99,10 @@ class ReferenceCore:
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         return self._questions.stop()
+
+    def _status_query(self, message: StatusQuery, now: Instant) -> list[Effect]:
+        parts = {**message.parts, "reference": {"questions": len(self._questions)}}
+        return [Tell("subscriptions", StatusQuery(message.ref, parts))]
 
     def _nothing(self, message: Struct, now: Instant) -> list[Effect]:
         return []

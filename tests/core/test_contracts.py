@@ -479,7 +479,7 @@ def test_commands_without_an_instrument_pass_through() -> None:
 
 def test_a_status_query_takes_this_part_along() -> None:
     tell = one(Tell, send(up(), StatusCommand(), 0))
-    assert tell.to == "subscriptions"
+    assert tell.to == "reference"
     assert isinstance(tell.message, StatusQuery)
     assert list(tell.message.parts) == ["contracts"]
 

@@ -202,14 +202,14 @@ def test_a_silent_gateway_is_left_and_found_again() -> None:
     assert len(house.lines) == 1
 
 
-def test_a_status_passes_through_all_five() -> None:
+def test_a_status_passes_through_all_six() -> None:
     house = House()
     house.tell("session", Start())
     house.command(StatusCommand())
     (answered,) = [effect for effect in house.took() if isinstance(effect, Answer)]
     assert isinstance(answered.reply.result, dict)
     assert list(answered.reply.result) == [
-        "contracts", "subscriptions", "history", "pacing", "session", "ready",
+        "contracts", "reference", "subscriptions", "history", "pacing", "session", "ready",
     ]  # fmt: skip
     assert answered.with_counters
 
