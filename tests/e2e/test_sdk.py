@@ -1,6 +1,8 @@
 """The Python client with a sidecar and the simulator: shared lines, leases, what a slow reader learns, every end."""
 
 import gc
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +19,7 @@ from ibkr_actor.client import sync as sync_client
 from ibkr_actor.client.errors import InvalidInstrument, PermissionsMissing, Unsupported
 from ibkr_actor.client.items import Missed, Refused
 from ibkr_actor.schema.commands import Unsubscribe
-from ibkr_actor.schema.records import Bar, ChainWindow, End, Option, Quote, Reset, Tick, Trade
+from ibkr_actor.schema.records import FLAG_REFILLED, Bar, ChainWindow, End, Option, Quote, Reset, Tick, Trade
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import DEADLINE_S, House, own_environment, running_house, running_redis
 
@@ -424,3 +426,62 @@ async def test_the_face_without_async_does_the_same(sim: Simulator, house: House
         count, instrument = await anyio.to_thread.run_sync(use)
         assert (count > 0, instrument) == (True, AAPL)
         await no_lines(sim)
+
+
+def program(page: str, containing: str, url: str) -> str:
+    """The example of a page that holds this text, reading from our server."""
+    blocks: list[str] = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if containing in block]
+    assert "redis://127.0.0.1:6379/0" in block
+    return block.replace("redis://127.0.0.1:6379/0", url)
+
+
+@pytest.mark.parametrize(
+    ("page", "containing"),
+    [
+        ("README.md", "client.quotes("),
+        ("docs/CLIENT.md", "async def main"),
+        ("docs/CLIENT.md", "client.sync"),
+        ("README.md", "client.history("),
+    ],
+)
+async def test_the_examples_of_the_pages_print_what_they_say(
+    house: House, sim: Simulator, page: str, containing: str
+) -> None:
+    process = await anyio.open_process(
+        [sys.executable, "-u", "-c", program(page, containing, house.url)],
+        env=own_environment(PYTHONPATH=str(ROOT)),
+        stdout=subprocess.PIPE,
+        stderr=None,
+    )
+    assert process.stdout is not None
+    try:
+        with anyio.fail_after(DEADLINE_S):
+            lines = BufferedByteReceiveStream(process.stdout)
+            said = [await lines.receive_until(b"\n", 10_000) for _ in range(5)]
+            assert all(said)
+            if "quotes" in containing or "sync" in containing:
+                assert any(b"Quote(" in line for line in said)
+                # Ctrl-C ends it as any program, and its lines are given back at once.
+                process.send_signal(signal.SIGINT)
+                assert await process.wait() != 0
+                await no_lines(sim)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+async def test_a_feed_with_backfill_begins_with_the_past(house: House) -> None:
+    async with Client(house.url) as client:
+        with anyio.fail_after(DEADLINE_S):
+            refilled = live = 0
+            async for item in client.trades("AAPL", backfill="60s"):
+                if isinstance(item.record, Trade):
+                    assert live == 0 or not item.record.flags & FLAG_REFILLED
+                    refilled += item.record.flags & FLAG_REFILLED
+                    live += not item.record.flags & FLAG_REFILLED
+                    if refilled and live:
+                        break
+            assert refilled
