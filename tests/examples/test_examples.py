@@ -19,7 +19,7 @@ import pytest
 
 from ibkr_actor.cli.replay_source import records_in
 from ibkr_actor.schema.codec import decode_record
-from ibkr_actor.schema.records import Quote, Reset
+from ibkr_actor.schema.records import Gap, Quote, Reset
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import DEADLINE_S, KEYS, House, own_environment, running_house, running_redis
 
@@ -156,6 +156,14 @@ async def test_node_reads_both_encodings_and_goes_on_where_it_stopped(encoding: 
             ids += [row[0] for row in quotes]
         entries: Any = await house.redis.xrange(QUOTES, min=ids[0], max=ids[-1])
         assert ids == [entry_id.decode() for entry_id, fields in entries if isinstance(decode_record(fields), Quote)]
+        # What was lost while nobody read is told when it is read.
+        sim.cut()
+        await house.until(QUOTES, lambda records: any(isinstance(each, Gap) for each in records))
+        said = await program(url, "node", "read_quotes.mjs", "AAPL", "400", cwd=tmp_path)
+        assert said.returncode == 0, said
+        (told,) = [line for line in said.stdout.splitlines() if " gap (" in line]
+        assert "gap (disconnect): an unknown number of records are missing" in told
+        assert "too slow" not in said.stdout
         said = await program(url, "node", "read_quotes.mjs", "NOSUCH", cwd=tmp_path)
         assert (said.returncode, said.stderr.split(":")[0]) == (1, "invalid_instrument")
         assert sim.line_count() == 1
