@@ -332,6 +332,7 @@ class LineBook:
             "streams": sum(len(line.channels) for line in lines),
             "states": dict(sorted(states.items())),
             **{name: {"taken": self.taken(pool), "of": self.slots(pool)} for name, pool in _POOLS.items()},
+            "unreadable_bars": sum(line.kept.unreadable for line in self.bars.values() if line.kept is not None),
             "unheld_events": self.unheld_gone + sum(line.unheld for line in lines),
             "ignored_events": self.ignored_gone + sum(line.ignored for line in lines),
         }

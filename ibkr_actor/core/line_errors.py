@@ -170,8 +170,10 @@ class LineErrors:
 
     def _give_up(self, line: Line, rejection: Rejection, reason: str, now: Instant) -> list[Effect]:
         """Ends the line; one that was up before and may come back is kept and asked for again."""
-        if self._fallbacks.takes_over(line):
-            return self._fallbacks.take_over(line, rejection, now)
+        channel = line.main
+        if channel is not None and self._fallbacks.takes_over(line):
+            effects = self._fallbacks.take_over(line, rejection, now)
+            return effects + (self._waits.came([channel.stream]) if channel.line.live else [])
         if not (line.proven and rejection.retryable):
             return self._holdings.fail(line, rejection, now)
         effects = self._book.unask(line, ended=True)

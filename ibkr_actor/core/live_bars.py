@@ -1,5 +1,4 @@
-"""Owns what is done about bars as time goes by: IB's answer to a request for them, and the end of a bar that IB
-does not tell.
+"""Owns what is done about bars as time goes by: IB's answer to a request for them, and the end IB does not tell.
 
 Makes no bar: `core.kept_bars` and `core.bar_builder` do.
 """

@@ -138,6 +138,15 @@ def test_a_refusal_of_ib_is_answered_with_level_1_and_a_gap() -> None:
     assert [type(record) for _, record in records] == [Gap, Trade]
 
 
+def test_a_command_that_waits_is_active_when_level_1_is_there_already() -> None:
+    desk = Desk()
+    desk.subscribe("quote", client="third")
+    desk.price(desk.last_req_id, 0)
+    ask(desk, "trade", s=0)
+    effects = desk.error(desk.last_req_id, 10190, s=2)
+    assert notes(effects) == [("second", "2", "active", ["trade"])]
+
+
 def test_after_ibs_refusal_it_goes_back_a_minute_later() -> None:
     desk = Desk()
     ask(desk, "trade", s=0)

@@ -10,7 +10,7 @@ from ibkr_actor.core.effects import Effect
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd
 from ibkr_actor.core.fronts import chosen
 from ibkr_actor.core.messages import RestoreHolders
-from ibkr_actor.core.requests import ReqContractDetails, ReqMktData
+from ibkr_actor.core.requests import ReqContractDetails, ReqHistoricalData, ReqMktData
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery
 from ibkr_actor.schema.records import Quote, Roll
 from tests.core.desk import Desk
@@ -66,9 +66,8 @@ def test_a_roll_is_told_in_every_stream_before_the_first_record_of_the_new_futur
         assert (roll.con_id, roll.at_ns) == (2, ns(2))
     assert "rolled" in said(effects)
     requests = asked(effects)
-    assert {request.contract for request in requests if not isinstance(request, ReqContractDetails)} == {
-        structs.replace(JUNE, instrument="")
-    }
+    lines = [request for request in requests if isinstance(request, ReqMktData | ReqHistoricalData)]
+    assert [request.contract for request in lines] == [structs.replace(JUNE, instrument="")] * 2
     quote_id = next(request.req_id for request in requests if isinstance(request, ReqMktData))
     ((_, quote),) = published(desk.price(quote_id, 3, 9.5))
     assert isinstance(quote, Quote)

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.events import ErrorNotice, HistoricalBar, HistoricalBars, HistoricalBarUpdate
-from ibkr_actor.core.messages import PacingViolated, RequestSent, WakeUp
+from ibkr_actor.core.messages import PacingViolated, RequestSent
 from ibkr_actor.core.requests import ReqHistoricalData
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import FLAG_REFILLED, Bar, DataRecord, Gap
@@ -238,6 +238,22 @@ def test_what_is_not_a_time_is_counted_and_costs_no_other_bar() -> None:
     kept = Kept()
     kept.answer(T + 5, row(epoch(T)))
     assert kept.update(T + 6, "yesterday") == []
-    kept.desk.core.handle(RequestSent(12, T), at(T))
-    kept.desk.core.handle(WakeUp(), at(T + 6))
+    assert kept.desk.core.status()["unreadable_bars"] == 1
     assert bars(kept.update(T + 7, epoch(T), 1.9)) == [(0, 60, 1.9, False, 1)]
+
+
+def test_bars_that_stall_in_market_hours_are_asked_for_again() -> None:
+    desk = Desk(looks_every_s=1.0)
+    desk.subscribe("bar.1m", s=T, contract=new_york())
+    desk.core.handle(RequestSent(12, T), at(T))
+    desk.wake(T)
+    desk.core.handle(HistoricalBars(12, ns(T + 1), (row(epoch(T)),), False), at(T + 1))
+    asked_s = None
+    for s in range(T + 2, T + 200):
+        if asked(desk.wake(s)):
+            asked_s = s
+            break
+    assert asked_s is not None
+    (_, gap), *_ = published(desk.data(update(desk.last_req_id, asked_s + 1, epoch(T + 120)), s=asked_s + 1))
+    assert isinstance(gap, Gap)
+    assert gap.cause == "stall"
