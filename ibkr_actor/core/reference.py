@@ -230,21 +230,25 @@ class Reference:
     def _components(self, event: e.SmartComponentMap, now: Instant) -> list[Effect]:
         key = self._questions.key_of(event.req_id)
         place = key[1] if isinstance(key, tuple) else None
-        result = {"bbo_exchange": place, "components": msgspec.to_builtins(event.components)}
+        result = {"bbo_exchange": place, "components": [msgspec.to_builtins(row) for row in event.components]}
         return self._questions.answered(event.req_id, result)
 
     def _article(self, event: e.ArticleText, now: Instant) -> list[Effect]:
         return self._questions.answered(event.req_id, {"article_type": event.article_type, "text": event.text})
 
     def _rule(self, event: e.MarketRuleIncrements, now: Instant) -> list[Effect]:
-        result = {"rule_id": event.rule_id, "increments": msgspec.to_builtins(event.increments)}
+        result = {"rule_id": event.rule_id, "increments": [msgspec.to_builtins(row) for row in event.increments]}
         return self._questions.answered_key(("rule", event.rule_id), result)
 
     def _depth(self, event: e.DepthExchangeList, now: Instant) -> list[Effect]:
-        return self._questions.answered_key(("depth",), {"exchanges": msgspec.to_builtins(event.exchanges)})
+        return self._questions.answered_key(
+            ("depth",), {"exchanges": [msgspec.to_builtins(row) for row in event.exchanges]}
+        )
 
     def _providers(self, event: e.NewsProviderList, now: Instant) -> list[Effect]:
-        return self._questions.answered_key(("providers",), {"providers": msgspec.to_builtins(event.providers)})
+        return self._questions.answered_key(
+            ("providers",), {"providers": [msgspec.to_builtins(row) for row in event.providers]}
+        )
 
     def _scans(self, event: e.ScannerXml, now: Instant) -> list[Effect]:
         return self._questions.answered_key(("scans",), {"xml": event.xml})
