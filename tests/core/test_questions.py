@@ -82,7 +82,7 @@ def result(effects: list[Effect]) -> Any:
 
 
 def refused(effects: list[Effect]) -> list[tuple[str, str]]:
-    out = []
+    out: list[tuple[str, str]] = []
     for effect in only(Answer, effects):
         assert effect.reply.error is not None
         out.append((effect.ref.id, effect.reply.error.code))
