@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import anyio
 
-# `asyncio.wait_for` of Python 3.11, through which redis-py sends, loses a cancellation that comes as it is done: then it
-# is said again. Source: python/cpython#86296.
+# `asyncio.wait_for` of Python 3.11, through which redis-py sends, loses a cancellation that comes as it is done; then
+# it is said again. Source: python/cpython#86296.
 _AGAIN_S: Final = 0.2
 
 
