@@ -102,7 +102,14 @@ def test_python_examples_are_python() -> None:
 
 def test_the_contract_names_every_kind_and_operation() -> None:
     operations = {str(cls.__struct_config__.tag) for cls in get_args(commands.AnyCommand)} | commands.LATER_OPS
-    for word in (*KIND_FAMILIES, *BAR_SIZES, *operations, *get_args(commands.Code), *get_args(commands.Status), *records.GAP_CAUSES):
+    for word in (
+        *KIND_FAMILIES,
+        *BAR_SIZES,
+        *operations,
+        *get_args(commands.Code),
+        *get_args(commands.Status),
+        *records.GAP_CAUSES,
+    ):
         assert f"`{word}`" in STREAMS, word
 
 
@@ -143,6 +150,17 @@ def test_the_table_of_data_lists_every_kind_and_every_operation_that_answers() -
     rows = "\n".join(line for line in DATA.splitlines() if line.startswith("|"))
     families = {kind for kind in KIND_FAMILIES if not kind.startswith("bar.")} | {"bar.5s", "bar.1m", "bar.1d"}
     assert {kind for kind in families if f'"{kind}"' not in rows} == set()
-    others = {"subscribe", "unsubscribe", "renew", "list", "status", "cancel", "pause", "resume", "clear_cooldown"}
+    others = {
+        "subscribe",
+        "unsubscribe",
+        "renew",
+        "list",
+        "status",
+        "cancel",
+        "pause",
+        "resume",
+        "clear_cooldown",
+        "reload",
+    }
     for operation in {str(cls.__struct_config__.tag) for cls in get_args(commands.AnyCommand)} - others:
         assert f'"op":"{operation}"' in rows, operation

@@ -257,9 +257,7 @@ class Subscribing:
         since_ns = holder.since_ns if known is None else known.since_ns
         return structs.replace(holder, generic_ticks=ticks, since_ns=since_ns)
 
-    def _chains_give_way(
-        self, rows: list[KindRow], slots: list[str], instrument: str, now: Instant
-    ) -> list[Effect]:
+    def _chains_give_way(self, rows: list[KindRow], slots: list[str], instrument: str, now: Instant) -> list[Effect]:
         """Chains have spare lines only: they give up as many as are needed and not free."""
         level1 = POOL_OF["level1"]
         wanted = {slot for row, slot in zip(rows, slots, strict=True) if POOL_OF[row.line_type] == level1}
