@@ -22,8 +22,8 @@ CONTINUOUS = structs.replace(MARCH, sec_type="CONTFUT", instrument="ES.CONTFUT.C
 QUERY = InstrumentQuery("ES", "CONTFUT", "CME", "USD")
 
 
-def desk_of(**config: int) -> Desk:
-    return Desk(SubscriptionsConfig(roll_look_s=100.0, **config))
+def desk_of(roll_days: int = 0) -> Desk:
+    return Desk(SubscriptionsConfig(roll_look_s=100.0, roll_days=roll_days))
 
 
 def answered(desk: Desk, req_id: int, s: float, *contracts: Contract) -> list[Effect]:
