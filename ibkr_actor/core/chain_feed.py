@@ -146,6 +146,8 @@ class ChainFeed:
                 effects += self._fail(chain, chain.doubt, now)
         for chain in self.chains.values():
             effects += self._shared_price(chain, now)
+        # Whoever came to wait for a line without asking here goes before.
+        effects += self._book.make_room(self._book.waiting(), now)
         for chain, cap in self._shares(now):
             for key in chain.turns.over(cap, now.s):
                 effects += self._drop(chain, key, now)

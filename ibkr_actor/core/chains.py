@@ -261,8 +261,10 @@ class Chains:
             reply = Reply(holder.command_id, "chain", "expired", [self._key(chain)], note="the lease has run out")
             effects.append(Notify(client, reply))
         for name in self._look_ups.due(now.s):
-            if name in self._chains:
-                effects += self._look_up(self._chains[name])
+            asked = self._look_up(self._chains[name])
+            if not asked:
+                self._look_ups.set(name, now.s + _LOOK_UP_MAX_S)
+            effects += asked
         if self.feed.due_s is not None and now.s >= self.feed.due_s:
             effects += self.feed.look(now)
         return [*effects, WriteHolders(tuple(writes))] if writes else effects

@@ -199,6 +199,11 @@ class LineBook:
         missing = needed - max(0, self.room("level1"))
         return self.lender.make_room(missing, now) if self.lender is not None and missing > 0 and needed > 0 else []
 
+    def waiting(self) -> int:
+        """How many lines wait for a market data line."""
+        pool = POOL_OF["level1"]
+        return sum(1 for line in self.lines.values() if not line.slotted and POOL_OF[line.row.line_type] == pool)
+
     def lend(self) -> None:
         """A chain takes a market data line. There must be room."""
         self._taken[POOL_OF["level1"]] += 1
@@ -226,6 +231,8 @@ class LineBook:
         if line.candidate is not None:
             before = {**before, **line.candidate.before}
         effects = self.drop_candidate(line)
+        if line.req_id is not None:
+            effects += self.make_room(1, now)
         if line.req_id is not None and self.room(line.row.line_type) < 1:
             effects.append(self._give_up(line.req_id, ended=False))
             line.req_id = None

@@ -183,6 +183,20 @@ def test_a_subscribe_takes_lines_from_a_chain_and_the_chain_takes_them_back() ->
     assert len(gateway.members()) == 8
 
 
+def test_more_generic_ticks_and_lines_that_wait_come_before_a_chain() -> None:
+    desk, gateway = begin()
+    gateway.take(desk.subscribe("tick", s=1, id="q", client="other", contract=stock("S1", 501)))
+    gateway.run(1, 2)
+    assert len(gateway.open) == 10
+    # The union of generic ticks takes a second request until it has data: the first one stays meanwhile.
+    first = next(req_id for req_id, it in gateway.open.items() if it.contract.con_id == 501)
+    gateway.take(desk.subscribe("tick", s=3, id="r", client="third", contract=stock("S1", 501), ticks=[233]))
+    assert first in gateway.open
+    assert [it.contract.con_id for it in gateway.open.values()].count(501) == 2
+    gateway.run(3, 5)
+    assert [it.generic_ticks for it in gateway.open.values() if it.contract.con_id == 501] == [(233,)]
+
+
 def test_lines_that_others_hold_are_never_a_chains() -> None:
     desk = Desk(config(3))
     gateway = Gateway(desk, 3)
@@ -386,6 +400,20 @@ def test_a_look_up_that_fails_for_now_is_repeated() -> None:
     effects = gateway.take(desk.core.handle(ChainNotFound(wish.name, gone), at(61)))
     assert [note.reply.status for note in only(Notify, effects)] == ["rejected"]
     assert not gateway.stored
+
+
+def test_options_are_looked_up_again_by_and_by_even_after_an_outage() -> None:
+    desk, gateway = begin()
+    gateway.run(0, 14_401)
+    assert len(gateway.wishes) == 1
+    gateway.found(14_401)
+    gateway.take(desk.down(14_500))
+    gateway.new = []
+    gateway.run(14_500, 29_000)
+    assert not gateway.wishes
+    gateway.take(desk.up(29_001))
+    gateway.run(29_001, 29_100)
+    assert len(gateway.wishes) == 1
 
 
 class Life(RuleBasedStateMachine):
