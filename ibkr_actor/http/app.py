@@ -20,7 +20,7 @@ from ibkr_actor.http import errors
 from ibkr_actor.http.guard import Guard
 from ibkr_actor.http.openapi import openapi
 from ibkr_actor.http.page_files import page
-from ibkr_actor.http.routes import ROWS
+from ibkr_actor.http.routes import EVENTS, ROWS, Row
 from ibkr_actor.http.service import Service
 from ibkr_actor.http.websocket import websocket
 from ibkr_actor.settings import Settings
@@ -43,9 +43,17 @@ def create_app(settings: Settings, redis_url: str = "") -> Starlette:
     return application(service, lifespan=lifespan)
 
 
+def _route(row: Row) -> Route:
+    route = Route(row.path, row.handler, methods=[row.method])
+    if row.media == EVENTS and route.methods is not None:
+        # Starlette adds HEAD to GET, and the head of a stream would never be over.
+        route.methods.discard("HEAD")
+    return route
+
+
 def application(service: Service, *, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
     """The application around a service that somebody else runs."""
-    routes: list[BaseRoute] = [Route(row.path, row.handler, methods=[row.method]) for row in ROWS]
+    routes: list[BaseRoute] = [_route(row) for row in ROWS]
     routes += [Route("/openapi.json", openapi, methods=["GET"]), WebSocketRoute(SOCKET, websocket)]
     routes += [Route("/", page, methods=["GET"]), Route("/{name}", page, methods=["GET"])]
     endpoints = frozenset({*(row.path for row in ROWS), "/openapi.json", SOCKET, "/"})

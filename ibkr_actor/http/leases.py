@@ -82,7 +82,7 @@ class Leases:
             self._held.pop(_name(lease.instrument, lease.kind), None)
 
     async def run(self) -> None:
-        """Renews for ever, and gives back what nobody listens to."""
+        """Renews for ever, takes again what the sidecar has lost, and gives back what nobody listens to."""
         renew_s = anyio.current_time() + self._lease_s / 3
         while True:
             await anyio.sleep(min(1.0, self._lease_s / 3, max(0.1, self._linger_s / 2)))
@@ -90,12 +90,27 @@ class Leases:
             try:
                 await self._return_idle(now_s - self._linger_s)
                 if self._held and now_s >= renew_s:
-                    await self._asking.send(Renew())
-            except (RedisError, OSError) as error:
+                    await self._renew()
+            except (HttpError, RedisError, OSError) as error:
+                # Tried again in a second: two thirds of the lease are left.
                 log.warning("leases_not_renewed error=%s", error)
                 continue
             if now_s >= renew_s:
                 renew_s = now_s + self._lease_s / 3
+
+    async def _renew(self) -> None:
+        """Raises: HttpError when nobody answers, RedisError."""
+        reply = await self._asking.ask(Renew())
+        there = set(reply.streams or ())
+        for lease in list(self._held.values()):
+            if not lease.key or lease.key in there or lease.refused is not None or not lease.listeners:
+                continue
+            log.warning("lease_lost key=%s", lease.key)
+            async with lease.lock:
+                try:
+                    await self._subscribe(lease)
+                except HttpError as error:
+                    self._refuse(lease, error)
 
     async def close(self) -> None:
         """Gives everything back at once."""

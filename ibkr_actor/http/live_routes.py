@@ -5,7 +5,7 @@ Reads requests and starts streams; how a stream lives is `streams`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
@@ -112,10 +112,4 @@ async def _started(
         it = await stack.enter_async_context(live(service, hz=hz))
         await begin(it)
         kept = stack.pop_all()
-    return EventStream(_until_over(it, kept, form), stall_s=service.config.stall_s)
-
-
-async def _until_over(it: Live, kept: AsyncExitStack, form: Form) -> AsyncIterator[bytes]:
-    async with kept:
-        async for chunk in events(it, form):
-            yield chunk
+    return EventStream(events(it, form), kept, stall_s=service.config.stall_s)

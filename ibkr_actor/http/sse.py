@@ -6,6 +6,7 @@ Knows nothing of what is sent.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Final
 
 import anyio
@@ -32,24 +33,24 @@ def notice(event: Notice, position: str = "") -> bytes:
 
 
 class EventStream:
-    """An ASGI response. A client that takes nothing for `stall_s` is cut off."""
+    """An ASGI response. A client that takes nothing for `stall_s` is cut off; `held` is closed at the end, however."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], *, stall_s: float) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], held: AsyncExitStack, *, stall_s: float) -> None:
         self._chunks = chunks
+        self._held = held
         self._stall_s = stall_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._until_gone, receive, tasks.cancel_scope)
                 await self._send_all(send)
                 tasks.cancel_scope.cancel()
         finally:
+            # Not the generator's: one that was never begun would give nothing back.
             with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
-                close = getattr(self._chunks, "aclose", None)
-                if close is not None:
-                    await close()
+                await self._held.aclose()
 
     async def _send_all(self, send: Send) -> None:
         async for chunk in self._chunks:

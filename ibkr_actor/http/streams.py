@@ -99,7 +99,7 @@ class Live:
     def leave(self, instrument: str, kind: str) -> bool:
         """Ends one stream; whether there was such."""
         for one in self._wanted:
-            if one.kind == kind and instrument in (one.instrument, one.lease and one.lease.stream.instrument):
+            if one.kind == kind and instrument in (named(one.instrument), one.lease and one.lease.stream.instrument):
                 self._wanted.remove(one)
                 self._release(one)
                 return True

@@ -14,6 +14,7 @@ import pytest
 
 from ibkr_actor import __version__, configs
 from ibkr_actor.client import connect
+from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.http.openapi import document
 from ibkr_actor.load_settings import load_settings
 from ibkr_actor.schema.codec import decode_record
@@ -134,6 +135,9 @@ def test_d27_port_is_the_services_and_never_the_gateways(monkeypatch: pytest.Mon
     assert (load_settings().port, load_settings().http_port) == (4002, 8084)
     monkeypatch.setenv("PORT", "9000")
     assert (load_settings().port, load_settings().http_port) == (4002, 9000)
+    monkeypatch.setenv("PORT", "ten")
+    with pytest.raises(ConfigurationError, match=r"^PORT='ten': input should be a valid integer"):
+        load_settings()
     monkeypatch.setenv("IBKR_HTTP_PORT", "9001")
     assert load_settings().http_port == 9001
 

@@ -104,6 +104,7 @@ async def test_what_is_no_json_is_415_and_what_is_too_long_413(lone: httpx.Async
 
 async def test_unknown_paths_are_404_and_unknown_methods_405(lone: httpx.AsyncClient) -> None:
     assert error_of(await lone.get("/nothing"))["code"] == "not_found"
+    assert (await lone.head("/api/v1/stream/system")).status_code == 405  # it would never be over
     refused = await lone.delete("/health")
     assert (refused.status_code, error_of(refused)["code"]) == (405, "method_not_allowed")
     assert "GET" in refused.headers["allow"]

@@ -19,7 +19,7 @@ import pytest
 from anyio.abc import Process, SocketAttribute
 
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, own_environment, running_redis
+from tests.e2e.kit import DEADLINE_S, own_environment, running_house, running_redis
 from tests.http.kit import some, streaming
 
 pytestmark = pytest.mark.anyio
@@ -141,6 +141,22 @@ async def test_a_process_of_its_own_serves_what_a_sidecar_publishes_and_ends_by_
                 assert await doors.wait() == 0
 
 
+async def test_the_lines_of_a_process_that_is_killed_go_with_its_lease() -> None:
+    async with running_redis() as server, Simulator(SimulatorSettings(ticks_per_s=50.0)) as sim:
+        variables = {"IBKR_REDIS_URL": server.own_url, "IBKR_HTTP_PORT": "0", "IBKR_HTTP_LEASE_S": "1"}
+        async with running_house(server.own_url, sim.port), process("http", **variables) as doors:
+            async with (
+                httpx.AsyncClient(base_url=await address(doors), trust_env=False) as http,
+                streaming(http, "/api/v1/stream/quotes", symbols="AAPL") as stream,
+            ):
+                await some(stream, 2)
+                assert sim.line_count() == 1
+                doors.kill()
+                with pytest.raises(httpx.TransportError):
+                    await some(stream, 1_000_000)
+            await sim.wait_for(lambda: sim.line_count() == 0, timeout_s=DEADLINE_S)
+
+
 @pytest.mark.parametrize("command", ["run", "http"])
 async def test_a_port_that_is_taken_is_one_line_and_exit_status_2(command: str) -> None:
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
@@ -150,11 +166,6 @@ async def test_a_port_that_is_taken_is_one_line_and_exit_status_2(command: str) 
         lines = await _ended(["--log-level", "error"], command, 2, **variables)
     (line,) = lines
     assert f"IBKR_HTTP_PORT={port}" in line
-
-
-async def test_a_port_that_is_none_is_told_by_the_name_it_was_given_under() -> None:
-    (line,) = await _ended([], "http", 2, PORT="ten", IBKR_REDIS_URL="redis://127.0.0.1:1")
-    assert line.startswith("ibkr-actor: PORT='ten'")
 
 
 async def _ended(options: Sequence[str], command: str, status: int, **variables: str) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
 from ibkr_actor import __version__
-from ibkr_actor.schema.commands import List
+from ibkr_actor.schema.commands import List, Unsubscribe
 from ibkr_actor.schema.records import AnyRecord
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import DEADLINE_S, KEYS, House, running_house, running_redis
@@ -140,6 +140,17 @@ async def test_subscriptions_are_held_while_somebody_listens_and_given_back_afte
         with anyio.fail_after(DEADLINE_S):
             while name in await holders(house):
                 await anyio.lowlevel.checkpoint()
+
+
+async def test_a_lease_that_was_lost_is_taken_again(house: House) -> None:
+    async with serving(house.url, lease_s=1.0) as http:
+        name = (await http.get("/api/v1/status")).json()["http"]["client_name"]
+        async with streaming(http, "/api/v1/stream/quotes", symbols="SPY") as stream:
+            await some(stream, 1)
+            # Somebody with the same name gives it back; to us it is as if Redis or the sidecar had lost it.
+            await house.call(Unsubscribe(client=name))
+            await some(stream, 1, name="end")
+            await some(stream, 3, name="quote")
 
 
 async def test_what_a_process_holds_is_given_back_when_it_ends(house: House) -> None:
