@@ -39,7 +39,7 @@ MODEL, BID, ASK = 13, 1, 2
 
 
 def config(lines: int = 10) -> SubscriptionsConfig:
-    return SubscriptionsConfig(lines=lines, chain_lines=8, chain_turns=TURNS, lease_max_s=1000.0)
+    return SubscriptionsConfig(lines=lines, chain_lines=8, chain_turns=TURNS, chain_refresh_s=300.0, lease_max_s=1000.0)
 
 
 def option(strike: int, right: str) -> Contract:
@@ -404,15 +404,15 @@ def test_a_look_up_that_fails_for_now_is_repeated() -> None:
 
 def test_options_are_looked_up_again_by_and_by_even_after_an_outage() -> None:
     desk, gateway = begin()
-    gateway.run(0, 14_401)
+    gateway.run(0, 301)
     assert len(gateway.wishes) == 1
-    gateway.found(14_401)
-    gateway.take(desk.down(14_500))
+    gateway.found(301)
+    gateway.take(desk.down(310))
     gateway.new = []
-    gateway.run(14_500, 29_000)
+    gateway.run(310, 700)
     assert not gateway.wishes
-    gateway.take(desk.up(29_001))
-    gateway.run(29_001, 29_100)
+    gateway.take(desk.up(701))
+    gateway.run(701, 765)
     assert len(gateway.wishes) == 1
 
 
