@@ -83,6 +83,10 @@ compat *args: _venv
 compat-ibapi *args: _venv
     {{ bin }}/python tests/compat/ibapi_versions.py {{ args }}
 
+# The replaced README's programs and the provider's examples, those that the everyday tests leave out too.
+seed *args: _venv
+    {{ bin }}/python -m pytest -m "slow or not slow" tests/provider/test_seed.py {{ args }}
+
 # market-data-core's own bus, -pipeline's source and -store's sink read from us, in an environment of their own.
 compat-core: _venv
     {{ bin }}/python -W ignore tests/compat/core_bus.py

@@ -187,7 +187,7 @@ async def test_delayed_data_can_be_asked_of_a_sidecar_that_runs_with_live_data()
 
 
 async def test_bars_of_a_minute_come_with_their_own_label_and_end() -> None:
-    async with two_of_a_house(clock_speed=60.0) as (_, _house, settings), IBKRProvider(settings) as provider:
+    async with two_of_a_house(clock_speed=150.0) as (_, _house, settings), IBKRProvider(settings) as provider:
         bars = await first(provider.stream_bars("1m", [AAPL]), 2)
     assert {bar.resolution for bar in bars} == {"1m"}
     assert [bar.ts.second for bar in bars] == [0, 0]

@@ -95,6 +95,7 @@ async def test_the_history_program_prints_a_weeks_daily_bars_and_ends(sim: Simul
     assert not sim.violations
 
 
+@pytest.mark.slow
 async def test_the_migration_block_prints_a_months_bars(sim: Simulator, tmp_path: Path) -> None:
     block = program("migration.py", sim.port, tmp_path).read_text(encoding="utf-8")
     # It stands in a notebook or in a function of the reader's; here in a function, with nothing else changed.
@@ -108,6 +109,7 @@ async def test_the_migration_block_prints_a_months_bars(sim: Simulator, tmp_path
     assert all("symbol='AAPL'" in line and "resolution='1d'" in line for line in printed)
 
 
+@pytest.mark.slow
 async def test_the_quote_program_reads_from_a_sidecar_that_runs(sim: Simulator, tmp_path: Path) -> None:
     async with running_redis() as server, running_house(server.own_url, sim.port):
         path = program("basic_quote_streaming.py", 65535, tmp_path)
@@ -138,6 +140,7 @@ def test_only_the_import_line_names_our_package() -> None:
         assert sum("ibkr_actor" in line for line in path.read_text(encoding="utf-8").splitlines()) == 1
 
 
+@pytest.mark.slow
 async def test_the_streaming_example_prints_both_symbols(sim: Simulator, tmp_path: Path) -> None:
     async with running(EXAMPLES / "basic_streaming.py", folder=tmp_path, IBKR_PORT=str(sim.port)) as process:
         printed = await lines(process, 30)
@@ -147,6 +150,7 @@ async def test_the_streaming_example_prints_both_symbols(sim: Simulator, tmp_pat
     assert {line.split()[1] for line in printed} == {"AAPL:", "MSFT:"}
 
 
+@pytest.mark.slow
 async def test_the_history_example_counts_its_bars_and_says_what_is_wrong(sim: Simulator, tmp_path: Path) -> None:
     async with running(
         EXAMPLES / "historical_data.py", "AAPL", "1h", "4", folder=tmp_path, IBKR_PORT=str(sim.port)
