@@ -70,6 +70,7 @@ class KeptBars:
         told: list[Told] = []
         for number, (span, shape) in enumerate(placed, 1):
             goes_on = number == len(placed)
+            told += self._close_before(span)
             told += self._tell(span, shape, final=not goes_on, refilled=not goes_on)
         return told
 
@@ -78,11 +79,7 @@ class KeptBars:
         span = self._span(bar.date)
         if span is None:
             return []
-        newest = self._newest
-        told: list[Told] = []
-        if newest is not None and span.start_ns > newest.span.start_ns:
-            told += self._close(newest)
-        return told + self._tell(span, _shape(bar), final=False, refilled=False)
+        return self._close_before(span) + self._tell(span, _shape(bar), final=False, refilled=False)
 
     def due(self, now_ns: int) -> list[Told]:
         """The bar that goes on, if its time is over: IB is silent when nothing happens any more."""
@@ -95,6 +92,11 @@ class KeptBars:
         except (ValueError, OverflowError, OSError):
             self.unreadable += 1
             return None
+
+    def _close_before(self, span: Span) -> list[Told]:
+        """The bar that went on is over when there is news of a later one."""
+        newest = self._newest
+        return self._close(newest) if newest is not None and newest.span.start_ns < span.start_ns else []
 
     def _close(self, known: _Known) -> list[Told]:
         if known.final:

@@ -257,3 +257,11 @@ def test_bars_that_stall_in_market_hours_are_asked_for_again() -> None:
     (_, gap), *_ = published(desk.data(update(desk.last_req_id, asked_s + 1, epoch(T + 120)), s=asked_s + 1))
     assert isinstance(gap, Gap)
     assert gap.cause == "stall"
+
+
+def test_a_bar_that_ib_leaves_out_of_its_answer_is_over_all_the_same() -> None:
+    kept = Kept()
+    kept.answer(T + 5, row(epoch(T)))
+    kept.desk.down(T + 30)
+    kept.desk.up(T + 70)
+    assert bars(kept.answer(T + 71, row(epoch(T + 60)))) == [(0, 60, 1.5, True, 1), (60, 120, 1.5, False, 0)]
