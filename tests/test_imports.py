@@ -34,6 +34,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     # The command line reads streams as any consumer does, and so does the provider.
     "redis": {"bus", "client", "http", "cli", "provider"},
     "hiredis": {"bus"},
+    # The page in the terminal; an extra of its own.
+    "rich": {"cli"},
     # The HTTP service.
     "starlette": {"http"},
     "uvicorn": {"http"},

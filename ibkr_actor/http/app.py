@@ -16,6 +16,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Lifespan
 
 from ibkr_actor import configs
+from ibkr_actor.cli.address import redis_url as running_redis_url
+from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.http import errors
 from ibkr_actor.http.guard import Guard
 from ibkr_actor.http.openapi import openapi
@@ -26,11 +28,15 @@ from ibkr_actor.http.websocket import websocket
 from ibkr_actor.settings import Settings
 
 SOCKET = "/api/v1/ws"
+USUAL_REDIS = "redis://127.0.0.1:6379/0"
 
 
 def create_app(settings: Settings, redis_url: str = "") -> Starlette:
-    """The whole application on the Redis of the settings; it begins and ends with its lifespan."""
-    service = Service(configs.http(settings), redis_url or settings.redis_address or "redis://127.0.0.1:6379/0")
+    """The whole application for any ASGI server, on the Redis of the settings or of the sidecar's embedded server.
+
+    Where there is neither yet it takes Redis' usual address, so that importing it never fails: /health tells the rest.
+    """
+    service = Service(configs.http(settings), redis_url or _redis_url(settings))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -41,6 +47,13 @@ def create_app(settings: Settings, redis_url: str = "") -> Starlette:
             tasks.cancel_scope.cancel()
 
     return application(service, lifespan=lifespan)
+
+
+def _redis_url(settings: Settings) -> str:
+    try:
+        return running_redis_url(settings)
+    except ConfigurationError:
+        return USUAL_REDIS
 
 
 def _route(row: Row) -> Route:
