@@ -99,14 +99,19 @@ class Fallbacks:
         """The stream is fed by another line from here on."""
         contract, opened_by = channel.line.contract, channel.line.opened_by
         key = (channel.stream.instrument, slot)
-        line = self._book.lines.get(key) or self._book.open(key, channel.row, contract, opened_by=opened_by)
+        effects: list[Effect] = []
+        line = self._book.lines.get(key)
+        if line is None:
+            if slot == LEVEL1:
+                effects += self._book.make_room(1, now)
+            line = self._book.open(key, channel.row, contract, opened_by=opened_by)
         line.adopt(channel)
         ticks = needed_ticks(channel) if channel.stands_in else frozenset[int]()
         writes: list[HolderWrite] = []
         for client, holder in channel.holders.items():
             channel.holders[client] = structs.replace(holder, generic_ticks=ticks)
             writes.append(holder_write(channel.stream, channel.holders[client], contract))
-        effects: list[Effect] = [WriteHolders(tuple(writes))]
+        effects.append(WriteHolders(tuple(writes)))
         if line.state:
             effects.append(SetState(channel.stream, line.state, channel.reason, now.ns))
         if line.req_id is None and line.candidate is None:

@@ -47,7 +47,7 @@ def top_moved(line: Line, tick_type: int, received_ns: int, items: list[Item]) -
     for channel in line.standing_in:
         if channel.row.tick_type == "BidAsk":
             sides = (top.bid, top.ask, top.bid_size, top.ask_size)
-            if sides != channel.shown:
+            if sides != channel.shown and any(side is not None for side in sides):
                 channel.shown = sides
                 append(items, line, channel, BidAsk(*head, *sides, False, False))
         elif channel.row.tick_type == "MidPoint" and top.bid is not None and top.ask is not None:

@@ -36,7 +36,8 @@ from ibkr_actor.core.lines import Channel, Item, Line
 from ibkr_actor.core.messages import Reconfigure
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.silences import freshness_of
-from ibkr_actor.core.stand_ins import needed_ticks
+from ibkr_actor.core.stand_ins import needed_ticks, top_moved
+from ibkr_actor.core.tick_types import TickType
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import Rejection, Reply, Subscribe
 from ibkr_actor.schema.instruments import Contract
@@ -229,7 +230,7 @@ class Subscribing:
         before: dict[Line, frozenset[int] | None] = {}
         fresh: list[Channel] = []
         channels: list[Channel] = []
-        effects = self._chains_give_way(rows, slots, contract.instrument, now)
+        effects = self._chains_give_way(slots, contract.instrument, now)
         for row, slot in zip(rows, slots, strict=True):
             channel = self._channel(contract.instrument, row, slot, contract, opened_by=ref.client, feed=holder.feed)
             before.setdefault(channel.line, _ticks_of(channel.line, ref.client))
@@ -257,10 +258,10 @@ class Subscribing:
         since_ns = holder.since_ns if known is None else known.since_ns
         return structs.replace(holder, generic_ticks=ticks, since_ns=since_ns)
 
-    def _chains_give_way(self, rows: list[KindRow], slots: list[str], instrument: str, now: Instant) -> list[Effect]:
+    def _chains_give_way(self, slots: list[str], instrument: str, now: Instant) -> list[Effect]:
         """Chains have spare lines only: they give up as many as are needed and not free."""
         level1 = POOL_OF["level1"]
-        wanted = {slot for row, slot in zip(rows, slots, strict=True) if POOL_OF[row.line_type] == level1}
+        wanted = {slot for slot in slots if POOL_OF[line_type_of(slot)] == level1}
         return self._book.make_room(sum(1 for slot in wanted if (instrument, slot) not in self._book.lines), now)
 
     def _request(self, line: Line, client: str, before: frozenset[int] | None, now: Instant) -> list[Effect]:
@@ -287,6 +288,8 @@ class Subscribing:
                 flags = line.flags | FLAG_BUILT
                 known = (translate.greeks(event, line.con_id, line.feed, flags) for event in line.computed.values())
                 items.extend((channel.stream, record) for record in known)
+            if channel.stands_in and line.live:
+                top_moved(line, int(TickType.BID), line.top.received_ns, items)
         return [*effects, Publish(items)] if items else effects
 
     def _wait(self, ref: CommandRef, channels: list[Channel]) -> list[Effect]:

@@ -124,6 +124,16 @@ def test_it_shares_the_line_of_level_1_and_widens_its_generic_ticks() -> None:
     assert request.generic_ticks == (236, 375)
 
 
+def test_who_joins_a_line_that_is_up_finds_its_top_of_book() -> None:
+    desk = full()
+    desk.subscribe("quote", client="third")
+    desk.price(desk.last_req_id, 1, 9.5)
+    ((stream, record),) = published(ask(desk, "bidask", s=2))
+    assert stream.kind == "bidask"
+    assert isinstance(record, BidAsk)
+    assert (record.bid, record.bid_size, record.received_ns, record.flags) == (9.5, "10", ns(1), FLAG_FALLBACK)
+
+
 def test_a_refusal_of_ib_is_answered_with_level_1_and_a_gap() -> None:
     desk = Desk()
     ask(desk, "trade", s=0)
