@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ibkr_actor.client.history import JobRefused
+from ibkr_actor.client import MarketDataError
 from ibkr_actor.core.config import PacingConfig
 from ibkr_actor.core.effects import Announce, Effect, Send
 from ibkr_actor.core.messages import Enqueue, PacingViolated, RequestEnded, RequestRefused, SessionUp, WakeUp
@@ -108,7 +108,7 @@ def test_d12_an_error_is_a_typed_rejection_and_the_stream_says_failed(code: int,
 async def test_d12_a_client_gets_an_exception_and_not_an_empty_list() -> None:
     async with running_past() as (_, house):
         for instrument, wanted in (("NOSUCH", "invalid_instrument"), ("ES", "invalid_instrument")):
-            with pytest.raises(JobRefused) as refused:
+            with pytest.raises(MarketDataError) as refused:
                 await delivered(house.redis, History(instrument=instrument, start="2025-12-01", bar="1d"))
             assert refused.value.rejection.code == wanted
 

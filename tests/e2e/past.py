@@ -14,16 +14,16 @@ from typing import Any
 from redis.asyncio import Redis
 
 from ibkr_actor.actors.clock import Clock
-from ibkr_actor.client.history import history
+from ibkr_actor.client import Client
 from ibkr_actor.core.resolutions import resolution
-from ibkr_actor.schema.commands import History, HistoryTicks, Reply
+from ibkr_actor.schema.commands import History, HistoryTicks
 from ibkr_actor.schema.records import Bars, Done, Ticks
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from ibkr_actor.sim.bars import BarSize, Quote, Trade
 from ibkr_actor.sim.calendar import Calendar, Segment
 from ibkr_actor.sim.history_bars import WITH_VOLUME, Source, Stretch
 from ibkr_actor.sim.instruments import Instrument
-from tests.e2e.kit import KEYS, House, running_house, running_redis
+from tests.e2e.kit import House, running_house, running_redis
 
 NS = 1_000_000_000
 # Tuesday 2026-01-13, 12:00 in New York.
@@ -63,22 +63,22 @@ async def running_past(
             yield sim, house
 
 
-async def delivered(redis: Redis, command: History | HistoryTicks) -> tuple[list[Bars | Ticks], Done, list[Reply]]:
-    """All entries of a job, its `done`, and the replies on the way. Checks that seq is dense."""
+async def delivered(
+    redis: Redis, command: History | HistoryTicks
+) -> tuple[list[Bars | Ticks], Done, list[dict[str, Any]]]:
+    """All entries of a job, its `done`, and what was said of its progress. Checks that seq is dense."""
     entries: list[Bars | Ticks] = []
-    replies: list[Reply] = []
-    done: Done | None = None
-    async for entry in history(redis, KEYS, command, on_reply=replies.append, timeout_s=30.0):
-        assert done is None
-        if isinstance(entry, Done):
-            done = entry
-        else:
+    progress: list[dict[str, Any]] = []
+    async with Client(redis, client=command.client, timeout_s=30.0) as client:
+        job = client.job(command, progress.append)
+        async for entry in job.batches():
             entries.append(entry)
-        assert entry.seq == len(entries) + (done is not None)
+            assert entry.seq == len(entries)
+    done = job.done
     assert done is not None
-    assert done.entries == len(entries) + 1
+    assert done.entries == done.seq == len(entries) + 1
     assert done.rows == sum(len(entry.rows) for entry in entries)
-    return entries, done, replies
+    return entries, done, progress
 
 
 def figures(entries: list[Bars | Ticks]) -> list[Figures]:

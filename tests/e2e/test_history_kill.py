@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import pytest
 
-from ibkr_actor.client import connect
-from ibkr_actor.client.history import history
+from ibkr_actor.client import Client
 from ibkr_actor.schema.commands import History, HistoryTicks
 from ibkr_actor.schema.records import Bars, Done, Ticks
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import KEYS, running_redis
+from tests.e2e.kit import running_redis
 from tests.e2e.past import figures, of_the_tape, ticks_of_the_tape
 from tests.e2e.test_process import sidecar_process
 
@@ -34,11 +33,17 @@ class Reader:
         self._more = anyio.Event()
 
     async def read(self, url: str, command: History | HistoryTicks) -> None:
-        async with connect(url) as redis:
-            async for entry in history(redis, KEYS, command, timeout_s=60.0):
-                self.entries.append(entry)
-                self._more.set()
-                self._more = anyio.Event()
+        async with Client(url, client=command.client, timeout_s=60.0) as client:
+            job = client.job(command)
+            async for entry in job.batches():
+                self._take(entry)
+            assert job.done is not None
+            self._take(job.done)
+
+    def _take(self, entry: Bars | Ticks | Done) -> None:
+        self.entries.append(entry)
+        self._more.set()
+        self._more = anyio.Event()
 
     @property
     def done(self) -> Done | None:

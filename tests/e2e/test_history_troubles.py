@@ -6,8 +6,8 @@ import anyio
 import pytest
 from msgspec import structs
 
-from ibkr_actor.client import call
-from ibkr_actor.client.history import JobRefused, history
+from ibkr_actor.client import MarketDataError, call
+from ibkr_actor.client.history import history
 from ibkr_actor.schema.commands import Cancel, History, Pause, Resume
 from ibkr_actor.schema.records import Bars, Done, Ticks
 from tests.e2e.kit import DEADLINE_S, KEYS
@@ -86,7 +86,7 @@ async def test_a_refusal_reaches_the_client_as_an_error_and_the_stream_as_failed
         # The list of sessions is known, so that the bars are what is refused.
         await delivered(house.redis, structs.replace(JOB, start="2025-12-30", end="2025-12-30"))
         sim.refuse(code, text, instrument=AAPL, times=None)
-        with pytest.raises(JobRefused) as refused:
+        with pytest.raises(MarketDataError) as refused:
             await delivered(house.redis, structs.replace(JOB, start="2025-12-30", end="2025-12-30", bar="2m"))
         assert refused.value.rejection.code == wanted
         assert refused.value.rejection.ib_code == code
