@@ -121,7 +121,10 @@ _MARKET_DATA: Final = (
         "permissions_missing",
         source=_TABLE,
     ),
-    CodeRow(10189, "tick-by-tick not permitted", "request", "permission", "fail", "permissions_missing", source=_TABLE),
+    # Also said while someone else is logged in: a line that was up before is asked for again.
+    CodeRow(
+        10189, "tick-by-tick not permitted", "request", "permission", "fail", "permissions_missing", True, 60.0, _TABLE
+    ),
     CodeRow(10190, "tick-by-tick requests used up", "request", "limit", "fail", "line_limit", True, 60.0, _SEEN),
     CodeRow(10197, "competing live session", "request", "session", "starve", "competing_session", True, 60.0, _TABLE),
     CodeRow(10225, "bust event, subscription deactivated", "request", "subscription", "resubscribe", source=_TABLE),

@@ -24,6 +24,7 @@ _SAY_AFTER_LOOKS: Final = 3
 _NAMED_MAX: Final = 5
 # What was in flight when a farm went still comes; a shorter absence touches nothing.
 _IN_FLIGHT_S: Final = 1.0
+_FARM_LOOK_S: Final = 1.0
 # Lines are asked anew one after the other, and each more rarely the longer that does not help.
 _PROBE_APART_S: Final = 0.2
 _DOUBLINGS_MAX: Final = 5
@@ -60,7 +61,8 @@ class Silences:
         """Looks at every line, when it is time to."""
         if self.config.sweep_s <= 0 or (self._next_s is not None and now.s < self._next_s):
             return []
-        self._next_s = now.s + self.config.sweep_s
+        # While a farm is away it is looked more closely: data may be back before the word that it is.
+        self._next_s = now.s + min(self.config.sweep_s, _FARM_LOOK_S if self._farms else self.config.sweep_s)
         looked = [(line, watch_of(line, self.config), _facts(line)) for line in self._lines()]
         for _, watch, facts in looked:
             if watch.look(facts, now):

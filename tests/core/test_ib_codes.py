@@ -59,7 +59,7 @@ def test_every_effect_has_a_code() -> None:
         (579, "invalid_instrument", False),
         (354, "permissions_missing", False),
         (10168, "permissions_missing", False),
-        (10189, "permissions_missing", False),
+        (10189, "permissions_missing", True),
         (10197, "competing_session", True),
         (321, "validation_error", False),
         (504, "connection_failed", True),

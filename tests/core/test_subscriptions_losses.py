@@ -404,3 +404,15 @@ def test_forex_and_stocks_are_asked_and_lost_alike() -> None:
     desk.subscribe("bidask", contract=forex())
     desk.down(1)
     assert asked(desk.up(2)) == [ReqTickByTick(22, forex(), "BidAsk")]
+
+
+def test_a_tick_by_tick_stream_that_another_login_took_is_asked_for_again() -> None:
+    """10189 is said for a missing permission and for a login elsewhere: a stream that was up had the permission."""
+    desk = Desk()
+    desk.subscribe("trade")
+    desk.trade(desk.last_req_id, 1)
+    assert states(desk.error(desk.last_req_id, 10189, 10)) == [("trade", "starved", "permissions_missing")]
+    assert len(asked(desk.wake(70))) == 1
+    fresh = Desk()
+    fresh.subscribe("trade")
+    assert states(fresh.error(fresh.last_req_id, 10189, 1)) == [("trade", "ended", "failed")]
