@@ -67,7 +67,7 @@ async def get_system(request: Request) -> EventStream:
 
     async def begin(it: Live) -> None:
         start = resume[0] if resume is not None else await _before_last(service, key, asked.last)
-        await it.watch(key, Stream("system", ""), start)
+        await it.watch(key, Stream("system", ""), start, is_resume=resume is not None)
 
     return await _started(service, 0.0, begin, shapes.record_sse)
 

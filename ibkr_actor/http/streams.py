@@ -89,10 +89,10 @@ class Live:
         except (RedisError, OSError) as error:
             raise of_redis(error) from None
 
-    async def watch(self, key: str, stream: Stream, start: str) -> None:
+    async def watch(self, key: str, stream: Stream, start: str, *, is_resume: bool) -> None:
         """Follows a stream that needs no subscription, behind the entry `start`. Raises: HttpError."""
         try:
-            await self._begin(key, stream, start, is_resume=False)
+            await self._begin(key, stream, start, is_resume=is_resume)
         except (RedisError, OSError) as error:
             raise of_redis(error) from None
 

@@ -61,7 +61,7 @@ async def streaming(
     headers = {"last-event-id": last_event_id} if last_event_id else {}
     with anyio.fail_after(DEADLINE_S):
         request = (
-            client.stream("GET", path, params=query, headers=headers)
+            client.stream("GET", path, params=query or None, headers=headers)
             if body is None
             else client.stream("POST", path, json=body, headers=headers)
         )

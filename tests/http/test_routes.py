@@ -264,6 +264,16 @@ async def test_a_resume_goes_on_behind_what_was_had_without_loss_or_double(
         assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
 
 
+@pytest.mark.parametrize("path", ["quotes?symbols=AAPL&hz=0", "system"])
+async def test_a_resume_from_what_was_trimmed_says_so_and_goes_on_with_what_is_there(
+    http: httpx.AsyncClient, path: str
+) -> None:
+    async with streaming(http, f"/api/v1/stream/{path}", last_event_id="1-0") as stream:
+        missed, first = await some(stream, 2)
+    assert (missed.name, missed.data["after_id"], missed.data["reason"]) == ("missed", "1-0", "trimmed")
+    assert first.data["seq"] == 1
+
+
 async def test_two_streams_of_one_stream_by_two_names_are_refused(http: httpx.AsyncClient) -> None:
     answer = await http.get("/api/v1/stream/quotes", params={"symbols": f"AAPL,{AAPL}"})
     assert (answer.status_code, error_of(answer)["code"]) == (400, "validation_error")
