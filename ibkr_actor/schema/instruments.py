@@ -108,7 +108,8 @@ class Contract(Struct, frozen=True, omit_defaults=True):
 
     `instrument` is the canonical id that names its streams; it is set when the claim on the id is decided.
     `trading_hours` and `liquid_hours` are IB's own text in `time_zone`; `min_tick` is a price, 0 when IB sent none.
-    `sec_ids` are its other identifiers as IB lists them, each with its type before it (ISIN, CUSIP, ...). A combination has `legs`, and con_id 0.
+    `sec_ids` are its other identifiers as IB lists them, each with its type before it (ISIN, CUSIP, ...). A combination
+    has `legs`, and con_id 0.
     """
 
     con_id: int
