@@ -105,7 +105,7 @@ async def test_bars_are_those_of_market_data_core(http: httpx.AsyncClient, metho
 
 
 async def test_any_kinds_come_as_their_records(http: httpx.AsyncClient) -> None:
-    query = {"symbols": EUR, "kinds": "quote,midpoint"}
+    query = {"symbols": "MSFT", "kinds": "quote,midpoint"}
     async with streaming(http, "/api/v1/stream/records", **query) as stream:
         found = await some(stream, 1, name="midpoint")
     assert set(found[0].data) >= {"tag", "epoch", "seq", "con_id", "received_ns", "price", "instrument", "kind", "id"}
