@@ -6,6 +6,7 @@ Asks nothing of IB and decides no line: `core.chain_feed` does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 
@@ -18,6 +19,9 @@ from ibkr_actor.schema.commands import Rejection
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import CHAIN, Stream
 from ibkr_actor.schema.records import ChainWindow, DataRecord, End, Gap
+
+# How long the underlying's price may be missing before that is worth a word.
+_PRICE_S: Final = 15.0
 
 
 class ChainHolder(Struct, frozen=True):
@@ -58,6 +62,10 @@ class Chain:
         self.spot_values = Values(feed)
         self.spot: float | None = None
         self.spot_again_s = 0.0
+        # Since when its price is missed although all else is there.
+        self.priceless_s: float | None = None
+        # What was said of its having no members.
+        self.hint: str | None = None
         # What IB warned of, and until when data must come to prove it wrong.
         self.doubt: Rejection | None = None
         self.doubt_until_s = 0.0
@@ -108,6 +116,27 @@ class Chain:
             return self.spot
         return self._strikes[len(self._strikes) // 2] if self._strikes else 0.0
 
+    def why_empty(self, now: Instant) -> tuple[str, str] | None:
+        """Why it has no members though options are listed: a reason and a sentence.
+
+        Affects: since when it has no price.
+        """
+        if not self.listed or len(self.turns):
+            self.priceless_s = None
+            return None
+        name = self.underlying.instrument
+        if self.window.needs_spot and self.window.anchor is None:
+            self.priceless_s = now.s if self.priceless_s is None else self.priceless_s
+            text = f"there is no price of {name} yet; the chain begins when there is one"
+            return ("no_price", text) if now.s - self.priceless_s >= _PRICE_S else None
+        price = f"{name} is at {self.spot:g}" if self.spot is not None else f"the price of {name} is not known"
+        if self.window.strikes(self._strikes, self.spot):
+            return "refused", f"{price}, and IB refuses every option that is wanted there"
+        low, high = self.spec.strike_range or (self._strikes[0], self._strikes[-1])
+        reach = f"{100 * (self.spec.moneyness or 0.0):g} %"
+        text = f"{price}: no listed strike of {low:g} to {high:g} is within {reach} of that"
+        return "empty_window", f"{text}; the chain begins when one is"
+
     # ---- records
 
     def items(self) -> list[Item]:
@@ -135,7 +164,7 @@ class Chain:
         self._laid = False
         listed = self.listed or {}
         inside = [listed[key] for key in self.turns.order() if key in listed]
-        if not inside:
+        if not inside and (self.listed is None or (self.window.needs_spot and self.window.anchor is None)):
             return []
         expiries = sorted({each.last_trade_date for each in inside})
         strikes = sorted({each.strike or 0.0 for each in inside})
@@ -144,12 +173,17 @@ class Chain:
         self._said_lines = lines
         if shown == self._shown:
             return []
-        reason, self._shown, self.why = ("opened" if self._shown is None else self.why), shown, "lines"
+        reason, self._shown, self.why = self._why_now(inside), shown, "lines"
         record = ChainWindow(
             0, 0, self.underlying.con_id, now.ns, None, self.feed, 0, reason, self.spot, expiries, strikes,
             self.spec.rights, len(inside), lines, self.turns.rotation_s, len(self.refused),
         )  # fmt: skip
         return [(self.stream, record)]
+
+    def _why_now(self, inside: Sequence[Contract]) -> str:
+        if not inside:
+            return "empty"
+        return "opened" if self._shown is None else self.why
 
     def _append(self, out: list[Item], record: DataRecord) -> None:
         """Adds a record of new data, after the gap that it ends."""

@@ -5,7 +5,7 @@ Knows no holder and no command; a line that anyone else needs is given up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from ibkr_actor.core import events
 from ibkr_actor.core.chain import Chain
 from ibkr_actor.core.chain_member import OPEN_INTEREST, Member, Values, price_of
 from ibkr_actor.core.chain_turns import TURN_MAX_S
-from ibkr_actor.core.effects import Effect, Instant, Publish, Tell
+from ibkr_actor.core.effects import Announce, Effect, Instant, Publish, Tell
 from ibkr_actor.core.ib_codes import lookup
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Item
@@ -22,6 +22,8 @@ from ibkr_actor.core.messages import Enqueue, RateExceeded, RequestEnded, Reques
 from ibkr_actor.core.replies import rejection_of
 from ibkr_actor.core.requests import ReqMktData
 from ibkr_actor.schema.commands import Rejection
+from ibkr_actor.schema.keys import Stream
+from ibkr_actor.schema.records import System
 
 # Behind every subscription and every look-up; see `messages.Enqueue`.
 _PRIORITY: Final = 2
@@ -34,7 +36,11 @@ _PROVE_S: Final = 15.0
 # So many members refused, and none ever heard of: the chain is refused.
 _REFUSED_MAX: Final = 5
 
+# Why a chain may have no members.
+_EMPTY: Final = frozenset({"empty_window", "no_price", "refused"})
+
 Fail = Callable[[Chain, Rejection, Instant], list[Effect]]
+Hint = Callable[[Iterable[Stream], str], list[Effect]]
 
 
 class Use(Struct, frozen=True):
@@ -45,12 +51,16 @@ class Use(Struct, frozen=True):
 
 
 class ChainFeed:
-    """The lines of the chains. Caller: `Chains` only. `fail` ends a chain that IB refuses as a whole."""
+    """The lines of the chains. Caller: `Chains` only. `fail` ends a chain that IB refuses as a whole.
 
-    def __init__(self, book: LineBook, feed: int, fail: Fail) -> None:
+    `hint` tells those who wait for a stream why nothing comes.
+    """
+
+    def __init__(self, book: LineBook, feed: int, fail: Fail, hint: Hint) -> None:
         self._book = book
         self._feed = feed
         self._fail = fail
+        self._hint = hint
         self.chains: dict[str, Chain] = {}
         self._by_req: dict[int, Use] = {}
         # Those of them that pacing let go.
@@ -155,10 +165,25 @@ class ChainFeed:
             effects += self._ask_more(chain, now)
             items = chain.window_item(now)
             effects += [Publish(items)] if items else []
+            effects += self._say_empty(chain, now)
             next_s = chain.turns.next_s(now.s)
             if next_s is not None:
                 self._look_at(next_s)
         return effects
+
+    def _say_empty(self, chain: Chain, now: Instant) -> list[Effect]:
+        """A chain that has nothing to ask for says why, once, and goes on when it has."""
+        found = chain.why_empty(now)
+        if found is None:
+            chain.hint = None
+            filled = chain.state == "starved" and chain.reason in _EMPTY and len(chain.turns) > 0
+            return chain.set_state("pending", "", now) if filled else []
+        reason, text = found
+        if chain.reason == reason or (chain.state == "starved" and chain.reason not in _EMPTY):
+            return []
+        chain.live, chain.hint = False, text
+        said = System(0, 0, now.ns, "subscription", reason, chain.stream.name, f"Chain {chain.name}: {text}.")
+        return [*chain.set_state("starved", reason, now), *self._hint([chain.stream], text), Announce(said)]
 
     def _look_at(self, at_s: float) -> None:
         self.due_s = at_s if self.due_s is None else min(self.due_s, at_s)
@@ -304,7 +329,7 @@ class ChainFeed:
         for req_id in list(self._by_req):
             effects += self._give_back(req_id, now, ended=forgotten and req_id in self._sent)
         for chain in self.chains.values():
-            chain.members, chain.spot_req, chain.dirty = {}, None, {}
+            chain.members, chain.spot_req, chain.dirty, chain.priceless_s = {}, None, {}, None
             chain.turns.lost()
         self._dirty = {}
         return effects

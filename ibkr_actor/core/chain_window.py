@@ -122,9 +122,9 @@ class Window:
         return True
 
     def strikes(self, listed: Sequence[float], spot: float | None) -> list[float]:
-        """Those of the listed strikes (ascending) that lie in the window, the ones next to the price always among them.
+        """Those of the listed strikes (ascending) that lie in the window, with the ones next to the price in any case.
 
-        None as long as a price is needed and not known.
+        None as long as a price is needed and not known, nor where `strike_range` ends far from the price.
         """
         low, high = self._spec.strike_range or (-math.inf, math.inf)
         wanted = [strike for strike in listed if low <= strike <= high]
@@ -135,6 +135,8 @@ class Window:
         reach = abs(self.anchor) * self._spec.moneyness
         inside = {strike for strike in wanted if abs(strike - self.anchor) <= reach}
         price = self.anchor if spot is None else spot
+        if not low <= price <= high:
+            return sorted(inside)
         inside |= set([strike for strike in wanted if strike <= price][-1:])
         inside |= set([strike for strike in wanted if strike >= price][:1])
         return sorted(inside)

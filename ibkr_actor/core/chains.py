@@ -57,7 +57,7 @@ class Chains:
         self._config = config
         self._book = book
         self._waits = waits
-        self.feed = book.lender = ChainFeed(book, config.market_data_type, self._fail)
+        self.feed = book.lender = ChainFeed(book, config.market_data_type, self._fail, waits.hint)
         self.leases = Deadlines[tuple[str, str]]()
         self._look_ups = Deadlines[str]()
 
@@ -93,7 +93,7 @@ class Chains:
         if known is not None:
             holder = structs.replace(holder, since_ns=known.since_ns)
         kept = self._hold(chain, holder, now)
-        reply = Reply(ref.id, ref.op, "accepted", [self._key(chain)], result={"chain": name}, note=self._note())
+        reply = Reply(ref.id, ref.op, "accepted", [self._key(chain)], result={"chain": name}, note=self._note(chain))
         effects = [Answer(ref, reply, (kept,)), *effects]
         waiting, active = ([], [chain.stream]) if chain.live else ([chain.stream], [])
         return [*effects, *self._waits.add(ref, waiting, active), *self.feed.look(now)]
@@ -146,10 +146,10 @@ class Chains:
         else:
             self.leases.clear((chain.name, holder.client))
 
-    def _note(self) -> str | None:
+    def _note(self, chain: Chain) -> str | None:
         if self._book.conn is None:
             return "there is no connection to IB now; the chain is asked for as soon as there is"
-        return None
+        return chain.hint
 
     def _key(self, chain: Chain) -> str:
         return self._config.keys.stream(CHAIN, chain.name)

@@ -76,6 +76,15 @@ class Waits:
                 effects.append(structs.replace(reply, reply=structs.replace(reply.reply, note=note)))
         return effects
 
+    def hint(self, streams: Iterable[Stream], note: str) -> list[Effect]:
+        """Why nothing comes as yet, for those who wait; they wait on."""
+        effects: list[Effect] = []
+        for stream in streams:
+            for wait in self._by_stream.get(stream, ()):
+                told = self._notify(wait, "progress", [stream], None)
+                effects.append(structs.replace(told, reply=structs.replace(told.reply, note=note)))
+        return effects
+
     def _take(self, stream: Stream, client: str | None) -> list[Wait]:
         waits = self._by_stream.pop(stream, [])
         taken = [wait for wait in waits if client is None or wait.ref.client == client]

@@ -39,7 +39,7 @@ GAP_CAUSES: Final = (
 GREEKS_SOURCES: Final = ("bid", "ask", "last", "model", "custom")
 # `opened`: the first; `spot`: the underlying moved; `expiry`: contracts came or went; `lines`: more or fewer lines;
 # `refused`: IB refused members.
-CHAIN_REASONS: Final = ("opened", "spot", "expiry", "lines", "refused")
+CHAIN_REASONS: Final = ("opened", "spot", "expiry", "lines", "refused", "empty")
 END_REASONS: Final = ("no_holders", "evicted", "failed", "expired")
 
 
@@ -197,7 +197,8 @@ class ChainWindow(Record, tag="chain", array_like=True, gc=False):
     `reason` is one of `CHAIN_REASONS`, `spot` the underlying's price the window is laid around. Its members are the
     options of `expiries` and `strikes` (both ascending) that are listed, `members` of them, with the `rights` C, P or
     both; `left_out` more are in the window but were refused by IB. `lines` of them have data at a time; when that is
-    less than all, each has its turn within `rotation_s`, else that is 0; null without any line.
+    less than all, each has its turn within `rotation_s`, else that is 0; null without any line. While the window holds
+    no listed option (`reason` empty) there are none of all these, until the price moves.
     """
 
     reason: str

@@ -58,6 +58,14 @@ def test_both_ranges_mean_what_lies_in_both() -> None:
     assert window.strikes([90.0, 95.0, 100.0, 105.0, 120.0], 100.0) == [95.0, 100.0, 105.0]
 
 
+def test_a_range_far_from_the_price_holds_nothing_until_the_price_is_near() -> None:
+    window = Window(ChainSpec("nearest", "both", (140.0, 200.0), 0.1))
+    window.follow(100.0)
+    assert window.strikes([140.0, 145.0, 200.0], 100.0) == []
+    window.follow(130.0)
+    assert window.strikes([140.0, 145.0, 200.0], 130.0) == [140.0]
+
+
 prices = st.floats(0.01, 10_000.0, allow_nan=False)
 
 

@@ -236,6 +236,48 @@ def test_the_window_follows_the_price_and_drops_what_it_leaves() -> None:
     assert all((it.contract.strike or 105) >= 105 for it in gateway.open.values())
 
 
+def test_a_window_without_a_strike_says_so_and_comes_alive_when_the_price_moves_into_it() -> None:
+    desk, gateway = begin(strike_range=(140.0, 200.0), moneyness_range=0.1)
+    gateway.run(0, 2)
+    (window,) = [record for _, record in published(gateway.effects) if isinstance(record, ChainWindow)]
+    assert (window.reason, window.spot, window.members, window.strikes) == ("empty", 100.0, 0, [])
+    assert states(gateway.effects)[-1] == ("chain", "starved", "empty_window")
+    (told,) = only(Notify, gateway.effects)
+    assert told.reply.status == "progress"
+    assert told.reply.note is not None
+    assert "AAPL.STK.SMART.USD is at 100: no listed strike of 140 to 200 is within 10 %" in told.reply.note
+    # Who asks for the same later hears it at once.
+    again = Chain(instrument=UNDER.instrument, lease_s=0.0, strike_range=(140.0, 200.0), moneyness_range=0.1)
+    assert answer(desk.send(again, 3, "2", "d", UNDER)).reply.note == told.reply.note
+    spot = next(iter(gateway.open))
+    gateway.effects = []
+    gateway.take(desk.price(spot, 4, 135.0))
+    gateway.take(desk.price(spot, 4, 135.0, ASK))
+    gateway.run(4, 6, 135.0)
+    windows = [record for _, record in published(gateway.effects) if isinstance(record, ChainWindow)]
+    assert (windows[-1].strikes, windows[0].reason) == ([140.0, 145.0], "spot")
+    assert states(gateway.effects) == [("chain", "pending", ""), ("chain", "live", "")]
+    assert notes(gateway.effects) == [("c", "1", "active", ["chain"]), ("d", "2", "active", ["chain"])]
+
+
+def test_a_chain_without_a_price_of_the_underlying_says_so_after_a_while() -> None:
+    desk = Desk(config())
+    gateway = Gateway(desk, 10)
+    gateway.take(desk.send(Chain(instrument=UNDER.instrument, lease_s=0.0), 0, contract=UNDER))
+    gateway.found(0)
+    gateway.take(desk.wake(14))
+    assert not only(Notify, gateway.effects)
+    gateway.take(desk.wake(15))
+    (told,) = only(Notify, gateway.effects)
+    assert (told.reply.status, told.reply.note) == (
+        "progress",
+        "there is no price of AAPL.STK.SMART.USD yet; the chain begins when there is one",
+    )
+    assert states(gateway.effects)[-1] == ("chain", "starved", "no_price")
+    gateway.answer_new(20)
+    assert states(gateway.effects)[-2:] == [("chain", "pending", ""), ("chain", "live", "")]
+
+
 def test_a_lost_connection_leaves_a_gap_and_everything_is_asked_again() -> None:
     desk, gateway = begin()
     gateway.run(0, 2)
