@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -17,16 +18,16 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ibkr_actor.client import JobRefused, NoAnswer, history
+from ibkr_actor.client import MarketDataError, NoAnswer
 from ibkr_actor.http import reading
 from ibkr_actor.http.bodies import Bar, Bars, Contracts, HistoricalBars, Hole, Ingested, IngestTick, instrument
 from ibkr_actor.http.errors import HttpError, of_redis, of_rejection
 from ibkr_actor.http.service import Service
 from ibkr_actor.http.shapes import moment
 from ibkr_actor.http.status_routes import as_json
-from ibkr_actor.schema.commands import History, Reply, Search
+from ibkr_actor.schema.commands import Search
 from ibkr_actor.schema.instruments import symbol_of
-from ibkr_actor.schema.records import FEED_DELAYED, Done
+from ibkr_actor.schema.records import FEED_DELAYED
 from ibkr_actor.schema.records import Bars as BarRows
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ async def post_bars(request: Request) -> Response:
     asked = await reading.body(request, HistoricalBars)
     service = reading.service_of(request)
     gathered: list[Bars] = []
+    failed: HttpError | None = None
     async with anyio.create_task_group() as tasks:
 
         async def until_gone() -> None:
@@ -60,53 +62,42 @@ async def post_bars(request: Request) -> Response:
         try:
             gathered.append(await _gathered(service, asked))
         except HttpError as error:
-            tasks.cancel_scope.cancel()
-            failed: HttpError | None = error
-        else:
-            tasks.cancel_scope.cancel()
-            failed = None
-    if failed is not None:
-        raise failed
+            failed = error
+        tasks.cancel_scope.cancel()
+    if not gathered:
+        raise failed or HttpError("timeout", "the client has gone")
     service.metrics.bars.inc(len(gathered[0].bars))
     return as_json(gathered[0])
 
 
 async def _gathered(service: Service, asked: HistoricalBars) -> Bars:
     """Raises: HttpError."""
-    named: dict[str, str] = {}
-
-    def note(reply: Reply) -> None:
-        if isinstance(reply.result, dict) and "instrument" in reply.result:
-            named["symbol"] = symbol_of(str(reply.result["instrument"]))
-
     what = instrument(asked.symbol, asked.exchange, asked.currency)
     start, end = (_span_end(text, asked.resolution) for text in (asked.start, asked.end))
-    command = History(instrument=what, start=start, end=end, bar=asked.resolution)
-    bars: list[Bar] = []
-    done: Done | None = None
-    symbol = symbol_of(asked.symbol)
     if await service.heartbeat() is None:
         raise HttpError("no_sidecar", f"no sidecar publishes for {service.keys.root} (no heartbeat)")
+    if service.client is None:
+        raise HttpError("busy", "the service has just started")
+    job = service.client.history(what, start=start, end=end, bar=asked.resolution)
+    bars: list[Bar] = []
     try:
         with anyio.fail_after(service.config.history_timeout_s):
-            async for entry in history(
-                service.redis, service.keys, command, on_reply=note, timeout_s=service.config.answer_s
-            ):
-                if isinstance(entry, BarRows):
-                    bars += _bars(entry, named.get("symbol", symbol))
-                elif isinstance(entry, Done):
-                    done = entry
-                if len(bars) > service.config.history_rows_max:
-                    most = service.config.history_rows_max
-                    raise HttpError("too_large", f"more than {most} bars: ask for a shorter interval")
-    except JobRefused as error:
-        raise of_rejection(error.rejection, symbol=asked.symbol) from None
+            async with aclosing(job.batches()) as batches:
+                async for entry in batches:
+                    symbol = symbol_of(str(job.accepted.get("instrument", asked.symbol)))
+                    bars += _bars(entry, symbol) if isinstance(entry, BarRows) else []
+                    if len(bars) > service.config.history_rows_max:
+                        most = service.config.history_rows_max
+                        raise HttpError("too_large", f"more than {most} bars: ask for a shorter interval")
     except NoAnswer as error:
         raise HttpError("timeout", str(error)) from None
+    except MarketDataError as error:
+        raise of_rejection(error.rejection, symbol=asked.symbol) from None
     except TimeoutError:
         raise HttpError("timeout", "the bars did not come in time: ask for fewer, or later", bars=len(bars)) from None
     except (RedisError, OSError) as error:
         raise of_redis(error) from None
+    done = job.done
     assert done is not None
     holes = [Hole(start=moment(h.from_ns), end=moment(h.to_ns), reason=h.reason, message=h.message) for h in done.holes]
     return Bars(bars=bars, outcome=done.outcome, holes=holes)

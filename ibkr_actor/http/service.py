@@ -16,7 +16,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from ibkr_actor import __version__
-from ibkr_actor.client import connect
+from ibkr_actor.client import Client, connect
 from ibkr_actor.http.asking import Asking
 from ibkr_actor.http.config import HttpConfig
 from ibkr_actor.http.errors import HttpError, of_redis
@@ -49,13 +49,18 @@ class Service:
         self.leases = Leases(self.asking, self.keys, lease_s=config.lease_s, linger_s=config.linger_s)
         self.hub = Hub(self._reading, observe=self.metrics.note_read)
         self.outlets: set[Outlet] = set()
+        # For history jobs; there while `run` runs.
+        self.client: Client | None = None
+        self._redis_url = redis_url
         self._kept: dict[type[AnyCommand], tuple[float, Reply]] = {}
         self._asking_once = {StatusCommand: anyio.Lock(), List: anyio.Lock()}
 
     async def run(self) -> None:
         """Reads and renews until cancelled, then gives everything back."""
         try:
-            async with anyio.create_task_group() as tasks:
+            config = self.config
+            jobs = Client(self._redis_url, prefix=config.prefix, gateway=config.gateway, timeout_s=config.answer_s)
+            async with jobs as self.client, anyio.create_task_group() as tasks:
                 tasks.start_soon(self.hub.run)
                 tasks.start_soon(self.asking.run)
                 tasks.start_soon(self.leases.run)
