@@ -141,6 +141,9 @@ _HISTORY: Final = (
     CodeRow(366, "no such historical query", "request", "information", "note", source=_TABLE),
     CodeRow(385, "scanner req_id in use", "request", "client_bug", "new_id", "internal", source=_TABLE),
     CodeRow(386, "historical req_id in use", "request", "client_bug", "new_id", "internal", source=_TABLE),
+    # A ranking less precise than it would be with further subscriptions: its rows come all the same.
+    # Source: github.com/erdewit/ib_insync/pull/196.
+    CodeRow(492, "scan less than precise", "request", "permission", "note", source=_SEEN),
     CodeRow(10182, "live updates failed", "request", "connection", "retry", "connection_failed", True, 5.0, _TABLE),
     CodeRow(
         10187, "historical ticks not permitted", "request", "permission", "fail", "permissions_missing", source=_TABLE

@@ -208,6 +208,7 @@ class Reference:
             }
             for row in self._questions.parts(event.req_id)
         ]
+        rows.sort(key=lambda row: row["time_ns"] or "", reverse=True)
         return self._questions.answered(event.req_id, {"headlines": rows, "has_more": event.has_more})
 
     def _scan(self, event: e.ScanEnd, now: Instant) -> list[Effect]:
@@ -223,7 +224,7 @@ class Reference:
                 "benchmark": row.benchmark,
                 "projection": row.projection,
             }
-            for row in self._questions.parts(event.req_id)
+            for row in sorted(self._questions.parts(event.req_id), key=lambda row: row.rank)
         ]
         return self._questions.answered(event.req_id, {"rows": rows})
 

@@ -33,6 +33,7 @@ from ibkr_actor.core.reference_events import (
     OptionParametersEnd,
     PriceIncrement,
     ScanEnd,
+    ScanRow,
     SmartComponent,
     SmartComponentMap,
 )
@@ -138,6 +139,28 @@ def test_an_answer_in_parts_is_whole_and_a_scan_is_taken_back() -> None:
     effects = desk.handle(ScanEnd(scan.req_id), 3)
     assert result(effects) == {"rows": []}
     assert told(effects, Withdraw) == [Withdraw(scan.req_id)]
+
+
+def test_headlines_are_newest_first_and_a_scan_is_best_first_in_whatever_order_they_come() -> None:
+    desk = Desk()
+    (request,) = asked(desk.send(NewsHeadlines(instrument="AAPL", providers=["BRFG"]), 0, contract=stock()))
+    for hour in ("14", "16", "15"):
+        desk.handle(Headline(request.req_id, f"2026-01-05 {hour}:00:00.0", "BRFG", hour, ""), 1)
+    found = result(desk.handle(HeadlinesEnd(request.req_id, False), 1))
+    assert [row["article_id"] for row in found["headlines"]] == ["16", "15", "14"]
+    (scan,) = asked(desk.send(Scan(scan_code="MOST_ACTIVE"), 2, "2"))
+    for rank in (1, 0):
+        desk.handle(ScanRow(scan.req_id, rank, stock(), "", "", ""), 3)
+    assert [row["rank"] for row in result(desk.handle(ScanEnd(scan.req_id), 3))["rows"]] == [0, 1]
+
+
+def test_a_scan_that_ib_warns_of_is_answered_with_its_rows() -> None:
+    desk = Desk()
+    (scan,) = asked(desk.send(Scan(scan_code="TOP_PERC_GAIN"), 0))
+    warning = "You must subscribe for additional permissions to obtain precise results for scanner."
+    assert desk.handle(ErrorNotice(1, ns(1), scan.req_id, 492, warning), 1) == []
+    desk.handle(ScanRow(scan.req_id, 0, stock(), "", "", ""), 1)
+    assert len(result(desk.handle(ScanEnd(scan.req_id), 1))["rows"]) == 1
 
 
 def test_a_question_is_asked_again_on_the_next_connection_and_within_its_time() -> None:
