@@ -5,21 +5,22 @@ Asks for nothing; bounded, the contract learnt of first goes first.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 from msgspec import Struct
 
 from ibkr_actor.core.durations import Duration
 from ibkr_actor.core.history_job import JobState
-from ibkr_actor.core.sessions import Sessions
+from ibkr_actor.core.sessions import NS, Sessions
 
 
 class _Listed(Struct, frozen=True):
-    """Sessions, and the days they were asked for."""
+    """Sessions, the days they were asked for, and when: a session that had begun by then may not be told whole."""
 
     sessions: Sessions
     first: date
     last: date
+    as_of_ns: int
 
 
 class _Contract(Struct):
@@ -42,11 +43,13 @@ class Known:
         """Those that are known for all of the job's days."""
         listed = self._of(state).sessions.get(state.use_rth)
         first, last = state.asked.days(state.asked_ns)
-        return listed.sessions if listed is not None and listed.first <= first and last <= listed.last else None
+        if listed is None or first < listed.first or listed.last < last or listed.as_of_ns < _end_ns(state):
+            return None
+        return listed.sessions
 
     def keep_sessions(self, state: JobState, sessions: Sessions) -> None:
         first, last = state.asked.days(state.asked_ns)
-        self._of(state).sessions[state.use_rth] = _Listed(sessions, first, last)
+        self._of(state).sessions[state.use_rth] = _Listed(sessions, first, last, state.asked_ns)
 
     def head_ns(self, state: JobState) -> int | None:
         """Where data begins, None while that was not asked."""
@@ -66,3 +69,13 @@ class Known:
                 del self._contracts[next(iter(self._contracts))]
             found = self._contracts[key] = _Contract({}, {})
         return found
+
+
+def _end_ns(state: JobState) -> int:
+    """Where a job ends, its own present at the latest."""
+    until = state.asked.until
+    if until is None:
+        return state.asked_ns
+    if not isinstance(until, datetime):
+        until = datetime(until.year, until.month, until.day, tzinfo=UTC) + timedelta(days=1)
+    return min(state.asked_ns, int(until.timestamp()) * NS)
