@@ -8,23 +8,29 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import uuid
+from contextlib import aclosing
 from functools import partial
+from typing import Any
 
 import anyio
 from redis.asyncio import Redis
 
 from ibkr_actor.cli.address import with_redis
+from ibkr_actor.cli.asking import told
 from ibkr_actor.cli.history_files import Writer, open_writer
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO
-from ibkr_actor.client.errors import NoAnswer
-from ibkr_actor.client.history import JobRefused, history
+from ibkr_actor.cli.process import log_to_stderr
+from ibkr_actor.client import Client, MarketDataError, NoAnswer
+from ibkr_actor.client.connect import SERVER_ERRORS, is_away
 from ibkr_actor.errors import ConfigurationError
-from ibkr_actor.schema.commands import History, HistoryTicks, Reply
+from ibkr_actor.schema.commands import History, HistoryTicks
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import Done
 
 # Jobs under way at a time; the sidecar shares what IB allows among them.
 JOBS_MAX = 50
+LOOK_EVERY_S = 1.0
 _BAR_WIDTH = 30
 
 
@@ -33,21 +39,15 @@ def main(arguments: argparse.Namespace) -> int:
 
     When nothing came a file that was there stays as it was.
     """
+    log_to_stderr("warning")  # a Redis that is away is waited for, and said
     return with_redis(_history, arguments)
 
 
 async def _history(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
     progress = Progress(arguments.instruments, shown=sys.stderr.isatty() and not arguments.quiet)
-    limiter = anyio.CapacityLimiter(JOBS_MAX)
     many = len(arguments.instruments) > 1
     with open_writer(arguments.out, ticks=arguments.ticks, many=many, as_json=arguments.json) as writer:
-        try:
-            async with anyio.create_task_group() as tasks:
-                for instrument in arguments.instruments:
-                    tasks.start_soon(_one, redis, keys, arguments, instrument, writer, progress, limiter)
-        except ExceptionGroup as group:
-            # Redis is away, or the reader of our output: the same for every job, and told by what called us.
-            raise group.exceptions[0] from None
+        await _read_all(redis, keys, arguments, writer, progress)
         progress.end()
         if progress.came:
             writer.finish()
@@ -58,30 +58,66 @@ async def _history(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> i
     return 0
 
 
-async def _one(
-    redis: Redis,
-    keys: Keys,
-    arguments: argparse.Namespace,
-    instrument: str,
-    writer: Writer,
-    progress: Progress,
-    limiter: anyio.CapacityLimiter,
+async def _read_all(
+    redis: Redis, keys: Keys, arguments: argparse.Namespace, writer: Writer, progress: Progress
 ) -> None:
-    told = partial(progress.told, instrument)
-    command = command_of(arguments, instrument)
-    async with limiter:
+    """Raises: redis.RedisError, when Redis is not there at the start, or then has been away for `--timeout`."""
+    await redis.ping()
+    limiter = anyio.CapacityLimiter(JOBS_MAX)
+    name = f"history-{uuid.uuid4().hex[:8]}"
+
+    async def one(client: Client, instrument: str) -> None:
+        async with limiter:
+            await _one(client, arguments, instrument, writer, progress)
+
+    try:
+        async with (
+            Client(redis, client=name, prefix=keys.prefix, gateway=keys.gateway, timeout_s=arguments.timeout) as client,
+            anyio.create_task_group() as looking,
+        ):
+            looking.start_soon(_while_there, redis, arguments.timeout)
+            async with anyio.create_task_group() as tasks:
+                for instrument in arguments.instruments:
+                    tasks.start_soon(one, client, instrument)
+            looking.cancel_scope.cancel()
+    except ExceptionGroup as group:
+        # Redis is away, or the reader of our output: the same for every job, and told by what called us.
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+async def _while_there(redis: Redis, within_s: float) -> None:
+    """Jobs wait for a Redis that is away as long as it takes; somebody at a shell wants to know."""
+    seen_s = anyio.current_time()
+    while True:
+        await anyio.sleep(LOOK_EVERY_S)
         try:
-            async for entry in history(redis, keys, command, on_reply=told, timeout_s=arguments.timeout):
-                if isinstance(entry, Done):
-                    progress.done(instrument, entry)
-                else:
-                    writer.write(instrument, entry)
-                    progress.rows(instrument, len(entry.rows))
-        except JobRefused as error:
-            progress.mistaken |= error.rejection.code == "validation_error"
-            progress.failed(instrument, str(error))
-        except NoAnswer as error:
-            progress.failed(instrument, str(error))
+            await redis.ping()
+            seen_s = anyio.current_time()
+        except SERVER_ERRORS as error:
+            if not is_away(error) or anyio.current_time() - seen_s > within_s:
+                raise
+
+
+async def _one(
+    client: Client, arguments: argparse.Namespace, instrument: str, writer: Writer, progress: Progress
+) -> None:
+    job = client.job(command_of(arguments, instrument), partial(progress.told, instrument))
+    try:
+        async with aclosing(job.batches()) as batches:
+            async for batch in batches:
+                writer.write(instrument, batch)
+                progress.rows(instrument, len(batch.rows))
+    except NoAnswer as error:
+        progress.failed(instrument, str(error))
+    except MarketDataError as error:
+        progress.mistaken |= error.code == "validation_error"
+        progress.failed(instrument, told(error.rejection))
+    else:
+        assert job.done is not None
+        progress.done(instrument, job.done)
 
 
 def command_of(arguments: argparse.Namespace, instrument: str) -> History | HistoryTicks:
@@ -115,15 +151,12 @@ class Progress:
         self.came = False  # whether any job was done, or had rows before it ended
         self.mistaken = False  # whether a job was refused because the arguments make no sense
 
-    def told(self, instrument: str, reply: Reply) -> None:
-        """A reply of the job."""
-        result = reply.result
-        if reply.status == "progress" and isinstance(result, dict):
-            parts = result.get("windows") or 1
-            self._shares[instrument] = result.get("windows_done", 0) / parts
-            if result.get("eta_s") is not None:
-                self._etas[instrument] = time.monotonic() + result["eta_s"]
-            self._show()
+    def told(self, instrument: str, windows: dict[str, Any]) -> None:
+        """What the sidecar says of a job: `windows`, `windows_done`, `eta_s`."""
+        self._shares[instrument] = windows.get("windows_done", 0) / (windows.get("windows") or 1)
+        if windows.get("eta_s") is not None:
+            self._etas[instrument] = time.monotonic() + windows["eta_s"]
+        self._show()
 
     def rows(self, instrument: str, count: int) -> None:
         self.came = True

@@ -15,10 +15,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ibkr_actor.cli.overview import EVENTS_KEPT, NS, Overview, Row, beat_of, last_fields, row_of
-from ibkr_actor.client import NoAnswer, call
+from ibkr_actor.client import Client, MarketDataError, NoAnswer
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.codec import decode_record
-from ibkr_actor.schema.commands import List, StatusCommand
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import System
 
@@ -86,18 +85,18 @@ class Gatherer:
         if self._asked_s is not None and 0 <= now_s - self._asked_s < ASK_EVERY_S:
             return
         self._asked_s = now_s
-        client = f"top-{os.getpid()}"
+        name, prefix, gateway = f"top-{os.getpid()}", self._keys.prefix, self._keys.gateway
+        asker = Client(redis, client=name, prefix=prefix, gateway=gateway, timeout_s=ANSWER_TIMEOUT_S)
         try:
-            status = await call(redis, self._keys, StatusCommand(client=client), timeout_s=ANSWER_TIMEOUT_S)
-            listed = await call(redis, self._keys, List(client=client), timeout_s=ANSWER_TIMEOUT_S)
+            async with asker as client:
+                status, rows = await client.status(), await client.list()
         except NoAnswer:
             self._note(answer_error="the sidecar does not answer commands")
-            return
-        if isinstance(listed.result, dict):
-            rows = listed.result.get("subscriptions", [])
+        except MarketDataError as error:
+            self._note(answer_error=str(error))
+        else:
             self._listed = {(str(row["kind"]), str(row["instrument"])): row for row in rows}
-        if isinstance(status.result, dict):
-            self._note(status=status.result, status_at_ns=self._now_ns(), answer_error="")
+            self._note(status=status, status_at_ns=self._now_ns(), answer_error="")
 
     async def _read_streams(self, redis: Redis) -> None:
         listed = self._listed or {}

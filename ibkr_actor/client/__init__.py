@@ -4,13 +4,10 @@ Needs redis, msgspec and anyio only; knows nothing of IB.
 """
 
 from ibkr_actor.client.book import OrderBook
-from ibkr_actor.client.client import Client
-from ibkr_actor.client.commands import call
+from ibkr_actor.client.client import Client, call
 from ibkr_actor.client.connect import connect
 from ibkr_actor.client.errors import MarketDataError, NoAnswer
 from ibkr_actor.client.feed import Feed
-from ibkr_actor.client.follow import Entry, follow
-from ibkr_actor.client.history import JobRefused, history
 from ibkr_actor.client.items import Checkpoint, Item, Missed, Refused
 from ibkr_actor.client.jobs import HistoryBar, HistoryBidAsk, HistoryMidPoint, HistoryTrade, Job
 from ibkr_actor.client.reader import Follower, Raw, Reader
@@ -20,7 +17,6 @@ from ibkr_actor.client.values import as_datetime, as_decimal
 __all__ = [
     "Checkpoint",
     "Client",
-    "Entry",
     "Feed",
     "Follower",
     "HistoryBar",
@@ -29,7 +25,6 @@ __all__ = [
     "HistoryTrade",
     "Item",
     "Job",
-    "JobRefused",
     "MarketDataError",
     "Missed",
     "NoAnswer",
@@ -42,6 +37,4 @@ __all__ = [
     "as_decimal",
     "call",
     "connect",
-    "follow",
-    "history",
 ]

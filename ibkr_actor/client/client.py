@@ -37,9 +37,7 @@ from ibkr_actor.schema.commands import (
 )
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import CLIENT_PATTERN, Keys
-from ibkr_actor.schema.records import (
-    AnyRecord,
-)
+from ibkr_actor.schema.records import AnyRecord
 
 # IB takes up to 11 seconds for a snapshot, and several may wait for their turn.
 _SNAPSHOT_TIMEOUT_S = 30.0
@@ -217,6 +215,20 @@ class Client(Feeds):
         if self._desk is None:
             raise RuntimeError("a client is used inside `async with Client(...) as client:`")
         return self._desk
+
+
+async def call(redis: str | Redis, keys: Keys, command: AnyCommand, *, timeout_s: float = 10.0) -> Reply:
+    """One command by a client of its own, and the first reply to it, a refusal too.
+
+    The client has the name that the command gives, or one that nobody else has. What it subscribes to it does not
+    renew, and leaves to the lease.
+
+    Raises:
+        NoAnswer: nothing came within `timeout_s`.
+    """
+    name, prefix, gateway = command.client, keys.prefix, keys.gateway
+    async with Client(redis, client=name, prefix=prefix, gateway=gateway, timeout_s=timeout_s) as client:
+        return await client.reply(command)
 
 
 def _dict(reply: Reply) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import pytest
 
@@ -16,7 +17,7 @@ from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO, main
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.commands import Subscribe
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import House, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, House, running_house, running_redis
 
 Say = Callable[..., Awaitable[tuple[int, str, str]]]
 AAPL = "AAPL.STK.SMART.USD"
@@ -30,6 +31,9 @@ async def asked(capsys: pytest.CaptureFixture[str]) -> AsyncIterator[tuple[House
         Simulator(SimulatorSettings(ticks_per_s=20.0)) as sim,
         running_house(server.own_url, sim.port) as house,
     ):
+        with anyio.fail_after(DEADLINE_S):
+            while not await house.redis.exists(KEYS.heartbeat):
+                await anyio.lowlevel.checkpoint()
 
         async def say(*line: str) -> tuple[int, str, str]:
             capsys.readouterr()

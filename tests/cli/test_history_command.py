@@ -18,7 +18,7 @@ from ibkr_actor.cli.history import Progress, command_of
 from ibkr_actor.cli.history_files import open_writer
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, main, parser
 from ibkr_actor.errors import ConfigurationError
-from ibkr_actor.schema.commands import History, HistoryTicks, Reply
+from ibkr_actor.schema.commands import History, HistoryTicks
 from ibkr_actor.schema.records import FEED_LIVE, Bars, Done, Hole, Ticks
 from ibkr_actor.sim import Simulator
 from tests.e2e.kit import House
@@ -215,7 +215,7 @@ def test_the_progress_line_shows_share_rows_and_the_longest_eta() -> None:
     progress = Progress(["A", "B"], shown=False)
     assert progress.line(0.0) == f"[{' ' * 30}]   0%  0 rows"
     progress.rows("A", 12_000)
-    progress.told("A", reply({"windows": 4, "windows_done": 2, "eta_s": None}))
+    progress.told("A", {"windows": 4, "windows_done": 2, "eta_s": None})
     assert progress.line(0.0) == f"[{'#' * 8}{' ' * 22}]  25%  12,000 rows"
     progress.done("A", done("complete"))
     progress.done("B", done("complete"))
@@ -233,10 +233,6 @@ def test_troubles_name_the_holes_or_the_reason() -> None:
         "B: cancelled: cancelled by admin",
         "C: busy: too much",
     ]
-
-
-def reply(result: dict[str, object]) -> Reply:
-    return Reply(id="1", op="history", status="progress", result=result)
 
 
 def done(outcome: str, *holes: Hole, message: str = "") -> Done:

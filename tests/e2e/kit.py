@@ -20,9 +20,8 @@ from ibkr_actor import app
 from ibkr_actor.actors.clock import Clock, system_clock
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
 from ibkr_actor.client import call, connect
-from ibkr_actor.client.follow import follow
 from ibkr_actor.load_settings import load_settings
-from ibkr_actor.schema.codec import decode_reply
+from ibkr_actor.schema.codec import decode_record, decode_reply
 from ibkr_actor.schema.commands import AnyCommand, Reply, Subscribe
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import AnyRecord
@@ -40,6 +39,18 @@ async def running_redis() -> AsyncIterator[EmbeddedRedis]:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def follow(redis: Redis, key: str) -> AsyncIterator[AnyRecord]:
+    """The records of a stream as they stand there, from the first on and for ever."""
+    position: Any = "0"
+    while True:
+        answer: Any = await redis.xread({key: position}, count=1_000, block=1_000)
+        for entry_id, fields in answer[0][1] if answer else ():
+            position = entry_id
+            record = decode_record(fields)
+            assert record is not None
+            yield record
 
 
 class House:
@@ -66,9 +77,8 @@ class House:
         """All records of a stream from its start, once they are what is wanted."""
         records: list[AnyRecord] = []
         with anyio.fail_after(DEADLINE_S):
-            async for entry in follow(self.redis, key, after="0"):
-                if entry.record is not None:
-                    records.append(entry.record)
+            async for record in follow(self.redis, key):
+                records.append(record)
                 if wanted(records):
                     return records
         raise AssertionError("unreachable")

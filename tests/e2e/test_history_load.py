@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,12 @@ from typing import Any
 import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
-from redis.asyncio import Redis
 
 from ibkr_actor.actors.clock import Clock
-from ibkr_actor.client import connect
-from ibkr_actor.client.history import history
+from ibkr_actor.client import Client
 from ibkr_actor.schema.commands import History
 from ibkr_actor.schema.records import Done
-from tests.e2e.kit import KEYS, House, own_environment, running_house, running_redis
+from tests.e2e.kit import House, own_environment, running_house, running_redis
 from tests.e2e.past import NS, PRESENT, seconds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -32,8 +30,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 SPEED = 20.0
 # The window of IB's rule for small bars, and what fits into it.
 WINDOW_S, IN_A_WINDOW = 600.0, 60
-# Jobs that one client reads at once; each takes a connection while it waits.
-A_CLIENT = 80
 # Numbers of messages; in protobuf form 200 is added.
 REQ_HISTORICAL_DATA = 20
 # Bars, and schedules.
@@ -123,23 +119,21 @@ async def running_site(folder: Path, speed: float = SPEED, **given: Any) -> Asyn
 
 
 async def run(house: House, commands: list[History]) -> list[Done]:
-    """All jobs at once, read to their ends."""
+    """All jobs at once through one client, read to their ends."""
     found: list[Done] = []
 
-    async def one(redis: Redis, command: History) -> None:
+    async def one(client: Client, command: History) -> None:
+        job = client.job(command)
         rows = 0
-        async for entry in history(redis, KEYS, command, timeout_s=60.0):
-            if isinstance(entry, Done):
-                assert entry.rows == rows
-                found.append(entry)
-            else:
-                rows += len(entry.rows)
+        async for batch in job.batches():
+            rows += len(batch.rows)
+        assert job.done is not None
+        assert job.done.rows == rows
+        found.append(job.done)
 
-    async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(connect(house.url)) for _ in range(-(-len(commands) // A_CLIENT))]
-        async with anyio.create_task_group() as tasks:
-            for number, command in enumerate(commands):
-                tasks.start_soon(one, clients[number // A_CLIENT], command)
+    async with Client(house.url, timeout_s=60.0) as client, anyio.create_task_group() as tasks:
+        for command in commands:
+            tasks.start_soon(one, client, command)
     return found
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import anyio
 import pytest
 from msgspec import structs
 
-from ibkr_actor.client import MarketDataError, call
-from ibkr_actor.client.history import history
+from ibkr_actor.client import Client, MarketDataError
 from ibkr_actor.schema.commands import Cancel, History, Pause, Resume
 from ibkr_actor.schema.records import Bars, Done, Ticks
 from tests.e2e.kit import DEADLINE_S, KEYS
@@ -53,19 +54,18 @@ async def test_no_data_in_words_that_nobody_knows_is_a_hole_with_these_words() -
 
 async def test_a_connection_cut_again_and_again_costs_no_bar_and_doubles_none() -> None:
     async with running_past() as (sim, house):
-        seen: list[Bars | Ticks | Done] = []
-        # Each answer that comes cuts the connection, a few times.
-        async for entry in history(house.redis, KEYS, JOB, timeout_s=DEADLINE_S):
-            seen.append(entry)
-            if len(seen) in (3, 9, 15):
-                sim.cut()
-        *entries, done = seen
-        assert isinstance(done, Done)
-        assert [entry.seq for entry in seen] == list(range(1, len(seen) + 1))
-        assert figures([entry for entry in entries if not isinstance(entry, Done)]) == of_the_tape(
-            sim, AAPL, "5m", "TRADES", JOB.start, JOB.end, True
-        )
-        assert (done.outcome, done.holes) == ("complete", [])
+        entries: list[Bars | Ticks] = []
+        async with Client(house.url, timeout_s=DEADLINE_S) as client:
+            job = client.job(JOB)
+            # Each answer that comes cuts the connection, a few times.
+            async for entry in job.batches():
+                entries.append(entry)
+                if len(entries) in (3, 9, 15):
+                    sim.cut()
+        assert job.done is not None
+        assert [entry.seq for entry in (*entries, job.done)] == list(range(1, len(entries) + 2))
+        assert figures(entries) == of_the_tape(sim, AAPL, "5m", "TRADES", JOB.start, JOB.end, True)
+        assert (job.done.outcome, job.done.holes) == ("complete", [])
         assert not sim.violations
 
 
@@ -94,28 +94,26 @@ async def test_a_refusal_reaches_the_client_as_an_error_and_the_stream_as_failed
 
 async def test_pause_resume_and_cancel_work_on_a_job_under_way() -> None:
     async with running_past() as (sim, house):
-        command = structs.replace(JOB, id="1", client="anna")
-        seen: list[Bars | Ticks | Done] = []
+        seen: list[Bars | Ticks] = []
         with anyio.fail_after(DEADLINE_S):
-            async for entry in history(house.redis, KEYS, command, timeout_s=DEADLINE_S):
-                seen.append(entry)
-                if len(seen) == 2:
-                    for order in (Pause(client="anna", job="anna.1"), Resume(client="anna", job="anna.1")):
-                        reply = await call(house.redis, KEYS, order, timeout_s=DEADLINE_S)
-                        assert reply.status in ("done", "rejected")
-        assert figures([entry for entry in seen if not isinstance(entry, Done)]) == of_the_tape(
-            sim, AAPL, "5m", "TRADES", JOB.start, JOB.end, True
-        )
+            async with Client(house.url, client="anna", timeout_s=DEADLINE_S) as client:
+                async for entry in client.job(structs.replace(JOB, id="1")).batches():
+                    seen.append(entry)
+                    if len(seen) == 2:
+                        for order in (Pause(job="anna.1"), Resume(job="anna.1")):
+                            assert (await client.reply(order)).status in ("done", "rejected")
+        assert figures(seen) == of_the_tape(sim, AAPL, "5m", "TRADES", JOB.start, JOB.end, True)
         reply = await house.call(Cancel(job="anna.1"))
         assert reply.status == "rejected"
 
 
 async def test_who_leaves_a_job_early_cancels_it() -> None:
     async with running_past() as (_, house):
-        command = structs.replace(JOB, bar="1m", id="1", client="anna")
-        entries = history(house.redis, KEYS, command, timeout_s=DEADLINE_S)
-        await anext(entries)
-        await entries.aclose()  # type: ignore[attr-defined]  # an async generator, declared as what it is used for
+        async with (
+            Client(house.url, client="anna", timeout_s=DEADLINE_S) as client,
+            aclosing(client.job(structs.replace(JOB, bar="1m", id="1")).batches()) as entries,
+        ):
+            await anext(entries)
         done = await house.until(KEYS.history("anna.1"), lambda records: isinstance(records[-1], Done))
         assert isinstance(done[-1], Done)
         assert done[-1].outcome in ("cancelled", "complete")

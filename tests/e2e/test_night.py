@@ -19,11 +19,10 @@ import anyio
 import pytest
 
 from ibkr_actor.actors.clock import Clock
-from ibkr_actor.client.follow import follow
 from ibkr_actor.schema.commands import List
 from ibkr_actor.schema.records import AnyRecord, Bar, BidAsk, Gap, Quote, System, Trade
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, House, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, House, follow, running_house, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -80,10 +79,10 @@ async def said(house: House, wanted: str) -> list[System]:
     """What `system` holds up to the first event of that name."""
     records: list[System] = []
     with anyio.fail_after(DEADLINE_S):
-        async for entry in follow(house.redis, KEYS.system, after="0"):
-            if isinstance(entry.record, System):
-                records.append(entry.record)
-                if entry.record.event == wanted:
+        async for record in follow(house.redis, KEYS.system):
+            if isinstance(record, System):
+                records.append(record)
+                if record.event == wanted:
                     return records
     raise AssertionError("unreachable")
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.abc import Process
+from redis.asyncio import Redis
 
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
 from ibkr_actor.client import call, connect
-from ibkr_actor.client.follow import follow
 from ibkr_actor.schema.commands import StatusCommand, Subscribe
 from ibkr_actor.schema.records import Quote, Reset
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, own_environment, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, follow, own_environment, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -81,14 +81,12 @@ async def test_kill_9_and_a_new_start_restore_the_subscriptions_with_a_reset_eac
                 assert after.prev_seq > 1
 
 
-async def _until_epochs(redis: object, key: str, count: int) -> list[Reset]:
+async def _until_epochs(redis: Redis, key: str, count: int) -> list[Reset]:
     """The resets of a stream, once there are `count` and quotes after the last. Checks seq on the way."""
     resets: list[Reset] = []
     seq = quotes_since = 0
     with anyio.fail_after(DEADLINE_S):
-        async for entry in follow(redis, key, after="0"):  # type: ignore[arg-type]
-            record = entry.record
-            assert record is not None
+        async for record in follow(redis, key):
             if isinstance(record, Reset):
                 resets.append(record)
                 seq = quotes_since = 0

@@ -14,12 +14,11 @@ import pytest
 
 from ibkr_actor import app
 from ibkr_actor.client import call, connect
-from ibkr_actor.client.follow import follow
 from ibkr_actor.load_settings import load_settings
 from ibkr_actor.schema.commands import List, Reload, Subscribe
 from ibkr_actor.schema.records import System
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, House, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, House, follow, running_redis
 from tests.e2e.test_process import sidecar_process
 
 pytestmark = pytest.mark.anyio
@@ -105,8 +104,8 @@ async def test_sighup_does_the_same_and_the_process_goes_on(tmp_path: Path) -> N
             path.write_text("lease_s = 200.0\n")
             process.send_signal(signal.SIGHUP)
             with anyio.fail_after(DEADLINE_S):
-                async for entry in follow(redis, KEYS.system, after="0"):
-                    if event(entry.record) == "settings_reloaded":
+                async for record in follow(redis, KEYS.system):
+                    if event(record) == "settings_reloaded":
                         break
             reply = await call(redis, KEYS, Reload(client="test"), timeout_s=DEADLINE_S)
             assert reply.result == {"changed": {}, "needs_restart": []}
