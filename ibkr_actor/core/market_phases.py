@@ -20,7 +20,7 @@ PhaseName = Literal["regular", "extended", "closed", "unknown"]
 _DAY_NS: Final = 86_400 * NS
 # How far around the present the week's pattern is laid out; longer than any market is closed in a row.
 _AROUND: Final = timedelta(days=12)
-# Texts of hours that are kept read: a hundred lines have a handful of them, and reading one takes most of a millisecond.
+# Texts of hours that are kept read: a hundred lines have a handful of them, and reading one takes near a millisecond.
 _TEXTS_MAX: Final = 256
 _CLOSED: Final = re.compile(r"(?:^|;)([0-9]{8}):CLOSED")
 

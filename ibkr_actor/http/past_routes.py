@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 # What is written there is not IB's: a stream apart from all data streams, and a tag that no record of IB's has.
 EXTERNAL_TAG: Final = "external"
 DATED: Final = frozenset({"1d", "1w", "1M"})
+_DATE_LENGTH: Final = len("2026-01-05")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -85,7 +86,8 @@ async def _gathered(service: Service, asked: HistoricalBars) -> Bars:
             async with aclosing(job.batches()) as batches:
                 async for entry in batches:
                     symbol = symbol_of(str(job.accepted.get("instrument", asked.symbol)))
-                    bars += _bars(entry, symbol) if isinstance(entry, BarRows) else []
+                    if isinstance(entry, BarRows):
+                        bars += [bar for bar in _bars(entry, symbol) if _is_asked_for(bar, asked)]
                     if len(bars) > service.config.history_rows_max:
                         most = service.config.history_rows_max
                         raise HttpError("too_large", f"more than {most} bars: ask for a shorter interval")
@@ -104,13 +106,31 @@ async def _gathered(service: Service, asked: HistoricalBars) -> Bars:
 
 
 def _span_end(text: str, resolution: str) -> str:
-    """Of bars of a day and more only the dates count: a trade date begins before its midnight, after a holiday days."""
+    """Bars of a day and more are asked for by date: a trade date may begin days before it, after a holiday."""
     if resolution not in DATED:
         return text
     try:
         return datetime.fromisoformat(text).date().isoformat()
     except ValueError:
         return text  # the sidecar says what is wrong with it
+
+
+def _is_asked_for(bar: Bar, asked: HistoricalBars) -> bool:
+    """Whether a bar of a day and more ends within the interval, where that is times; where it is dates, they are it."""
+    ends = datetime.fromisoformat(bar.ts)
+    return asked.resolution not in DATED or (
+        (_is_date(asked.start) or _time(asked.start) < ends) and (_is_date(asked.end) or ends <= _time(asked.end))
+    )
+
+
+def _is_date(text: str) -> bool:
+    return len(text.strip()) <= _DATE_LENGTH
+
+
+def _time(text: str) -> datetime:
+    """As the sidecar reads it: without an offset it is UTC."""
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _bars(entry: BarRows, symbol: str) -> list[Bar]:

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 _FEEDS: Final[dict[int, FeedName]] = {1: "live", 2: "frozen", 3: "delayed", 4: "delayed_frozen"}
 # Reasons of a hole for which asking again may help, after which what came is not the answer.
+# Sizes of bars that IB dates instead of timing them.
+DATED = frozenset({"1d", "1w", "1M"})
 _NOT_ANSWERED = frozenset({"no_answer", "refused"})
 
 
@@ -169,6 +171,7 @@ class IBKRProvider(MarketDataProvider):
     ) -> AsyncGenerator[IBKRBar]:
         """Every bar that lies wholly within [start, end], oldest first; `ts` is its end.
 
+        Of bars of a day and more every one that ends within: a trade date may begin days before it, after a holiday.
         A time without a zone is local time, as `datetime.now()` gives it. Bars are of regular hours unless
         `use_rth=False` in the settings, and of what IB has for the type of security (trades, midpoints, ...).
 
@@ -201,12 +204,13 @@ class IBKRProvider(MarketDataProvider):
     async def _past(
         self, query: Any, symbol: str, since: datetime, until: datetime, resolution: str
     ) -> AsyncIterator[list[IBKRBar]]:
-        job = self.session.client.history(
-            query, start=_iso(since), end=_iso(until), bar=resolution, use_rth=self.settings.use_rth
-        )
+        dated = resolution in DATED
+        start, end = (str(at.date()) if dated else _iso(at) for at in (since, until))
+        job = self.session.client.history(query, start=start, end=end, bar=resolution, use_rth=self.settings.use_rth)
         async for batch in job.batches():
             if isinstance(batch, Bars):
-                yield mapping.to_past_bars(batch, symbol, resolution)
+                bars = mapping.to_past_bars(batch, symbol, resolution)
+                yield [bar for bar in bars if not dated or since < bar.ts <= until]
         for hole in job.done.holes if job.done is not None else ():
             text = f"{mapping.utc(hole.from_ns)} to {mapping.utc(hole.to_ns)}: {hole.reason} {hole.message}".strip()
             if hole.reason in _NOT_ANSWERED:
