@@ -50,7 +50,10 @@ class StreamRecords(Struct, frozen=True, kw_only=True):
 
 
 class HistoricalBars(Struct, frozen=True, kw_only=True):
-    """Which bars: all that lie wholly in [start, end], of a day and more all that end in it. ISO 8601; a time without an offset is UTC."""
+    """Which bars: all that lie wholly in [start, end], of a day and more all that end in it.
+
+    ISO 8601; a time without an offset is UTC.
+    """
 
     symbol: Symbol
     start: Annotated[str, Meta(min_length=4, max_length=40)]
