@@ -1,4 +1,4 @@
-"""`ibkr-actor demo`: simulated gateway, embedded Redis and the real sidecar in one process, and a reader of its own.
+"""`ibkr-actor demo`: simulated gateway, embedded Redis, the real sidecar and its page in one process, and a reader.
 
 Everything shown was read back from Redis Streams with XREADGROUP; nothing is taken from inside the sidecar.
 """
@@ -25,6 +25,7 @@ from ibkr_actor.load_settings import load_settings
 from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.commands import Subscribe
 from ibkr_actor.schema.keys import Keys
+from ibkr_actor.settings import Settings
 from ibkr_actor.sim import Simulator, SimulatorSettings
 
 KEYS: Final = Keys()
@@ -66,22 +67,15 @@ async def _demo(folder: Path, seconds: float, ending: anyio.Event, night: str | 
     async with (
         EmbeddedRedis(EmbeddedConfig(data_dir=folder)) as server,
         Simulator(SimulatorSettings(scenarios=(night,) if night else ())) as simulator,
+        app.http_beside(settings := _settings(simulator.port, server.own_url, night), server.own_url) as page,
         connect(server.url) as redis,
     ):
         print(f"Redis ({server.kind}) at {server.url}, simulated gateway at 127.0.0.1:{simulator.port}")
-        view.note = f"read it from another terminal: export IBKR_REDIS_URL={shlex.quote(server.url)}"
-        print(view.note)
-        settings = load_settings(
-            host="127.0.0.1",
-            port=simulator.port,
-            redis_url=server.own_url,
-            prefix=KEYS.prefix,
-            gateway_name=KEYS.gateway,
-            encoding="json",
-            http_enabled=False,
-            # Over night an id may be held by the connection that is gone.
-            client_id_pool=(18, 19) if night else (),
-        )
+        view.notes += [
+            f"status page: {page}",
+            f"read it from another terminal: export IBKR_REDIS_URL={shlex.quote(server.url)}",
+        ]
+        print("\n".join(view.notes))
         sidecar_ending, read_all = anyio.Event(), anyio.Event()
         async with anyio.create_task_group() as tasks:
 
@@ -103,6 +97,23 @@ async def _demo(folder: Path, seconds: float, ending: anyio.Event, night: str | 
             sidecar_ending.set()
     print(f"demo: {view.totals()}")
     return view
+
+
+def _settings(port: int, redis_url: str, night: str | None) -> Settings:
+    return load_settings(
+        host="127.0.0.1",
+        port=port,
+        redis_url=redis_url,
+        prefix=KEYS.prefix,
+        gateway_name=KEYS.gateway,
+        encoding="json",
+        # We start it, to know where it is.
+        http_enabled=False,
+        http_host="127.0.0.1",
+        http_port=0,
+        # Over night an id may be held by the connection that is gone.
+        client_id_pool=(18, 19) if night else (),
+    )
 
 
 async def _subscribe_all(redis: Redis) -> list[str]:

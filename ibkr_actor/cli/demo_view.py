@@ -25,8 +25,8 @@ class DemoView:
         self._rows: dict[str, tuple[str, str, AnyRecord]] = {}
         self.live = out.isatty()
         self.tally = Tally()
-        # Stands above the table in a terminal, where what was printed before it is wiped away.
-        self.note = ""
+        # Stand above the table in a terminal, where what was printed before it is wiped away.
+        self.notes: list[str] = []
 
     def add(self, key: str, record: AnyRecord) -> None:
         """Takes a record; on a pipe, every gap is a line at once."""
@@ -45,7 +45,7 @@ class DemoView:
         lines = self.lines()
         if self.live:
             title = HOME_AND_CLEAR + f"ibkr_actor demo: {left_s:.0f} s left, Ctrl-C ends it"
-            head = [title, *([self.note] if self.note else []), ""]
+            head = [title, *self.notes, ""]
             # A line that wraps would push the head of the table out of a small window.
             columns = shutil.get_terminal_size().columns
             self._say("\n".join([*head, *(line[:columns] for line in lines), "", self.totals()]))

@@ -21,13 +21,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_in_a_terminal_the_address_stands_above_the_table_on_every_draw() -> None:
+def test_in_a_terminal_the_addresses_stand_above_the_table_on_every_draw() -> None:
     out = Terminal()
     view = DemoView(out)
-    view.note = "export IBKR_REDIS_URL=redis://x"
+    view.notes = ["status page: http://x", "export IBKR_REDIS_URL=redis://x"]
     view.draw(15.0)
     view.draw(14.0)
-    assert out.getvalue().count(view.note) == 2
+    assert out.getvalue().count("\n".join(view.notes)) == 2
 
 
 def test_on_a_pipe_each_gap_is_a_line_at_once_and_each_draw_adds_lines() -> None:
