@@ -18,6 +18,7 @@ from ibkr_actor.actors.mailbox import Mailbox
 from ibkr_actor.bus.bus import Bus
 from ibkr_actor.core.effects import ActorName
 from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.readiness import readiness
 from ibkr_actor.core.session import SessionCore
 from ibkr_actor.core.session_table import State
 from ibkr_actor.core.subscriptions import SubscriptionsCore
@@ -54,6 +55,7 @@ class Figures:
         now = self._clock()
         bus = self._bus()
         session = self._session.status(now)
+        subscriptions = self._subscriptions.status()
         return msgspec.json.encode(
             {
                 "at_ns": str(time.time_ns()),
@@ -64,7 +66,8 @@ class Figures:
                 "connected": self._session.state in CONNECTED,
                 "uptime_s": round(self._uptime_s(session["conn"]), 3),
                 "session": session,
-                "subscriptions": self._subscriptions.status(),
+                "ready": readiness(self._session.state, {"subscriptions": subscriptions}),
+                "subscriptions": subscriptions,
                 "pacing": self._pacing.figures(now),
                 "gateway": self._gateway.counters(),
                 "redis": bus.counters(),

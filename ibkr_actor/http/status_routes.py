@@ -62,33 +62,21 @@ async def _health(service: Service) -> Health:
 
 
 async def ready(request: Request) -> Response:
-    """200 when healthy and no line is stale, else 503 with the reasons. A closed market is no reason."""
+    """200 when healthy and the sidecar says that its data can be relied on, else 503 with the reasons."""
     service = reading.service_of(request)
     found = await _health(service)
     reasons = list(found.reasons)
     freshness: dict[str, int] = {}
     if found.state not in ("absent", "redis_unavailable"):
         figures = await service.figures()
-        if figures is None:
+        if figures is None or "ready" not in figures:
             reasons.append("the sidecar tells nothing of its lines")
         else:
-            more, freshness = _stale(figures.get("subscriptions", {}))
-            reasons += more
+            reasons += figures["ready"]["reasons"]
+            freshness = dict(figures["subscriptions"]["freshness"])
+            freshness.pop("stale_lines", None)
     body = Ready(status="not_ready" if reasons else "ready", reasons=reasons, freshness=freshness)
     return as_json(body, 503 if reasons else 200)
-
-
-def _stale(subscriptions: dict[str, Any]) -> tuple[list[str], dict[str, int]]:
-    """What is wrong with the lines, and how many are in which state."""
-    told = dict(subscriptions.get("freshness", {}))
-    names = told.pop("stale_lines", [])
-    reasons = []
-    if told.get("stale"):
-        listed = f": {', '.join(names)}" if names else ""
-        reasons.append(f"{told['stale']} lines are stale{listed}")
-    starved = {state: n for state, n in subscriptions.get("states", {}).items() if state.startswith("starved")}
-    reasons += [f"{n} lines are {state.replace(':', ': ')}" for state, n in starved.items()]
-    return reasons, told
 
 
 async def status(request: Request) -> Response:

@@ -10,6 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from ibkr_actor.client import connect
+from ibkr_actor.core.readiness import readiness
+from ibkr_actor.core.session_table import State
 from tests.e2e.kit import KEYS, running_redis
 from tests.http.kit import serving
 
@@ -29,6 +31,13 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield it
 
 
+def figures(freshness: dict[str, Any]) -> str:
+    """What a sidecar whose connection stands tells of these lines."""
+    subscriptions = {"freshness": freshness}
+    told = readiness(State.READY, {"subscriptions": subscriptions})
+    return json.dumps({"subscriptions": subscriptions, "ready": told})
+
+
 async def ready(redis_url: str) -> tuple[int, dict[str, Any]]:
     async with serving(redis_url) as http:
         answer = await http.get("/ready")
@@ -42,28 +51,24 @@ async def test_a_closed_market_and_a_line_that_has_yet_to_speak_are_no_reason(
     redis_url: str, redis: Redis, freshness: dict[str, Any]
 ) -> None:
     await redis.set(KEYS.heartbeat, '{"state":"ready"}')
-    await redis.set(KEYS.metrics, json.dumps({"subscriptions": {"freshness": freshness, "states": {"live": 3}}}))
+    await redis.set(KEYS.metrics, figures(freshness))
     status, body = await ready(redis_url)
     assert (status, body["status"], body["reasons"]) == (200, "ready", [])
     assert body["freshness"] == {name: n for name, n in freshness.items() if name != "stale_lines"}
 
 
-async def test_stale_and_starved_lines_are_named(redis_url: str, redis: Redis) -> None:
-    subscriptions = {
-        "freshness": {"fresh": 1, "stale": 1, "stale_lines": ["quote:AAPL.STK.SMART.USD"]},
-        "states": {"live": 1, "starved:competing_session": 2},
-    }
+async def test_stale_lines_are_named(redis_url: str, redis: Redis) -> None:
     await redis.set(KEYS.heartbeat, '{"state":"ready"}')
-    await redis.set(KEYS.metrics, json.dumps({"subscriptions": subscriptions}))
+    await redis.set(KEYS.metrics, figures({"fresh": 1, "stale": 1, "stale_lines": ["quote:AAPL.STK.SMART.USD"]}))
     status, body = await ready(redis_url)
     assert (status, body["status"]) == (503, "not_ready")
-    assert body["reasons"] == ["1 lines are stale: quote:AAPL.STK.SMART.USD", "2 lines are starved: competing_session"]
+    assert body["reasons"] == ["1 lines are stale: quote:AAPL.STK.SMART.USD"]
 
 
 @pytest.mark.parametrize("state", ["backing_off", "waiting_for_login", "degraded", "redis_down"])
 async def test_what_is_not_healthy_is_not_ready(redis_url: str, redis: Redis, state: str) -> None:
     await redis.set(KEYS.heartbeat, json.dumps({"state": state}))
-    await redis.set(KEYS.metrics, "{}")
+    await redis.set(KEYS.metrics, figures({}))
     status, body = await ready(redis_url)
     assert (status, body["reasons"]) == (503, [f"the sidecar runs, but is {state}"])
 
