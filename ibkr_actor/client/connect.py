@@ -5,12 +5,14 @@ Owns the settings of redis-py that reading depends on. Never repeats a command b
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -32,12 +34,40 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class Heedful(Redis):
+    """A client whose commands end when their task is cancelled, at the latest with their answer.
+
+    redis-py writes with `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes in the moment in
+    which all is written. Source: https://github.com/python/cpython/issues/86296. A scope of anyio cancels again and
+    again; `Task.cancel()`, and with it Ctrl-C, does so once.
+    """
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        before = task.cancelling()
+        execute: Any = super().execute_command  # untyped there
+        try:
+            answer = await execute(*args, **options)
+        except Exception:
+            await _heed(task, before)
+            raise
+        await _heed(task, before)
+        return answer
+
+
+async def _heed(task: asyncio.Task[Any], before: int) -> None:
+    if task.cancelling() > before:
+        await anyio.lowlevel.checkpoint_if_cancelled()  # it was a scope of anyio, which knows its own errors only
+        raise asyncio.CancelledError
+
+
 def connect(url: str) -> Redis:
     """A client for `redis://`, `rediss://` or `unix://`. It connects with the first command.
 
     redis-py's default of repeating a failed command is off: it doubles `XADD *` and makes `XREADGROUP >` skip entries.
     """
-    client: Redis = Redis.from_url(url, **_options(unix=url.startswith("unix://")))
+    client: Redis = Heedful.from_url(url, **_options(unix=url.startswith("unix://")))
     return client
 
 
@@ -51,7 +81,7 @@ def pooled(redis: str | Redis, connections: int = POOL_MAX) -> Redis:
         given = dict(theirs.connection_kwargs)
         options = given | _options(unix="path" in given) | {"decode_responses": False}
         pool = BlockingConnectionPool(connections, timeout=None, connection_class=theirs.connection_class, **options)
-    client: Redis = Redis.from_pool(pool)
+    client: Redis = Heedful.from_pool(pool)
     return client
 
 
