@@ -39,7 +39,6 @@ THIRD_PARTY: dict[str, set[str]] = {
     # The HTTP service.
     "starlette": {"http"},
     "uvicorn": {"http"},
-    "prometheus_client": {"http"},
     "ibapi": {"tws", "sim"},
     "google": {"tws", "sim"},
     "pydantic": {"settings.py", "load_settings.py", "provider"},

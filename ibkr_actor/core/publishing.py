@@ -30,19 +30,8 @@ def _tick_price(line: Line, event: events.TickPrice, items: list[Item]) -> None:
         return
     if tick_type >= _FIRST_DELAYED and line.feed < FEED_DELAYED:
         line.feed = FEED_DELAYED
-    top = line.top
-    top.merge_price(event)
-    if line.standing_in:
-        stand_ins.top_moved(line, tick_type, event.received_ns, items)
-    channel = line.quote
-    if channel is None:
-        line.unheld += 1
-        return
-    record = translate.quote(top, event.received_ns, tick_type, line.con_id, line.feed, line.flags)
-    if channel.gap is None:
-        items.append((channel.stream, record))
-    else:
-        append(items, line, channel, record)
+    line.top.merge_price(event)
+    _quote(line, tick_type, event.received_ns, items)
 
 
 def _tick_size(line: Line, event: events.TickSize, items: list[Item]) -> None:
@@ -56,15 +45,19 @@ def _tick_size(line: Line, event: events.TickSize, items: list[Item]) -> None:
         return
     if tick_type >= _FIRST_DELAYED and line.feed < FEED_DELAYED:
         line.feed = FEED_DELAYED
-    top = line.top
-    top.merge_size(event)
+    line.top.merge_size(event)
+    _quote(line, tick_type, event.received_ns, items)
+
+
+def _quote(line: Line, tick_type: int, received_ns: int, items: list[Item]) -> None:
+    """The top of the book after a change."""
     if line.standing_in:
-        stand_ins.top_moved(line, tick_type, event.received_ns, items)
+        stand_ins.top_moved(line, tick_type, received_ns, items)
     channel = line.quote
     if channel is None:
         line.unheld += 1
         return
-    record = translate.quote(top, event.received_ns, tick_type, line.con_id, line.feed, line.flags)
+    record = translate.quote(line.top, received_ns, tick_type, line.con_id, line.feed, line.flags)
     if channel.gap is None:
         items.append((channel.stream, record))
     else:

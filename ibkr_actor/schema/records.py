@@ -367,24 +367,4 @@ DataRecord = (
     | Roll
     | End
 )
-AnyRecord = (
-    Quote
-    | Tick
-    | Trade
-    | BidAsk
-    | MidPoint
-    | Bar
-    | Greeks
-    | News
-    | Option
-    | ChainWindow
-    | Depth
-    | Bars
-    | Ticks
-    | Done
-    | Gap
-    | Reset
-    | Roll
-    | End
-    | System
-)
+AnyRecord = DataRecord | System

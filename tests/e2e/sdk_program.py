@@ -7,11 +7,12 @@ import anyio
 from ibkr_actor.client import Client
 
 
-async def main(url: str, lease_s: str, instrument: str) -> None:
+async def main() -> None:
+    url, lease_s, instrument = sys.argv[1:]
     async with Client(url, client="doomed", lease_s=float(lease_s)) as client:
         async for item in client.quotes(instrument):
             sys.stdout.write(f"{item.id}\n")
             sys.stdout.flush()
 
 
-anyio.run(main, *sys.argv[1:])
+anyio.run(main)

@@ -170,7 +170,7 @@ def test_contract_details_in_text_become_a_contract(server_version: int) -> None
                 liquid_hours="20230628:0830-20230628:1515",
                 time_zone="US/Central",
                 under_con_id=416904,
-            sec_ids=(("ISIN", "US1"),),
+                sec_ids=(("ISIN", "US1"),),
             ),
         )
     ]
