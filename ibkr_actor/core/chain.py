@@ -5,7 +5,7 @@ Asks nothing of IB and decides no line: `core.chain_feed` does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -13,15 +13,31 @@ from msgspec import Struct
 from ibkr_actor.core.chain_member import Member, Values, price_of
 from ibkr_actor.core.chain_turns import Turns, TurnsConfig
 from ibkr_actor.core.chain_window import ChainSpec, Window
-from ibkr_actor.core.effects import Effect, Instant, SetState
+from ibkr_actor.core.effects import Announce, Effect, Instant, SetState
+from ibkr_actor.core.freshness import Watch
 from ibkr_actor.core.lines import Item, PendingGap
 from ibkr_actor.schema.commands import Rejection
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import CHAIN, Stream
-from ibkr_actor.schema.records import ChainWindow, DataRecord, End, Gap
+from ibkr_actor.schema.records import ChainWindow, DataRecord, End, Gap, System
 
+# Tells those who wait for streams why nothing comes.
+Hint = Callable[[Iterable[Stream], str], list[Effect]]
+# Why a chain may have no members.
+_EMPTY: Final = frozenset({"empty_window", "no_price", "refused"})
 # How long the underlying's price may be missing before that is worth a word.
 _PRICE_S: Final = 15.0
+
+# Stands for the underlying where else a member's con_id does.
+UNDERLYING: Final = 0
+
+
+class Silence(Struct):
+    """A member, or the underlying, that is silent: the gap before its next record, and when it is asked for anew."""
+
+    gap: PendingGap | None = None
+    asks: int = 0
+    again_s: float | None = None
 
 
 class ChainHolder(Struct, frozen=True):
@@ -77,6 +93,14 @@ class Chain:
         self.live = False
         self.published = False
         self._gap: PendingGap | None = None
+        # A contract with the hours of its market; how often everything was asked for, and until when no turn helps.
+        self.market = underlying
+        self.round = 0
+        self.hold_until_s = 0.0
+        # Of the chain as a whole, and of each member that keeps its line; those of them that are silent.
+        self.watch: Watch | None = None
+        self.watches: dict[int, Watch] = {}
+        self.silences: dict[int, Silence] = {}
         # What was last said of the window; whether it was laid anew since, and why.
         self._shown: tuple[object, ...] | None = None
         self._said_lines = 0
@@ -89,14 +113,28 @@ class Chain:
         """How many lines its holders let it take."""
         return max((holder.lines for holder in self.holders.values()), default=0)
 
+    @property
+    def streams(self) -> list[Stream]:
+        """Its one stream."""
+        return [self.stream]
+
+    @property
+    def halted(self) -> bool:
+        """Whether IB says that trading of the underlying is halted."""
+        return self.spot_values.halted
+
     def own_spot(self) -> float | None:
         """The underlying's price by the chain's own line."""
         return price_of(self.spot_values.top, self.spot_values.close)
 
     # ---- the window
 
-    def take_list(self, contracts: Sequence[Contract]) -> None:
-        """What there is, from now on."""
+    def take_list(self, contracts: Sequence[Contract], market: Contract | None = None) -> None:
+        """What there is, from now on; `market` is one of them with its hours."""
+        self.market = market or self.market
+        for watch in (self.watch, *(watch for key, watch in self.watches.items() if key != UNDERLYING)):
+            if watch is not None:
+                watch.new_hours(self.market, rth=False)
         self.listed = {contract.con_id: contract for contract in contracts}
         self._strikes = sorted({contract.strike or 0.0 for contract in contracts})
         self.refused &= set(self.listed)
@@ -137,14 +175,37 @@ class Chain:
         text = f"{price}: no listed strike of {low:g} to {high:g} is within {reach} of that"
         return "empty_window", f"{text}; the chain begins when one is"
 
+    @property
+    def is_lineless(self) -> bool:
+        """Whether no member may have a line, since others need them all."""
+        return len(self.turns) > 0 and self.turns.cap == 0 and not self.members
+
+    def say_empty(self, now: Instant, hint: Hint) -> list[Effect]:
+        """A chain that has nothing to ask for, or no line to ask with, says why, once; and goes on when it has."""
+        if self.is_lineless and self.state in ("live", "pending"):
+            self.live = False
+            return self.set_state("starved", "line_limit", now)
+        found = self.why_empty(now)
+        if found is None:
+            self.hint = None
+            filled = self.state == "starved" and self.reason in _EMPTY and len(self.turns) > 0
+            return self.set_state("pending", "", now) if filled else []
+        reason, text = found
+        if self.reason == reason or (self.state == "starved" and self.reason not in _EMPTY):
+            return []
+        self.live, self.hint = False, text
+        said = System(0, 0, now.ns, "subscription", reason, self.stream.name, f"Chain {self.name}: {text}.")
+        return [*self.set_state("starved", reason, now), *hint([self.stream], text), Announce(said)]
+
     # ---- records
 
     def items(self) -> list[Item]:
         """A record for each member of which something came."""
         out: list[Item] = []
-        for member in self.dirty.values():
+        for key, member in self.dirty.items():
             member.dirty = False
-            self._append(out, member.record(on_line=True))
+            silence = self.silences.pop(key, None) if self.silences else None
+            self._append(out, member.record(on_line=True), None if silence is None else silence.gap)
         self.dirty = {}
         return out
 
@@ -185,14 +246,15 @@ class Chain:
             return "empty"
         return "opened" if self._shown is None else self.why
 
-    def _append(self, out: list[Item], record: DataRecord) -> None:
-        """Adds a record of new data, after the gap that it ends."""
+    def _append(self, out: list[Item], record: DataRecord, own: PendingGap | None) -> None:
+        """Adds a record of new data, after the gap that it ends: the chain's, or this member's `own`."""
         gap, self._gap = self._gap, None
+        con_id = self.underlying.con_id
+        if gap is None:
+            gap, con_id = own, record.con_id
         if gap is not None:
-            lost = Gap(
-                0, 0, self.underlying.con_id, record.received_ns, None, self.feed, 0,
-                gap.cause, gap.from_ns, record.received_ns,
-            )  # fmt: skip
+            at_ns = record.received_ns
+            lost = Gap(0, 0, con_id, at_ns, None, self.feed, 0, gap.cause, gap.from_ns, at_ns)
             out.append((self.stream, lost))
         self.published = True
         out.append((self.stream, record))
@@ -202,10 +264,22 @@ class Chain:
         return self.stream, End(0, 0, self.underlying.con_id, at_ns, None, self.feed, 0, reason)
 
     def lose(self, cause: str, from_ns: int) -> None:
-        """Something is lost from now on; an earlier loss that is still open covers it."""
+        """Something is lost, and nothing comes until data say otherwise."""
         self.live = False
+        self.miss(cause, from_ns)
+
+    def miss(self, cause: str, from_ns: int) -> None:
+        """Something is lost from now on; an earlier loss that is still open covers it, and this one its members'."""
         if self.published and self._gap is None:
             self._gap = PendingGap(cause, from_ns)
+        for silence in self.silences.values():
+            silence.gap = None
+
+    def miss_member(self, key: int, cause: str, from_ns: int) -> None:
+        """The same of one member, unless the whole chain has a gap there."""
+        silence = self.silences.setdefault(key, Silence())
+        if silence.gap is None and self._gap is None:
+            silence.gap = PendingGap(cause, from_ns)
 
     def set_state(self, state: str, reason: str, now: Instant) -> list[Effect]:
         """Says a change of its state."""

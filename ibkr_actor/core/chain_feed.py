@@ -5,16 +5,16 @@ Knows no holder and no command; a line that anyone else needs is given up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
 
 from ibkr_actor.core import events
-from ibkr_actor.core.chain import Chain
+from ibkr_actor.core.chain import UNDERLYING, Chain, Hint
 from ibkr_actor.core.chain_member import OPEN_INTEREST, Member, Values, price_of
 from ibkr_actor.core.chain_turns import TURN_MAX_S
-from ibkr_actor.core.effects import Announce, Effect, Instant, Publish, Tell
+from ibkr_actor.core.effects import Effect, Instant, Publish, Tell
 from ibkr_actor.core.ib_codes import lookup
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Item
@@ -22,8 +22,6 @@ from ibkr_actor.core.messages import Enqueue, RateExceeded, RequestEnded, Reques
 from ibkr_actor.core.replies import rejection_of
 from ibkr_actor.core.requests import ReqMktData
 from ibkr_actor.schema.commands import Rejection
-from ibkr_actor.schema.keys import Stream
-from ibkr_actor.schema.records import System
 
 # Behind every subscription and every look-up; see `messages.Enqueue`.
 _PRIORITY: Final = 2
@@ -36,11 +34,7 @@ _PROVE_S: Final = 15.0
 # So many members refused, and none ever heard of: the chain is refused.
 _REFUSED_MAX: Final = 5
 
-# Why a chain may have no members.
-_EMPTY: Final = frozenset({"empty_window", "no_price", "refused"})
-
 Fail = Callable[[Chain, Rejection, Instant], list[Effect]]
-Hint = Callable[[Iterable[Stream], str], list[Effect]]
 
 
 class Use(Struct, frozen=True):
@@ -118,7 +112,7 @@ class ChainFeed:
         for chain in self._dirty.values():
             items += chain.items()
             if not chain.live:
-                chain.live, chain.doubt = True, None
+                chain.live, chain.doubt, chain.hold_until_s = True, None, 0.0
                 alive.append(chain)
         self._dirty = {}
         return items, alive
@@ -165,25 +159,11 @@ class ChainFeed:
             effects += self._ask_more(chain, now)
             items = chain.window_item(now)
             effects += [Publish(items)] if items else []
-            effects += self._say_empty(chain, now)
+            effects += chain.say_empty(now, self._hint)
             next_s = chain.turns.next_s(now.s)
             if next_s is not None:
                 self._look_at(next_s)
         return effects
-
-    def _say_empty(self, chain: Chain, now: Instant) -> list[Effect]:
-        """A chain that has nothing to ask for says why, once, and goes on when it has."""
-        found = chain.why_empty(now)
-        if found is None:
-            chain.hint = None
-            filled = chain.state == "starved" and chain.reason in _EMPTY and len(chain.turns) > 0
-            return chain.set_state("pending", "", now) if filled else []
-        reason, text = found
-        if chain.reason == reason or (chain.state == "starved" and chain.reason not in _EMPTY):
-            return []
-        chain.live, chain.hint = False, text
-        said = System(0, 0, now.ns, "subscription", reason, chain.stream.name, f"Chain {chain.name}: {text}.")
-        return [*chain.set_state("starved", reason, now), *self._hint([chain.stream], text), Announce(said)]
 
     def _look_at(self, at_s: float) -> None:
         self.due_s = at_s if self.due_s is None else min(self.due_s, at_s)
@@ -192,8 +172,9 @@ class ChainFeed:
         """Takes the price from a line that somebody else has, and needs none of its own then."""
         line = self._book.lines.get((chain.underlying.instrument, "level1"))
         price = price_of(line.top) if line is not None and line.live else None
-        if price is None:
+        if line is None or price is None:
             return []
+        chain.spot_values.halted = line.halted
         effects: list[Effect] = []
         if chain.spot_req is not None:
             effects += self._give_back(chain.spot_req, now)
@@ -235,17 +216,44 @@ class ChainFeed:
             chain.spot_req = self._request(Use(chain, None), effects)
         if wants_spot and chain.spot_req is None and not chain.members:
             return effects + chain.set_state("starved", "line_limit", now)
-        while self._book.room("level1") > 0:
+        while self._book.room("level1") > 0 and now.s >= chain.hold_until_s:
             key = chain.turns.next(now.s)
             if key is None:
                 break
-            assert chain.listed is not None
-            req_id = self._request(Use(chain, key), effects)
-            chain.members[key] = Member(chain.listed[key], req_id, self._feed)
-            chain.turns.ask(key, now.s)
-        if chain.state in ("", "starved") and chain.reason in ("", "disconnect", "line_limit"):
+            self._ask(chain, key, effects, now)
+        waits = chain.state in ("", "starved") and chain.reason in ("", "disconnect", "line_limit")
+        if waits and not chain.is_lineless:
             effects += chain.set_state("pending", "", now)
         return effects
+
+    def _ask(self, chain: Chain, key: int, effects: list[Effect], now: Instant) -> None:
+        assert chain.listed is not None
+        req_id = self._request(Use(chain, key), effects)
+        chain.members[key] = Member(chain.listed[key], req_id, self._feed)
+        chain.turns.ask(key, now.s)
+
+    def renew(self, chain: Chain, key: int, now: Instant) -> list[Effect]:
+        """Asks anew for a member that is silent, or for the underlying."""
+        effects: list[Effect] = []
+        if key == UNDERLYING:
+            if chain.spot_req is not None:
+                effects += self._give_back(chain.spot_req, now)
+                chain.spot_req = None
+                self._look_at(now.s)
+        elif key in chain.members:
+            effects += self._drop(chain, key, now)
+            if self._book.room("level1") > 0:
+                self._ask(chain, key, effects, now)
+        return effects
+
+    def was_sent(self, req_id: int | None) -> bool:
+        """Whether pacing let a request go."""
+        return req_id in self._sent
+
+    def use_of(self, req_id: int) -> tuple[Chain, int]:
+        """What a request is for."""
+        use = self._by_req[req_id]
+        return use.chain, UNDERLYING if use.key is None else use.key
 
     def _request(self, use: Use, effects: list[Effect]) -> int:
         chain = use.chain
@@ -330,6 +338,7 @@ class ChainFeed:
             effects += self._give_back(req_id, now, ended=forgotten and req_id in self._sent)
         for chain in self.chains.values():
             chain.members, chain.spot_req, chain.dirty, chain.priceless_s = {}, None, {}, None
+            chain.silences, chain.hold_until_s, chain.round = {}, 0.0, chain.round + 1
             chain.turns.lost()
         self._dirty = {}
         return effects
@@ -341,8 +350,6 @@ class ChainFeed:
         use = self._by_req[event.req_id]
         row = lookup(event.code, event.req_id)
         effects: list[Effect] = [Tell("pacing", RateExceeded(event.code))] if row.effect == "slow_down" else []
-        if row.effect == "starve" and not use.chain.live:
-            return effects + use.chain.set_state("starved", row.rejection or "silent", now)
         if row.effect == "prove" and not use.chain.live and use.chain.doubt is None:
             use.chain.doubt = rejection_of(row, event)
             use.chain.doubt_until_s = now.s + (row.retry_after_s or _PROVE_S)

@@ -166,7 +166,8 @@ class ChainFinder:
             text = f"IB lists no options on {finding.wish.underlying.instrument} that fit"
             return self.give_up(finding, finding.refusal or Rejection("invalid_instrument", text))
         finding.over = True
-        return [Tell("subscriptions", ChainFound(finding.wish.name, named(finding.found)))]
+        market = next((each for each in finding.found if each.trading_hours), None)
+        return [Tell("subscriptions", ChainFound(finding.wish.name, named(finding.found), market))]
 
 
 def _details_of(query: InstrumentQuery) -> Make:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ibkr_actor.core import events
+from ibkr_actor.core.freshness import HALTED_TICKS
 from ibkr_actor.core.quote import TopOfBook
 from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF, QUOTE_PRICES, QUOTE_SIZES, TickType
 from ibkr_actor.schema.instruments import Contract
@@ -25,12 +26,13 @@ _NOTHING: Final = Computed(None, None, None, None, None, None, None, None)
 class Values:
     """Prices of one contract as its level-1 line tells them: of a member, or of the underlying."""
 
-    __slots__ = ("close", "feed", "received_ns", "top")
+    __slots__ = ("close", "feed", "halted", "received_ns", "top")
 
     def __init__(self, feed: int) -> None:
         self.top = TopOfBook()
         self.close: float | None = None
         self.feed = feed
+        self.halted = False
         self.received_ns = 0
 
     def take(self, event: events.MarketDataEvent) -> bool:
@@ -50,6 +52,9 @@ class Values:
                 self._note_feed(tick_type)
             case events.MarketDataType():
                 self.feed = event.feed
+                return False
+            case events.TickGeneric(tick_type=tick_type) if tick_type in HALTED_TICKS:
+                self.halted = (event.value or 0) > 0
                 return False
             case _:
                 return False

@@ -22,10 +22,11 @@ class FindChain(Struct, frozen=True):
 
 
 class ChainFound(Struct, frozen=True):
-    """All of them, with their canonical ids."""
+    """All of them, with their canonical ids and without their hours; `market` is one of them that has them."""
 
     name: str
     contracts: tuple[Contract, ...]
+    market: Contract | None = None
 
 
 class ChainNotFound(Struct, frozen=True):

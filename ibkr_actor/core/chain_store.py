@@ -14,6 +14,7 @@ from ibkr_actor.core.chain import Chain, ChainHolder
 from ibkr_actor.core.chain_window import ChainSpec
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import HolderWrite, Instant
+from ibkr_actor.core.watched import listed_freshness
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import CHAIN
 
@@ -75,9 +76,7 @@ def row(chain: Chain, key: str, leases: Deadlines[tuple[str, str]], now: Instant
         "state": chain.state,
         "reason": chain.reason,
         "since_ns": str(chain.since_ns),
-        "freshness": None,
-        "freshness_since_ns": None,
-        "received_ns": str(chain.newest_ns) if chain.newest_ns else None,
+        **listed_freshness(chain),
         "feed": chain.feed,
         "generic_ticks": [],
         "holders": [

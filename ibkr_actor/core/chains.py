@@ -14,6 +14,7 @@ from ibkr_actor.core import events
 from ibkr_actor.core.chain import Chain, ChainHolder
 from ibkr_actor.core.chain_feed import ChainFeed
 from ibkr_actor.core.chain_messages import ChainFound, ChainNotFound, FindChain
+from ibkr_actor.core.chain_silences import ChainSilences
 from ibkr_actor.core.chain_store import delete, read, row, write
 from ibkr_actor.core.chain_window import ChainSpec, chain_name, read_spec
 from ibkr_actor.core.config import SubscriptionsConfig
@@ -31,10 +32,12 @@ from ibkr_actor.core.effects import (
     Tell,
     WriteHolders,
 )
+from ibkr_actor.core.ib_codes import lookup
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.messages import RequestRefused
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.waits import Waits
+from ibkr_actor.core.watched import freshness_of
 from ibkr_actor.schema.commands import Rejection, Reply
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import CHAIN
@@ -58,6 +61,7 @@ class Chains:
         self._book = book
         self._waits = waits
         self.feed = book.lender = ChainFeed(book, config.market_data_type, self._fail, waits.hint)
+        self.silences = ChainSilences(config, self.feed)
         self.leases = Deadlines[tuple[str, str]]()
         self._look_ups = Deadlines[str]()
 
@@ -170,7 +174,7 @@ class Chains:
             return []
         chain.looking_up, chain.failures = False, 0
         self._look_ups.set(chain.name, now.s + self._config.chain_refresh_s)
-        chain.take_list(message.contracts)
+        chain.take_list(message.contracts, message.market)
         return self.feed.relay(chain, "expiry", now)
 
     def not_found(self, message: ChainNotFound, now: Instant) -> list[Effect]:
@@ -287,10 +291,15 @@ class Chains:
         effects: list[Effect] = [Publish(items)]
         for chain in alive:
             effects += chain.set_state("live", "", now) + self._waits.came([chain.stream])
+            effects += self.silences.heard(chain, now)
         return effects
 
     def error(self, event: events.ErrorNotice, now: Instant) -> list[Effect]:
         """What IB says of a request."""
+        row = lookup(event.code, event.req_id)
+        if row.effect == "starve":
+            chain, key = self.feed.use_of(event.req_id)
+            return self.silences.starved(chain, key, row.rejection or "silent", event.received_ns, now)
         return self.feed.error(event, now)
 
     def refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
@@ -356,11 +365,11 @@ class Chains:
 
     def states(self) -> list[Effect]:
         """All states, said anew."""
-        return [
-            SetState(chain.stream, chain.state, chain.reason, chain.since_ns)
-            for chain in self._chains.values()
-            if chain.state
-        ]
+        effects: list[Effect] = []
+        for chain in self._chains.values():
+            effects += [SetState(chain.stream, chain.state, chain.reason, chain.since_ns)] if chain.state else []
+            effects += freshness_of(chain)
+        return effects
 
     def restore(self, kept: HolderWrite, now: Instant) -> list[Effect]:
         """Takes up what was held before the process started, with a full lease.

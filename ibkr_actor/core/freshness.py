@@ -120,6 +120,11 @@ class Watch:
         self._rhythms.setdefault(self.phase.name, Rhythm()).note(silence_s)
 
     @property
+    def newest_ns(self) -> int:
+        """When the newest data had come at the last look."""
+        return self._newest_ns
+
+    @property
     def limit_s(self) -> float:
         """The silence from which on it is stale, in the present phase."""
         least_s = _EXTENDED_MIN_S if self.phase.name == "extended" else self._least_s

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ibkr_actor.core.effects import Instant
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.lines import Channel, Line
-from ibkr_actor.core.silences import listed_freshness
+from ibkr_actor.core.watched import listed_freshness
 
 
 def listed(lines: Iterable[Line], holdings: Holdings, client: str, now: Instant) -> list[dict[str, object]]:

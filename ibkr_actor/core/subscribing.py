@@ -35,10 +35,10 @@ from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Channel, Item, Line
 from ibkr_actor.core.messages import Reconfigure
 from ibkr_actor.core.replies import rejected
-from ibkr_actor.core.silences import freshness_of
 from ibkr_actor.core.stand_ins import needed_ticks, top_moved
 from ibkr_actor.core.tick_types import TickType
 from ibkr_actor.core.waits import Waits
+from ibkr_actor.core.watched import freshness_of
 from ibkr_actor.schema.commands import Rejection, Reply, Subscribe
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import FLAG_BUILT

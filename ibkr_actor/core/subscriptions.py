@@ -75,10 +75,11 @@ from ibkr_actor.core.messages import (
 )
 from ibkr_actor.core.publishing import DATA, PUBLISH
 from ibkr_actor.core.replies import rejected
-from ibkr_actor.core.silences import Silences, freshness_of
+from ibkr_actor.core.silences import Silences
 from ibkr_actor.core.snapshots import Snapshots
 from ibkr_actor.core.subscribing import Subscribing, stated
 from ibkr_actor.core.waits import Waits
+from ibkr_actor.core.watched import freshness_of
 from ibkr_actor.schema.commands import List, Rejection, Renew, Reply, Snapshot, Subscribe, Unsubscribe
 from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
 from ibkr_actor.schema.reference_commands import CalcIv, CalcPrice
@@ -106,7 +107,7 @@ class SubscriptionsCore:
             config, self._book, self._holdings, self._waits, self._backfills, self._fallbacks
         )
         self._leaving = Leaving(config, self._holdings, self._chains)
-        self._silences = Silences(config, self._book)
+        self._silences = Silences(config, self._book, self._chains.silences)
         self._hours = KnownHours(config, self._book)
         self._fronts = Fronts(config, self._book)
         # Events of requests that are over, and of requests never made here.

@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import pytest
 
+from ibkr_actor.actors.clock import Clock
 from ibkr_actor.schema.commands import List, Reply, Resolve, Snapshot, Unsubscribe
 from ibkr_actor.schema.keys import CHAIN
 from ibkr_actor.schema.records import AnyRecord, ChainWindow, End, Gap, Option, Quote, Reset
@@ -199,3 +201,36 @@ async def test_options_of_a_future_and_of_an_index_are_chains_too(house: House, 
         for record in options(records):
             assert record.right in windows(records)[-1].rights
     assert not sim.violations
+
+
+async def test_a_window_that_holds_no_option_is_told_with_the_price(house: House) -> None:
+    reply = await house.call(chain(strike_range=(100.0, 120.0)))
+    assert reply.status == "accepted", reply
+    assert reply.streams is not None
+    told = await house.reply("test", lambda reply: reply.status == "progress")
+    assert told.note is not None
+    assert "no listed strike of 100 to 120 is within 4 %" in told.note
+    (window,) = windows(await house.until(reply.streams[0], lambda found: bool(windows(found))))
+    assert (window.reason, window.members) == ("empty", 0)
+    assert window.spot is not None
+
+
+async def test_a_chain_that_a_farm_silences_is_stale_and_goes_on_behind_a_gap() -> None:
+    # A Tuesday, 11:00 in New York.
+    speed, start_s = 4.0, 1_783_436_400.0
+    settings = SimulatorSettings(start_time_s=start_s, clock_speed=speed, market_hours="exchange", ticks_per_s=2.0)
+    async with running_redis() as server, Simulator(settings) as sim:
+        clock = Clock(speed=speed, start_ns=round(sim.world.clock.now_s() * 1e9))
+        async with running_house(server.own_url, sim.port, clock=clock, options_base_delay=0.0) as house:
+            await house.call(chain(lines=6))
+            await house.until(KEY, lambda found: len(options(found)) > 20)
+            sim.act("farm_broken", for_s=8.0)
+            records = await house.until(
+                KEY, lambda found: any(isinstance(one, Gap) for one in found) and isinstance(found[-1], Option)
+            )
+            first = next(record for record in records if isinstance(record, Gap))
+            assert (first.cause, first.con_id) == ("farm", 265598)
+            with anyio.fail_after(20):
+                while await house.redis.hget(KEYS.last(NAME), "freshness:chain") != b"fresh":
+                    await house.call(List(client="ops"))
+            assert not sim.violations
