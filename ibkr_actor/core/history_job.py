@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from ibkr_actor.core.interval import Asked, asked
 from ibkr_actor.core.plan import Plan, Window
+from ibkr_actor.core.sessions import Sessions
 from ibkr_actor.core.stitch import Row, Stitch, joined
 from ibkr_actor.core.tick_pages import Seam
 from ibkr_actor.schema.instruments import Contract
@@ -94,6 +95,8 @@ class Job:
         self.written = state.entries
         # Kinds of data that IB did not take; what it names instead is tried once.
         self.refused_shows: set[str] = set()
+        # Of a job of ticks, once it is planned: what its pages are turned by.
+        self.sessions: Sessions | None = None
         # Whether a page of ticks is asked for.
         self.turning = False
         # Whether so much is unread that nothing more is asked for.

@@ -29,16 +29,18 @@ class Paging:
     def __init__(self, work: Work) -> None:
         self._work = work
 
-    def advance(self, job: Job, sessions: Sessions, now: Instant) -> list[Effect]:
+    def plan(self, job: Job, sessions: Sessions) -> None:
+        """Where the job begins and ends. It keeps its sessions: other jobs may replace what is known of them."""
+        state = job.state
+        job.planned, job.sessions = True, _wide(job, sessions)
+        from_ns, to_ns = bounds(state.asked, job.sessions, state.asked_ns)
+        job.from_ns, job.to_ns = from_ns, min(to_ns, state.asked_ns)
+        if not state.begun:
+            state.begun, state.seam = True, first_seam(job.from_ns, job.to_ns, job.sessions)
+
+    def advance(self, job: Job, now: Instant) -> list[Effect]:
         """Asks for the next page, or ends the job when there is none."""
         state = job.state
-        wide = _wide(job, sessions)
-        if not job.planned:
-            job.planned = True
-            from_ns, to_ns = bounds(state.asked, wide, state.asked_ns)
-            job.from_ns, job.to_ns = from_ns, min(to_ns, state.asked_ns)
-            if not state.begun:
-                state.begun, state.seam = True, first_seam(job.from_ns, job.to_ns, wide)
         if state.seam is None:
             return self._work.finish(job, "incomplete" if state.holes else "complete", "", now)
         if job.turning or job.unread or job.unwritten >= self._work.unwritten_max:
@@ -56,10 +58,9 @@ class Paging:
             return []
         effects = self._work.asks.close(ask)
         for job in self._work.waiting(ask, TICKS_PART):
-            sessions = self._work.known.sessions(job.state)
-            if job.state.seam is None or sessions is None or job.to_ns is None:
+            if job.state.seam is None or job.sessions is None or job.to_ns is None:
                 continue
-            turned = turn(job.state.seam, event.ticks, job.to_ns, _wide(job, sessions))
+            turned = turn(job.state.seam, event.ticks, job.to_ns, job.sessions)
             effects += self._take(job, turned, now)
         return effects
 
@@ -67,10 +68,10 @@ class Paging:
         """A page that IB does not give: what is left is a hole."""
         effects: list[Effect] = []
         for job in self._work.waiting(ask, TICKS_PART):
-            sessions = self._work.known.sessions(job.state)
-            if job.state.seam is None or sessions is None or job.to_ns is None:
+            if job.state.seam is None or job.sessions is None or job.to_ns is None:
                 continue
-            effects += self._take(job, skip(job.state.seam, job.to_ns, sessions, reason, message, ib_code), now)
+            turned = skip(job.state.seam, job.to_ns, job.sessions, reason, message, ib_code)
+            effects += self._take(job, turned, now)
         return effects
 
     def _take(self, job: Job, turned: Turned, now: Instant) -> list[Effect]:

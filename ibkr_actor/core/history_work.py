@@ -147,15 +147,16 @@ class Work:
         state = job.state
         if state.paused or self._conn is None:
             return []
-        sessions = self.known.sessions(state)
-        if sessions is None and (job.ticks or not job.planned):
-            return self._ask_sessions(job)
-        if job.ticks:
-            assert sessions is not None
-            return self.paging.advance(job, sessions, now)
         if not job.planned:
-            assert sessions is not None
-            self._plan(job, sessions)
+            sessions = self.known.sessions(state)
+            if sessions is None:
+                return self._ask_sessions(job)
+            if job.ticks:
+                self.paging.plan(job, sessions)
+            else:
+                self._plan(job, sessions)
+        if job.ticks:
+            return self.paging.advance(job, now)
         return self._ask_parts(job, now) + self._deliver(job, now)
 
     def _plan(self, job: Job, sessions: Sessions) -> None:

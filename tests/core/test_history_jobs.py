@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from msgspec import structs
 
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.effects import Effect
-from ibkr_actor.core.events import HistoricalTick, HistoricalTicks
-from ibkr_actor.core.requests import ReqHistoricalTicks
+from ibkr_actor.core.events import HistoricalTick, HistoricalTicks, ScheduleSession
+from ibkr_actor.core.requests import ReqHistoricalData, ReqHistoricalTicks
 from ibkr_actor.schema.commands import Cancel, History, HistoryTicks, Pause, Resume
 from ibkr_actor.schema.records import Ticks
-from tests.core.markets import NS
+from tests.core.kit import at
+from tests.core.markets import NS, schedule
 from tests.core.past_desk import PastDesk, december
 
 # Tuesday 2025-12-30, 10:00 in New York.
@@ -118,6 +121,41 @@ def test_pause_reconnect_and_resume_lose_and_double_no_tick() -> None:
     while desk.open:
         served(desk, tape)
     assert prices(desk) == [tick.price for tick in tape]
+
+
+def test_a_job_of_ticks_goes_on_when_the_sessions_of_other_days_take_the_place_of_its_own() -> None:
+    tape = prints(0, 1_500, each_s=7)
+    desk = PastDesk()
+    desk.begun(TICKS, id="1")
+    desk.send(History(instrument="AAPL", start="2025-11-03", end="2025-11-05", bar="1h", use_rth=True), id="2")
+    for req_id in [req_id for req_id, request in desk.open.items() if isinstance(request, ReqHistoricalData)]:
+        desk.answer(req_id)
+    for req_id in [window.req_id for window in desk.windows]:
+        desk.answer(req_id)
+    while desk.open:
+        served(desk, tape)
+    assert prices(desk) == [tick.price for tick in tape]
+    assert desk.done("c.1").outcome == "complete"
+
+
+def test_a_session_listed_while_it_went_on_is_not_taken_for_whole_later() -> None:
+    # Friday 2026-01-02: asked a quarter of an hour after New York opens at 14:30 UTC, and at 16:00.
+    early_s, late_s = 86_400 + 14.75 * 3_600, 86_400 + 16 * 3_600
+    late = History(instrument="AAPL", start="2026-01-02", end="2026-01-02T16:00:00", bar="15m", use_rth=True)
+    desk = PastDesk()
+    desk.send(structs.replace(late, end="2026-01-02T14:45:00"), early_s)
+    (req_id,) = desk.asked
+    listed = schedule("us-rth", last=date(2026, 1, 1))
+    today = ScheduleSession("20260102-09:30:00", "20260102-10:00:00", "20260102")
+    desk.note(desk.core.handle(structs.replace(listed, req_id=req_id, sessions=(*listed.sessions, today)), at(early_s)))
+    desk.finish(early_s)
+    assert desk.rows("c.1") == [1_767_364_200 * NS]
+    desk.send(late, late_s, id="2")
+    desk.finish(late_s)
+    assert desk.rows("c.2") == [(1_767_364_200 + 900 * n) * NS for n in range(6)]
+    # What was listed at 16:00 is good for what ends before.
+    desk.send(structs.replace(late, end="2026-01-02T15:00:00"), late_s + 60, id="3")
+    assert len(desk.windows) == len(desk.open) == 1
 
 
 def test_two_jobs_of_the_same_ticks_share_their_pages() -> None:
