@@ -165,6 +165,8 @@ class Bus:
         with anyio.move_on_after(timeout_s):
             await outbox.drained()
             await publisher.drained()
+            # Replies that had to wait for the records.
+            await outbox.drained()
             return True
         return False
 
@@ -227,8 +229,9 @@ class Bus:
         self._started()[1].write_fields(self._keys.pacing, (HolderWrite(PACING_FIELD, value),))
 
     def notify(self, client: str, reply: Reply) -> None:
-        """A later reply to a settled command."""
-        self._started()[1].notify(client, reply)
+        """A later reply to a settled command, after the records before it: who hears `active` finds the data."""
+        publisher, outbox, _ = self._started()
+        publisher.when_written(lambda: outbox.notify(client, reply))
 
     def write_holders(self, holders: tuple[HolderWrite, ...]) -> None:
         """Fields of the `subscriptions` hash."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 # How often an idle publisher asks whether Redis still knows its epoch: a restart from older data, FLUSHALL and a
 # takeover are then noticed without a record to write.
 IDLE_PROBE_S: Final = 1.0
+# What waits for records to be written, at most; the oldest goes ahead when there is more.
+AFTER_MAX: Final = 10_000
 
 
 class Publisher:
@@ -58,6 +61,8 @@ class Publisher:
         self.on_redis_forgot: Callable[[], Awaitable[None]] | None = None
         self._expiring: set[StreamState] = set()  # expiry to be changed by the next write
         self._run_id = ""  # of the server last connected to
+        # How many records had been handed over, and what to do when these are written.
+        self._after: deque[tuple[int, Callable[[], None]]] = deque()
         self._wake: anyio.Event | None = None  # while the writer waits for work
         self._drained: anyio.Event | None = None  # while someone waits for everything to be written
         self._unpark_at_s = 0.0  # when streams that cannot be written are tried again, from parking one
@@ -88,6 +93,11 @@ class Publisher:
         if state is not None:
             self._expiring.add(state)
             self._notify_writer()
+
+    def when_written(self, do: Callable[[], None]) -> None:
+        """Calls `do` once the records published so far are written or given up; in order, at once if they are."""
+        self._after.append((self._counts["published"], do))
+        self._go_on()
 
     async def drained(self) -> None:
         """Returns when everything published so far, and since, is written."""
@@ -193,6 +203,13 @@ class Publisher:
             await self._settle_unusual(written.unusual, batch, written.epoch_was_missing)
         else:
             ring.done()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What has waited for records long enough."""
+        settled = self._counts["published"] - self._ring.waiting
+        while self._after and (self._after[0][0] <= settled or len(self._after) > AFTER_MAX):
+            self._after.popleft()[1]()
 
     async def _refused(self, error: Refused, backoff: Backoff) -> None:
         """The server takes no writes now: wait, or look for another behind the same address."""

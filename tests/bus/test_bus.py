@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from ibkr_actor import __version__
 from ibkr_actor.actors.ports import BusPort
@@ -100,6 +101,24 @@ async def test_records_commands_and_states_go_their_ways(config: BusConfig, prob
     events = [(one.topic, one.event) for one in await probe.records(probe.keys.system) if isinstance(one, System)]
     assert ("redis", "connected") in events
     assert ("connection", "connected") in events
+
+
+async def test_who_hears_active_finds_the_data_it_speaks_of(config: BusConfig, probe: Probe) -> None:
+    slow = replace(config, publisher=replace(config.publisher, flush_interval_ms=500.0))
+    bus = Bus(slow)
+    await bus.start()
+    async with running(bus):
+        bus.publish([(TRADE, trade())])
+        assert await bus.drain(DEADLINE_S)
+        bus.publish([(TRADE, trade(1))])
+        bus.notify("me", Reply("a", "subscribe", "active"))
+        bus.notify("me", Reply("a", "subscribe", "expired"))
+        with anyio.fail_after(DEADLINE_S):
+            while not await replies(probe, "me"):
+                await anyio.lowlevel.checkpoint()
+        assert len(await probe.records(TRADE)) == 3
+        assert await bus.drain(DEADLINE_S)
+    assert [one.status for one in await replies(probe, "me")] == ["active", "expired"]
 
 
 async def test_start_returns_what_a_restart_restores(config: BusConfig, probe: Probe) -> None:
