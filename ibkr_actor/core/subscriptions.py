@@ -192,8 +192,8 @@ class SubscriptionsCore:
     def _kept_bars(self, message: HistoricalBars, now: Instant) -> list[Effect]:
         """IB's answer to a request that it keeps up to date."""
         line = self._book.by_req.get(message.req_id)
-        if line is None:
-            self._late += 1
+        if line is None or not message.bars:  # an answer without bars is no data; the first update is
+            self._late += line is None
             return []
         line.newest_ns = message.received_ns
         effects = [] if line.live else self._alive(line, now)
