@@ -56,7 +56,9 @@ class Fallbacks:
         assert channel is not None
         line.remove_channel(channel.row.kind)
         effects = self._book.close(line, now, ended=True)
-        self._standing[channel.stream] = now.s + _BACK_AFTER_S if rejection.retryable else math.inf
+        # A permission that it never had does not come by itself.
+        may_return = rejection.retryable and (line.proven or rejection.code != "permissions_missing")
+        self._standing[channel.stream] = now.s + _BACK_AFTER_S if may_return else math.inf
         channel.lose("restart", now.ns)
         text = f"level 1 stands in for tick by tick: {rejection.message}"
         said = System(0, 0, now.ns, "subscription", "fallback", channel.stream.name, text, rejection.ib_code)

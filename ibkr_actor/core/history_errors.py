@@ -50,6 +50,8 @@ PACING_REST_S: Final = 600.0
 COMPETING_REST_S: Final = 60.0
 OTHER_SHOW_EXPECTED: Final = 10299
 NO_PERMISSION_FOR_TICKS: Final = 10187
+# Also in 420 and 10189, whose other meanings do not pass by themselves.
+_OTHER_LOGIN: Final = re.compile(r"different ip address|otra direcci[oó]n ip|anderen ip-adresse", re.I)
 # Words of 162, tried in this order. English as seen, and the same in the languages TWS comes in, as far as seen: a
 # word missing here costs one repetition. Source: wrighter/ib-scripts#1 (Spanish); IBKR, "Historical Data Limitations".
 _WORDS: Final[tuple[tuple[re.Pattern[str], Verdict, str], ...]] = (
@@ -63,7 +65,7 @@ _WORDS: Final[tuple[tuple[re.Pattern[str], Verdict, str], ...]] = (
      "no_data", "no_data"),
     (re.compile(r"invalid step|duration|time length|exceed|max\b", re.I), "shorter", "too_long"),
     (re.compile(r"cancell?ed|cancelad", re.I), "ignore", "cancelled"),
-    (re.compile(r"different ip address|otra direcci[oó]n ip|anderen ip-adresse", re.I), "fail", "competing_session"),
+    (_OTHER_LOGIN, "fail", "competing_session"),
     (re.compile(r"expired|vencid|abgelaufen|starting time must occur before", re.I), "no_data", "expired"),
 )  # fmt: skip
 # How 321 complains of a duration or a step. Source: the server's own error text, InterReact#16.
@@ -108,6 +110,11 @@ def _historical(event: ErrorNotice, row: CodeRow) -> Judgement:
         if words.search(event.message):
             return Judgement(verdict, _rejection(reason, event, row), reason=reason)
     return Judgement("unclear", _rejection("", event, row), reason="unclear")
+
+
+def of_other_login(event: ErrorNotice, row: CodeRow) -> Rejection | None:
+    """The rejection of a refusal that says someone else is logged in, whatever its code means otherwise."""
+    return _rejection("competing_session", event, row) if _OTHER_LOGIN.search(event.message) else None
 
 
 def _rejection(reason: str, event: ErrorNotice, row: CodeRow) -> Rejection:

@@ -12,7 +12,7 @@ from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Effect, HolderWrite, Instant, Publish, Tell, WriteHolders
 from ibkr_actor.core.events import ErrorNotice, Rerouted
 from ibkr_actor.core.fallbacks import Fallbacks
-from ibkr_actor.core.history_errors import READ_HERE, judge
+from ibkr_actor.core.history_errors import READ_HERE, judge, of_other_login
 from ibkr_actor.core.holders import holder_delete
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.ib_codes import CodeRow, lookup
@@ -161,11 +161,12 @@ class LineErrors:
         return effects + self._book.starve(line, reason, now, again_s=again_s)
 
     def _fail(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
-        rejection = rejection_of(row, event)
+        taken = of_other_login(event, row)
+        rejection = taken or rejection_of(row, event)
         effects: list[Effect] = []
         if row.kind == "invalid_contract":
             effects.append(Tell("contracts", ForgetContract(line.con_id, line.contract.exchange)))
-        line.lose("disconnect", event.received_ns)
+        line.lose("competing_session" if taken is not None else "disconnect", event.received_ns)
         return effects + self._give_up(line, rejection, rejection.code, now)
 
     def _give_up(self, line: Line, rejection: Rejection, reason: str, now: Instant) -> list[Effect]:

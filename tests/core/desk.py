@@ -92,8 +92,8 @@ class Desk:
     def trade(self, req_id: int, s: float) -> list[Effect]:
         return self.data(TickByTickLast(req_id, ns(s), False, ns(0), 1.5, "1", False, False, "X", ""), s=s)
 
-    def error(self, req_id: int, code: int, s: float) -> list[Effect]:
-        notice = ErrorNotice(self.conn, ns(s), req_id, code, "what IB says")
+    def error(self, req_id: int, code: int, s: float, text: str = "what IB says") -> list[Effect]:
+        notice = ErrorNotice(self.conn, ns(s), req_id, code, text)
         return self.note(self.core.handle(notice, at(s)))
 
     def sent(self, req_id: int, s: float) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Notify, Tell, WriteHolders
+from ibkr_actor.core.events import RealTimeBar
 from ibkr_actor.core.messages import (
     DataLost,
     ForgetContract,
@@ -416,3 +417,23 @@ def test_a_tick_by_tick_stream_that_another_login_took_is_asked_for_again() -> N
     fresh = Desk()
     fresh.subscribe("trade")
     assert states(fresh.error(fresh.last_req_id, 10189, 1)) == [("trade", "ended", "failed")]
+
+
+@pytest.mark.parametrize(("kind", "code"), [("trade", 10189), ("bar.5s", 420)])
+def test_a_stream_that_ib_says_another_login_took_is_asked_for_again_after_a_minute(kind: str, code: int) -> None:
+    """420 also means too many requests, which takes ten minutes to pass."""
+    text = "Invalid Real-time Query:Trading TWS session is connected from a different IP address"
+    desk = Desk()
+    desk.subscribe(kind)
+    if kind == "trade":
+        desk.trade(desk.last_req_id, 1)
+    else:
+        desk.data(RealTimeBar(desk.last_req_id, ns(5), ns(0), 1, 2, 1, 2, "10", "1", 3), s=5)
+    assert states(desk.error(desk.last_req_id, code, 10, text)) == [(kind, "starved", "competing_session")]
+    assert not asked(desk.wake(69))
+    assert len(asked(desk.wake(70))) == 1
+    fresh = Desk()
+    fresh.subscribe(kind)
+    (reply,) = only(Notify, fresh.error(fresh.last_req_id, code, 1, text))
+    assert reply.reply.error is not None
+    assert (reply.reply.error.code, reply.reply.error.retry_after_s) == ("competing_session", 60.0)
