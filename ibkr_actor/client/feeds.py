@@ -16,7 +16,7 @@ from ibkr_actor.client.feed import Desk, Feed, Wish
 from ibkr_actor.client.holding import Instrument
 from ibkr_actor.client.items import AnyItem, Notice
 from ibkr_actor.client.opening import Start
-from ibkr_actor.schema.commands import FeedName, Subscribe
+from ibkr_actor.schema.commands import FeedName, PriorityName, Subscribe
 from ibkr_actor.schema.keys import KINDS, KINDS_HELP, Stream, bar_kind
 from ibkr_actor.schema.records import (
     Bar,
@@ -49,6 +49,7 @@ class FeedOptions(TypedDict, total=False):
     heal: bool
     feed: FeedName
     fallback: bool
+    priority: PriorityName
     refused: Literal["raise", "yield"]
 
 
@@ -178,6 +179,7 @@ class Feeds(ABC):
                 heal=options.get("heal", UNSET),
                 feed=options.get("feed", ""),
                 fallback=options.get("fallback", False),
+                priority=options.get("priority", "normal"),
             )
             for instrument in instruments
         )

@@ -11,8 +11,13 @@ import msgspec
 from msgspec import Struct
 
 from ibkr_actor.core.effects import HolderWrite
+from ibkr_actor.schema.commands import PriorityName
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import Stream
+
+# A subscription's priority is a place in this list; normal when its command names none.
+PRIORITIES: Final[tuple[PriorityName, ...]] = ("low", "normal", "high")
+NORMAL: Final = PRIORITIES.index("normal")
 
 
 class Holder(Struct, frozen=True):
@@ -27,6 +32,7 @@ class Holder(Struct, frozen=True):
     # The market data type that was asked for, 0 for the gateway's; whether level 1 may stand in for tick by tick.
     feed: int = 0
     fallback: bool = False
+    priority: int = NORMAL
 
 
 class StoredHolder(Struct, frozen=True):
@@ -40,6 +46,7 @@ class StoredHolder(Struct, frozen=True):
     heal: bool = False
     feed: int = 0
     fallback: bool = False
+    priority: int = NORMAL
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -63,6 +70,7 @@ def holder_write(stream: Stream, holder: Holder, contract: Contract) -> HolderWr
         holder.heal,
         holder.feed,
         holder.fallback,
+        holder.priority,
     )
     return HolderWrite(holder_field(stream, holder.client), _encode(stored))
 
@@ -92,5 +100,6 @@ def read_holder(write: HolderWrite) -> tuple[Stream, Holder, Contract]:
         stored.heal,
         stored.feed,
         stored.fallback,
+        stored.priority,
     )
     return Stream(parts[0], parts[1]), holder, stored.contract

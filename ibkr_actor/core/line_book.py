@@ -122,7 +122,8 @@ class LineBook:
         if line.req_id is not None:
             return []
         if not line.slotted:
-            return self.set_state(line, "starved", "line_limit", now)
+            reason = "evicted" if line.reason == "evicted" else "line_limit"
+            return self.set_state(line, "starved", reason, now)
         if self.conn is None:
             return self.set_state(line, "starved", "disconnect", now)
         line.renew()
@@ -185,10 +186,33 @@ class LineBook:
 
     def _fill_slots(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
-        for other in self.lines.values():
+        for other in self.by_priority():
             if not other.slotted and self._take_slot(other):
                 effects += self.ask(other, now)
         return effects
+
+    def by_priority(self) -> list[Line]:
+        """All lines, the most urgent first, and those alike in the order of their first subscription."""
+        return sorted(self.lines.values(), key=lambda line: -line.priority)
+
+    def yielding(self, line_type: LineType, priority: int, instrument: str) -> list[Line]:
+        """Lines that give way to such a priority: the least urgent first, of those alike the newest."""
+        pool = POOL_OF[line_type]
+        found = [
+            line
+            for line in reversed(self.lines.values())
+            if line.slotted and POOL_OF[line.row.line_type] == pool and line.priority < priority
+            if line.key[0] != instrument
+        ]
+        return sorted(found, key=lambda line: line.priority)
+
+    def evict(self, line: Line, now: Instant) -> list[Effect]:
+        """Takes the slot of a line, which waits for another from now on."""
+        effects = self.unask(line, ended=False)
+        line.lose("evicted", line.newest_ns or now.ns)
+        line.slotted = False
+        self._taken[POOL_OF[line.row.line_type]] -= 1
+        return [*effects, *self.set_state(line, "starved", "evicted", now)]
 
     def lent(self, line_type: LineType) -> int:
         """How many of the taken lines of a type are a chain's, which gives them up to anybody else."""
@@ -282,7 +306,7 @@ class LineBook:
     def data_lost(self, from_ns: int, now: Instant) -> list[Effect]:
         """IB forgot what was asked: what was sent is over, what still waits is asked under a new id too."""
         effects: list[Effect] = []
-        for line in self.lines.values():
+        for line in self.by_priority():
             line.lose("disconnect", from_ns)
             # Whether a request was sent may not be known yet: only what surely was needs no cancel.
             effects += self.ask_again(line, now, ended=line.sent)

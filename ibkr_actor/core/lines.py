@@ -16,7 +16,7 @@ from ibkr_actor.core.bar_times import BarTimes
 from ibkr_actor.core.book import Book
 from ibkr_actor.core.freshness import Watch
 from ibkr_actor.core.healing import Tap
-from ibkr_actor.core.holders import Holder
+from ibkr_actor.core.holders import NORMAL, Holder
 from ibkr_actor.core.joining import Joining
 from ibkr_actor.core.kept_bars import KeptBars
 from ibkr_actor.core.kinds import KindRow, what_to_show
@@ -215,6 +215,12 @@ class Line:
         self.main = self.channels.get(self.row.kind) if self.row.line_type != "level1" else None
         self.built = tuple(channel for channel in self.channels.values() if channel.builder is not None)
         self.standing_in = tuple(channel for channel in self.channels.values() if channel.stands_in)
+
+    @property
+    def priority(self) -> int:
+        """That of its most urgent holder; what nobody holds yet counts as normal."""
+        holders = (holder for channel in self.channels.values() for holder in channel.holders.values())
+        return max((holder.priority for holder in holders), default=NORMAL)
 
     def wanted_ticks(self) -> frozenset[int]:
         """The generic ticks of all holders together, and what the kinds themselves need."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ibkr_actor.core.effects import Instant
+from ibkr_actor.core.holders import PRIORITIES
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.lines import Channel, Line
 from ibkr_actor.core.watched import listed_freshness
@@ -38,6 +39,7 @@ def _row(line: Line, channel: Channel, holdings: Holdings, now: Instant) -> dict
         "holders": [
             {
                 "client": holder.client,
+                "priority": PRIORITIES[holder.priority],
                 "lease_s": holder.lease_s,
                 "left_s": _left_s(holdings.leases.at((channel.stream, name)), now),
             }

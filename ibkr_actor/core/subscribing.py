@@ -14,10 +14,10 @@ from msgspec import UNSET, structs
 from ibkr_actor.core import translate
 from ibkr_actor.core.backfills import Backfills, past_of, read_wish
 from ibkr_actor.core.config import SubscriptionsConfig
-from ibkr_actor.core.effects import Answer, CommandRef, Effect, Instant, Publish, SetState
+from ibkr_actor.core.effects import Announce, Answer, CommandRef, Effect, Instant, Publish, SetState
 from ibkr_actor.core.fallbacks import Fallbacks
 from ibkr_actor.core.heals import can_heal
-from ibkr_actor.core.holders import Holder
+from ibkr_actor.core.holders import PRIORITIES, Holder
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.hours import market_at
 from ibkr_actor.core.joining import Wish
@@ -41,7 +41,7 @@ from ibkr_actor.core.waits import Waits
 from ibkr_actor.core.watched import freshness_of
 from ibkr_actor.schema.commands import Rejection, Reply, Subscribe
 from ibkr_actor.schema.instruments import Contract
-from ibkr_actor.schema.records import FLAG_BUILT
+from ibkr_actor.schema.records import FLAG_BUILT, System
 
 # Market data types by the names of the command. Source: IBKR, TWS API, "Market Data Type".
 FEEDS: Final = {"": 0, "live": 1, "frozen": 2, "delayed": 3, "delayed_frozen": 4}
@@ -85,7 +85,7 @@ class Subscribing:
             wish = self._wish(command, rows, contract.instrument, now)
             self._check_feed(command, rows, contract.instrument)
             slots = self._slots(rows, contract, fallback=command.fallback)
-            self._check_room(ref, rows, slots, contract.instrument)
+            self._check_room(ref, rows, slots, contract.instrument, holder.priority)
         except Refused as refusal:
             return [rejected(ref, refusal.rejection)]
         return self._accept(ref, rows, slots, holder, contract, wish, now)
@@ -166,7 +166,8 @@ class Subscribing:
         if feed and not any(row.line_type == "level1" for row in rows):
             raise _invalid("feed comes with the kinds quote, tick and greeks only; all others are live")
         lease_s = min(lease_s, self.config.lease_max_s)
-        return Holder(ref.client, lease_s, ticks, ref.id, now.ns, heal, feed, command.fallback)
+        priority = PRIORITIES.index(command.priority)
+        return Holder(ref.client, lease_s, ticks, ref.id, now.ns, heal, feed, command.fallback, priority)
 
     def _check_feed(self, command: Subscribe, rows: list[KindRow], instrument: str) -> None:
         """One stream has one feed: that of whoever opened it."""
@@ -197,7 +198,9 @@ class Subscribing:
                 raise Refused(Rejection("unsupported", f"{text}; ask `history` for what was before"))
         return wish
 
-    def _check_room(self, ref: CommandRef, rows: list[KindRow], slots: list[str], instrument: str) -> None:
+    def _check_room(
+        self, ref: CommandRef, rows: list[KindRow], slots: list[str], instrument: str, priority: int
+    ) -> None:
         held = self._holdings.of(ref.client)
         new = sum(1 for row in rows if not any(s.kind == row.kind and s.instrument == instrument for s in held))
         if self._holdings.count + new > self.config.holders_max:
@@ -207,7 +210,8 @@ class Subscribing:
         new_slots = {slot for slot in slots if (instrument, slot) not in self._book.lines}
         needed = Counter(POOL_OF[line_type_of(slot)] for slot in new_slots)
         for line_type, pool in POOL_OF.items():
-            if needed[pool] <= self._book.room(line_type) + self._book.lent(line_type):
+            room = self._book.room(line_type) + self._book.lent(line_type)
+            if needed[pool] <= room + len(self._book.yielding(line_type, priority, instrument)):
                 continue
             text = (
                 f"{self._book.taken(line_type)} of {self._book.slots(line_type)} {pool} are taken "
@@ -231,6 +235,7 @@ class Subscribing:
         fresh: list[Channel] = []
         channels: list[Channel] = []
         effects = self._chains_give_way(slots, contract.instrument, now)
+        effects += self._others_give_way(ref.client, slots, contract.instrument, holder.priority, now)
         for row, slot in zip(rows, slots, strict=True):
             channel = self._channel(contract.instrument, row, slot, contract, opened_by=ref.client, feed=holder.feed)
             before.setdefault(channel.line, _ticks_of(channel.line, ref.client))
@@ -263,6 +268,25 @@ class Subscribing:
         level1 = POOL_OF["level1"]
         wanted = {slot for slot in slots if POOL_OF[line_type_of(slot)] == level1}
         return self._book.make_room(sum(1 for slot in wanted if (instrument, slot) not in self._book.lines), now)
+
+    def _others_give_way(
+        self, client: str, slots: list[str], instrument: str, priority: int, now: Instant
+    ) -> list[Effect]:
+        """Lines of lower priority are given up, as many as are needed and not free."""
+        effects: list[Effect] = []
+        gone: list[Line] = []
+        wanted = {slot for slot in slots if (instrument, slot) not in self._book.lines}
+        needed = Counter(POOL_OF[line_type_of(slot)] for slot in wanted)
+        for line_type, pool in POOL_OF.items():
+            missing = needed.pop(pool, 0) - max(0, self._book.room(line_type))
+            for line in self._book.yielding(line_type, priority, instrument)[: max(0, missing)]:
+                effects += self._book.evict(line, now)
+                gone.append(line)
+        if gone:
+            names = ", ".join(stream.name for line in gone for stream in line.streams)
+            text = f"{names}: gave way to a subscription of {client} to {instrument}, which has a higher priority."
+            effects.append(Announce(System(0, 0, now.ns, "subscription", "evicted", instrument, text)))
+        return effects
 
     def _request(self, line: Line, client: str, before: frozenset[int] | None, now: Instant) -> list[Effect]:
         if line.req_id is None and line.candidate is None:

@@ -257,7 +257,7 @@ class SubscriptionsCore:
 
     def _session_up(self, message: SessionUp, now: Instant) -> list[Effect]:
         self._book.conn = message.conn
-        asked = [effect for line in self._book.lines.values() for effect in self._book.ask(line, now)]
+        asked = [effect for line in self._book.by_priority() for effect in self._book.ask(line, now)]
         return asked + self._guests.session_up(now)
 
     def _session_down(self, message: SessionDown, now: Instant) -> list[Effect]:
@@ -344,11 +344,11 @@ class SubscriptionsCore:
                 unreadable.append(write.field)
                 continue
             stored.append((stream, row, holder, contract))
-        for stream, row, holder, contract in sorted(stored, key=lambda found: found[2].since_ns):
+        for stream, row, holder, contract in sorted(stored, key=lambda found: (-found[2].priority, found[2].since_ns)):
             channel = self._subscribing.restored(stream.instrument, row, contract, holder)
             channel.line.proven = True
             self._holdings.add(channel, self._subscribing.own(holder, channel), now)
-        for line in self._book.lines.values():
+        for line in self._book.by_priority():
             effects += self._book.ask(line, now)
         if unreadable:
             text = f"{len(unreadable)} fields of the subscriptions hash cannot be read, such as {unreadable[0]!r}."

@@ -30,6 +30,8 @@ Code = Literal[
     "configuration_error",
     "internal",
 ]
+# How much a subscription's lines are worth beside others, when there are too few.
+PriorityName = Literal["low", "normal", "high"]
 Status = Literal["accepted", "active", "rejected", "progress", "result", "done", "expired"]
 
 FeedName = Literal["", "live", "frozen", "delayed", "delayed_frozen"]
@@ -44,7 +46,7 @@ class Subscribe(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=
     `backfill` is what a stream that opens begins with: `90s`, `15m`, `2h` or `1d` before now, or a start in ISO 8601.
     With `heal` gaps are refilled from history, behind what came meanwhile; left out it is as set (`IBKR_HEAL`).
     `feed` is the market data type of level 1, the gateway's as set when left out. With `fallback` level 1 stands in for
-    tick by tick where IB has none, or none that is free.
+    tick by tick where IB has none, or none that is free. Where lines are short those of lower `priority` give way.
     """
 
     instrument: str | InstrumentQuery
@@ -55,6 +57,7 @@ class Subscribe(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=
     heal: bool | UnsetType = UNSET
     feed: FeedName = ""
     fallback: bool = False
+    priority: PriorityName = "normal"
 
 
 class Unsubscribe(

@@ -34,13 +34,14 @@ GAP_CAUSES: Final = (
     "stall",
     "bust",
     "no_history",
+    "evicted",
 )
 # `custom` is IB's answer to a computation with a price or volatility of the caller's.
 GREEKS_SOURCES: Final = ("bid", "ask", "last", "model", "custom")
 # `opened`: the first; `spot`: the underlying moved; `expiry`: contracts came or went; `lines`: more or fewer lines;
 # `refused`: IB refused members.
 CHAIN_REASONS: Final = ("opened", "spot", "expiry", "lines", "refused", "empty")
-END_REASONS: Final = ("no_holders", "evicted", "failed", "expired")
+END_REASONS: Final = ("no_holders", "failed", "expired")
 
 
 class Record(Struct, array_like=True, tag_field="tag", gc=False):

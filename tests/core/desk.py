@@ -22,7 +22,7 @@ from ibkr_actor.core.messages import (
     WakeUp,
 )
 from ibkr_actor.core.subscriptions import SubscriptionsCore
-from ibkr_actor.schema.commands import AnyCommand, Subscribe, Unsubscribe
+from ibkr_actor.schema.commands import AnyCommand, PriorityName, Subscribe, Unsubscribe
 from ibkr_actor.schema.instruments import Contract
 from tests.core.kit import asked, at, ns, ref, stock
 
@@ -66,10 +66,15 @@ class Desk:
         contract: Contract | None = None,
         lease_s: float = 0.0,
         ticks: list[int] | None = None,
+        priority: PriorityName = "normal",
     ) -> list[Effect]:
         contract = contract or stock()
         command = Subscribe(
-            instrument=contract.instrument, kinds=list(kinds), lease_s=lease_s, generic_ticks=ticks or []
+            instrument=contract.instrument,
+            kinds=list(kinds),
+            lease_s=lease_s,
+            generic_ticks=ticks or [],
+            priority=priority,
         )
         return self.send(command, s, id, client, contract)
 

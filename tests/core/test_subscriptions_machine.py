@@ -29,6 +29,7 @@ from ibkr_actor.core.events import (
     TickSize,
     TickString,
 )
+from ibkr_actor.core.holders import PRIORITIES
 from ibkr_actor.core.messages import (
     CommandsReadable,
     DataLost,
@@ -41,7 +42,7 @@ from ibkr_actor.core.messages import (
     Withdraw,
 )
 from ibkr_actor.core.requests import ReqMktData, ReqMktDepth, ReqTickByTick
-from ibkr_actor.schema.commands import Renew, Unsubscribe
+from ibkr_actor.schema.commands import PriorityName, Renew, Unsubscribe
 from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import DataRecord, End, Gap
 from tests.core.desk import Desk
@@ -146,8 +147,11 @@ class Life(RuleBasedStateMachine):
         kinds=st.sampled_from([["quote"], ["tick"], ["quote", "tick"], ["trade"], ["quote", "trade"], ["depth"]]),
         lease_s=st.sampled_from([0.0, 10.0, 1000.0]),
         ticks=st.sampled_from([[], [], [233], [100]]),
+        priority=st.sampled_from(PRIORITIES),
     )
-    def subscribe(self, client: str, con_id: int, kinds: list[str], lease_s: float, ticks: list[int]) -> None:
+    def subscribe(
+        self, client: str, con_id: int, kinds: list[str], lease_s: float, ticks: list[int], priority: PriorityName
+    ) -> None:
         self.command_ids += 1
         if kinds in (["trade"], ["depth"]):
             ticks = []
@@ -160,6 +164,7 @@ class Life(RuleBasedStateMachine):
                 contract=stock(f"S{con_id}", con_id),
                 lease_s=lease_s,
                 ticks=ticks,
+                priority=priority,
             )
         )
 
