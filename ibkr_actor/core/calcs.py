@@ -12,7 +12,7 @@ from ibkr_actor.core import events
 from ibkr_actor.core.chain_member import computed
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import CommandRef, Effect, Instant
-from ibkr_actor.core.questions import CommandAsker, Make, Questions
+from ibkr_actor.core.questions import CommandAsker, Make, Questions, Traits
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import CalcImpliedVolatility, CalcOptionPrice
@@ -21,6 +21,8 @@ from ibkr_actor.schema.instruments import WITH_STRIKE, Contract
 from ibkr_actor.schema.reference_commands import CalcCommand, CalcIv
 
 _PENDING_MAX: Final = 1000
+# IB computes with what the market data farms tell it.
+_PRICED: Final = Traits(needs_farm=True)
 
 
 class Calcs:
@@ -48,7 +50,8 @@ class Calcs:
         )
         key = (contract.instrument, ref.op, given, under)
         left_s = None if command.deadline_ms is None else (command.deadline_ms * 1_000_000 - now.ns) / 1e9
-        return self.questions.ask(key, make, CommandAsker(ref), now, client=ref.client, left_s=left_s)
+        asker = CommandAsker(ref)
+        return self.questions.ask(key, make, asker, now, client=ref.client, left_s=left_s, traits=_PRICED)
 
     def owns(self, req_id: int) -> bool:
         """Whether the request is a computation under way."""

@@ -16,7 +16,7 @@ from ibkr_actor.core.chain_window import choose_expiries
 from ibkr_actor.core.config import ReferenceConfig
 from ibkr_actor.core.effects import Effect, Instant, Tell
 from ibkr_actor.core.questions import Make, Questions
-from ibkr_actor.core.reference import option_params
+from ibkr_actor.core.reference import DEFINED, option_params
 from ibkr_actor.core.requests import ReqContractDetails
 from ibkr_actor.schema.commands import Rejection
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery, instrument_id
@@ -97,7 +97,8 @@ class ChainFinder:
             asked = option_params(wish.underlying, wish.spec.exchange)
         except ValueError as error:
             return self.give_up(finding, Rejection("unsupported", str(error)))
-        return self._questions.ask(asked.key, asked.make, ParamsAsker(self, finding), now, client=wish.client)
+        asker = ParamsAsker(self, finding)
+        return self._questions.ask(asked.key, asked.make, asker, now, client=wish.client, traits=asked.traits)
 
     def at(self, now: Instant) -> None:
         """The time of the message at hand, for what is asked next."""
@@ -139,6 +140,7 @@ class ChainFinder:
                 self._now,
                 client=finding.wish.client,
                 timeout_s=self._config.listing_timeout_s,
+                traits=DEFINED,
             )
         if finding.running == 0 and not finding.over:
             effects += self._finish(finding)

@@ -37,10 +37,10 @@ _FAMILY: Final[dict[int, Family]] = {
     2158: "definitions",
 }
 # Whom a farm of each family serves.
-_USERS: Final[dict[Family, ActorName]] = {
-    "market": "subscriptions",
-    "history": "history",
-    "definitions": "contracts",
+_USERS: Final[dict[Family, tuple[ActorName, ...]]] = {
+    "market": ("subscriptions",),
+    "history": ("history",),
+    "definitions": ("contracts", "reference"),
 }
 # More changes than this in so long, and a farm is said to be restless: what it is now is told once it has settled.
 _RESTLESS_CHANGES: Final = 4
@@ -57,9 +57,10 @@ class FarmChange(Struct, frozen=True):
     family: Family
     told: bool = True
 
-    def word(self, at_ns: int) -> Tell:
-        """The same for who asks the farm. Usable is also what is idle: it wakes up when it is asked."""
-        return Tell(_USERS[self.family], FarmChanged(self.name, self.family, self.state in ("up", "idle"), at_ns))
+    def words(self, at_ns: int) -> list[Tell]:
+        """The same for those who ask the farm. Usable is also what is idle: it wakes up when it is asked."""
+        word = FarmChanged(self.name, self.family, self.state in ("up", "idle"), at_ns)
+        return [Tell(user, word) for user in _USERS[self.family]]
 
 
 class _Farm(Struct):
@@ -112,8 +113,9 @@ class Farms:
     def words(self, at_ns: int) -> list[Tell]:
         """All that is known, for who may begin to ask."""
         return [
-            FarmChange(name, farm.state, "", _FAMILY.get(farm.row.code, "market")).word(at_ns)
+            word
             for name, farm in self._farms.items()
+            for word in FarmChange(name, farm.state, "", _FAMILY.get(farm.row.code, "market")).words(at_ns)
         ]
 
     def states(self) -> dict[str, str]:

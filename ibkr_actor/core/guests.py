@@ -10,7 +10,7 @@ from ibkr_actor.core.calcs import Calcs
 from ibkr_actor.core.chains import Chains
 from ibkr_actor.core.effects import CommandRef, Effect, Instant
 from ibkr_actor.core.line_book import LineBook
-from ibkr_actor.core.messages import RequestRefused
+from ibkr_actor.core.messages import FarmChanged, RequestRefused
 from ibkr_actor.core.snapshots import Snapshots
 from ibkr_actor.schema.commands import Snapshot
 from ibkr_actor.schema.instruments import Contract
@@ -74,6 +74,10 @@ class Guests:
         if self._calcs.owns(req_id):
             return self._calcs.questions.refused(message)
         return None
+
+    def farm(self, message: FarmChanged) -> list[Effect]:
+        """A market data farm went or is back."""
+        return self._calcs.questions.farm(message)
 
     def session_up(self, now: Instant) -> list[Effect]:
         """What waits is asked."""

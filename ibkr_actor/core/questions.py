@@ -6,15 +6,16 @@ Knows no kind of question: who asks brings the request, and makes something of t
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct, field
 
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Answer, CommandRef, Effect, Instant, Tell
 from ibkr_actor.core.events import ErrorNotice
+from ibkr_actor.core.farm_watch import FarmWatch
 from ibkr_actor.core.ib_codes import lookup
-from ibkr_actor.core.messages import Enqueue, RateExceeded, RequestRefused, Withdraw
+from ibkr_actor.core.messages import Enqueue, FarmChanged, RateExceeded, RequestRefused, Withdraw
 from ibkr_actor.core.replies import expired, rejected, rejection_of
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import AnyRequest
@@ -52,13 +53,27 @@ class CommandAsker(Struct, frozen=True):
         return [expired(self.ref)]
 
 
+class Traits(Struct, frozen=True):
+    """How IB takes a question: whether a farm answers it, and whether answer and refusal bear no req_id."""
+
+    needs_farm: bool = False
+    anonymous: bool = False
+
+
+_PLAIN: Final = Traits()
+
+
 class Question(Struct):
     """One question, with the numbers of those who wait. `parts` are what came of an answer in several messages."""
 
     key: Hashable
     make: Make
     client: str
+    traits: Traits = _PLAIN
+    timeout_s: float = 0.0
     req_id: int | None = None
+    # Whether the request left.
+    sent: bool = False
     asks: int = 0
     parts: list[Any] = field(default_factory=list)
     waiters: dict[int, tuple[Asker, bool]] = field(default_factory=dict)
@@ -67,7 +82,8 @@ class Question(Struct):
 class Questions:
     """The questions under way; who asks the same meanwhile shares the answer.
 
-    A question is asked again when the connection was lost, within its time.
+    A question is asked again when the connection was lost, within its time; one that a farm answers waits while there
+    is none, and is asked again when one is back.
     """
 
     def __init__(self, req_ids: ReqIds, *, timeout_s: float, pending_max: int, asks_max: int) -> None:
@@ -83,6 +99,7 @@ class Questions:
         self._of_waiter: dict[int, Question] = {}
         self._count = 0
         self.deadlines = Deadlines[int]()
+        self._farms = FarmWatch()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -106,6 +123,7 @@ class Questions:
         client: str = "",
         left_s: float | None = None,
         timeout_s: float | None = None,
+        traits: Traits = _PLAIN,
     ) -> list[Effect]:
         """Asks IB, or waits for the answer to the same question; `left_s` is how long the asker itself has."""
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
@@ -118,19 +136,25 @@ class Questions:
         question = self._open.get(key)
         is_new = question is None
         if question is None:
-            question = self._open[key] = Question(key, make, client)
+            question = self._open[key] = Question(key, make, client, traits, timeout_s)
         question.waiters[self._count] = (asker, own)
         self._of_waiter[self._count] = question
         return self._send(question) if is_new else []
 
     def _send(self, question: Question) -> list[Effect]:
-        if self._conn is None:
+        if self._conn is None or (question.traits.needs_farm and self._farms.none_there):
             return []
-        question.req_id = self._req_ids.next()
+        question.req_id, question.sent = self._req_ids.next(), False
         question.asks += 1
         question.parts = []
         self._by_req[question.req_id] = question
         return [Tell("pacing", Enqueue(question.make(question.req_id), client=question.client, conn=self._conn))]
+
+    def sent(self, req_id: int) -> None:
+        """Pacing let the request go."""
+        question = self._by_req.get(req_id)
+        if question is not None:
+            question.sent = True
 
     # ---- answers
 
@@ -176,6 +200,14 @@ class Questions:
             return []
         return effects + self._refuse(question, rejection_of(row, event))
 
+    def stray(self, event: ErrorNotice) -> list[Effect]:
+        """IB refuses something without a req_id: it is the one question that has none, if there is just one."""
+        row = lookup(event.code, event.req_id)
+        able = [question for question in self._open.values() if question.traits.anonymous and question.sent]
+        if len(able) != 1 or row.effect != "fail":
+            return []
+        return self._refuse(able[0], rejection_of(row, event))
+
     def refused(self, message: RequestRefused) -> list[Effect]:
         """Pacing had no room for the request."""
         question = self._by_req[message.req_id]
@@ -198,10 +230,29 @@ class Questions:
     def session(self, conn: int | None) -> list[Effect]:
         """There is a session, in which everything is asked anew, or none."""
         self._conn = conn
+        if conn is None:
+            self._farms.clear()
         self._by_req.clear()
         for question in self._open.values():
-            question.req_id = None
+            question.req_id, question.sent = None, False
         return [effect for question in self._open.values() for effect in self._send(question)]
+
+    def farm(self, message: FarmChanged) -> list[Effect]:
+        """A farm that answers questions went or is back: what has no answer yet is asked again then."""
+        if not self._farms.note(message):
+            return []
+        effects: list[Effect] = []
+        for question in [question for question in self._open.values() if question.traits.needs_farm]:
+            if question.req_id is not None:
+                effects.append(Tell("pacing", Withdraw(question.req_id)))
+                self._by_req.pop(question.req_id, None)
+            effects += self._send(question)
+        return effects
+
+    @property
+    def farms_away(self) -> list[str]:
+        """The farms that are away."""
+        return self._farms.away
 
     def wake_up(self, now: Instant) -> list[Effect]:
         """Answers those whose time is over."""
@@ -217,6 +268,8 @@ class Questions:
         return effects
 
     def _timed_out(self, question: Question) -> Rejection:
+        if question.traits.needs_farm and self._farms.away:
+            return self._farms.late("question", question.timeout_s, was_asked=question.req_id is not None)
         if question.req_id is None:
             return Rejection("connection_failed", "there was no connection to IB in time", None, True, 5.0)
         return Rejection("farm_transient", "IB did not answer in time", None, True, 5.0)

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ibkr_actor.core import reference_events as e
 from ibkr_actor.core.effects import CommandRef, Effect, Instant
-from ibkr_actor.core.questions import CommandAsker, Make, Questions
+from ibkr_actor.core.questions import CommandAsker, Make, Questions, Traits
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.requests import (
     ReqDepthExchanges,
@@ -39,12 +39,17 @@ _NEWS_TIME: Final = "%Y-%m-%d %H:%M:%S.0"
 # What has options, and for which of them the exchange matters. Source: IBKR, TWS API, reqSecDefOptParams.
 _WITH_OPTIONS: Final = frozenset({"STK", "IND", "FUT", "CASH", "ETF", "CRYPTO"})
 
+# What the farm of definitions answers; and what bears no req_id, neither answer nor refusal.
+DEFINED: Final = Traits(needs_farm=True)
+_ANONYMOUS: Final = Traits(anonymous=True)
+
 
 class Asked(Struct, frozen=True):
     """What a command asks: the key says what is the same question."""
 
     key: Hashable
     make: Make
+    traits: Traits = Traits()
 
 
 def question(command: c.ReferenceCommand, contract: Contract | None) -> Asked:
@@ -63,13 +68,13 @@ def question(command: c.ReferenceCommand, contract: Contract | None) -> Asked:
         case c.MarketRule(rule_id=rule_id):
             if not 0 < rule_id < 2**31:
                 raise ValueError("rule_id is one of IB's numbers, such as 26")
-            return Asked(("rule", rule_id), lambda req_id: ReqMarketRule(req_id, rule_id))
+            return Asked(("rule", rule_id), lambda req_id: ReqMarketRule(req_id, rule_id), _ANONYMOUS)
         case c.DepthExchanges():
-            return Asked(("depth",), ReqDepthExchanges)
+            return Asked(("depth",), ReqDepthExchanges, _ANONYMOUS)
         case c.NewsProviders():
-            return Asked(("providers",), ReqNewsProviders)
+            return Asked(("providers",), ReqNewsProviders, _ANONYMOUS)
         case c.ScannerParams():
-            return Asked(("scans",), ReqScannerParams)
+            return Asked(("scans",), ReqScannerParams, _ANONYMOUS)
         case c.NewsArticle(provider=provider, article_id=article):
             _check_text("provider", provider)
             _check_text("article_id", article)
@@ -91,7 +96,7 @@ def option_params(contract: Contract, exchange: str) -> Asked:
         raise ValueError(f"there are no options on {contract.instrument or contract.sec_type}")
     # Source: IBKR, TWS API: futFopExchange is for options of futures, and empty for those of anything else.
     place = (exchange or contract.exchange) if contract.sec_type == "FUT" else ""
-    return Asked(("options", contract.con_id, place), lambda req_id: ReqOptionParams(req_id, contract, place))
+    return Asked(("options", contract.con_id, place), lambda req_id: ReqOptionParams(req_id, contract, place), DEFINED)
 
 
 def _headlines(command: c.NewsHeadlines, contract: Contract) -> Asked:
@@ -173,7 +178,9 @@ class Reference:
         except ValueError as error:
             return [rejected(ref, Rejection("validation_error", str(error)))]
         left_s = None if command.deadline_ms is None else (command.deadline_ms * 1_000_000 - now.ns) / 1e9
-        return self._questions.ask(asked.key, asked.make, CommandAsker(ref), now, client=ref.client, left_s=left_s)
+        return self._questions.ask(
+            asked.key, asked.make, CommandAsker(ref), now, client=ref.client, left_s=left_s, traits=asked.traits
+        )
 
     # ---- answers
 

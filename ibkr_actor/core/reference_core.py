@@ -15,6 +15,7 @@ from ibkr_actor.core.config import ReferenceConfig
 from ibkr_actor.core.effects import Effect, Instant, Tell
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice
 from ibkr_actor.core.messages import (
+    FarmChanged,
     RequestRefused,
     RequestSent,
     ResolvedCommand,
@@ -53,7 +54,8 @@ class ReferenceCore:
             SessionUp: self._session_up,
             SessionDown: self._session_down,
             WakeUp: self._wake_up,
-            RequestSent: self._nothing,
+            RequestSent: self._sent,
+            FarmChanged: self._farm,
             StatusQuery: self._status_query,
             Start: self._nothing,
             Stop: self._stop,
@@ -83,7 +85,16 @@ class ReferenceCore:
         return self._questions.answered(message.req_id, tuple(self._questions.parts(message.req_id)))
 
     def _error(self, message: ErrorNotice, now: Instant) -> list[Effect]:
+        if message.req_id < 0:
+            return self._questions.stray(message)
         return self._questions.error(message) if self._questions.owns(message.req_id) else []
+
+    def _sent(self, message: RequestSent, now: Instant) -> list[Effect]:
+        self._questions.sent(message.req_id)
+        return []
+
+    def _farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
+        return self._questions.farm(message)
 
     def _refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
         return self._questions.refused(message) if self._questions.owns(message.req_id) else []
@@ -101,8 +112,8 @@ class ReferenceCore:
         return self._questions.stop()
 
     def _status_query(self, message: StatusQuery, now: Instant) -> list[Effect]:
-        parts = {**message.parts, "reference": {"questions": len(self._questions)}}
-        return [Tell("subscriptions", StatusQuery(message.ref, parts))]
+        own = {"questions": len(self._questions), "farms_away": self._questions.farms_away}
+        return [Tell("subscriptions", StatusQuery(message.ref, {**message.parts, "reference": own}))]
 
     def _nothing(self, message: Struct, now: Instant) -> list[Effect]:
         return []

@@ -302,7 +302,8 @@ class SessionCore:
         doing = self._doings.get(row.effect)
         if doing is not None:
             return doing(event, row, now)
-        return [self._say(now, "notice", f"IB says ({event.code}): {event.message}", event.code)]
+        said = self._say(now, "notice", f"IB says ({event.code}): {event.message}", event.code)
+        return [said, Tell("reference", event)] if row.ends_request else [said]
 
     def _upstream_down(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
         self._link.upstream_lost = True
@@ -339,10 +340,9 @@ class SessionCore:
         return self._drop(now, f"IB says ({event.code}): {event.message}", event.code)
 
     def _next_client_id(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
-        taken = self._link.client_id
         self._retries.id_refused()
         self._link.client_id_in_use = True
-        return self._drop(now, f"Client id {taken} is in use by another program.", event.code)
+        return self._drop(now, f"Client id {self._link.client_id} is in use by another program.", event.code)
 
     def _slow_down(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
         return [
@@ -355,7 +355,7 @@ class SessionCore:
         if change is None:
             return []
         effects: list[Effect] = [self._say_farm(now, change, event.code)] if change.told else []
-        return [*effects, change.word(event.received_ns)] if self.state in UP else effects
+        return [*effects, *change.words(event.received_ns)] if self.state in UP else effects
 
     def _say_farm(self, now: Instant, change: FarmChange, code: int | None = None) -> Announce:
         return Announce(System(0, 0, now.ns, "farm", change.state, change.name, change.sentence, code, self._link.conn))

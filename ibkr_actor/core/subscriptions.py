@@ -97,9 +97,8 @@ class SubscriptionsCore:
         self._bars = LiveBars(self._book)
         self._snapshots = Snapshots(config, self._book.req_ids)
         self._waits = Waits(config.keys)
-        calcs = Calcs(config, self._book.req_ids)
         self._chains = Chains(config, self._book, self._waits)
-        self._guests = Guests(self._book, self._snapshots, calcs, self._chains)
+        self._guests = Guests(self._book, self._snapshots, Calcs(config, self._book.req_ids), self._chains)
         self._backfills = Backfills(config)
         self._holdings = Holdings(config, self._book, self._waits, self._backfills)
         self._errors = LineErrors(config, self._book, self._holdings, self._waits, self._fallbacks)
@@ -111,8 +110,7 @@ class SubscriptionsCore:
         self._hours = KnownHours(config, self._book)
         self._fronts = Fronts(config, self._book)
         # Events of requests that are over, and of requests never made here.
-        self._late = 0
-        self._foreign = 0
+        self._late = self._foreign = 0
         self._handlers: dict[type[Struct], Callable[..., list[Effect]]] = {
             MarketData: self._market_data,
             ContractDetails: self._fronts.details,
@@ -129,7 +127,7 @@ class SubscriptionsCore:
             DataLost: self._data_lost,
             UpstreamDown: self._upstream_down,
             UpstreamUp: self._upstream_up,
-            FarmChanged: self._silences.farm,
+            FarmChanged: self._farm,
             ContractRefreshed: self._hours.refreshed,
             Reconfigure: self._subscribing.reconfigure,
             RestoreHolders: self._restore,
@@ -274,6 +272,9 @@ class SubscriptionsCore:
     def _upstream_up(self, message: UpstreamUp, now: Instant) -> list[Effect]:
         return self._book.upstream_up(now) + self._chains.upstream_up(now)
 
+    def _farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
+        return self._silences.farm(message, now) + self._guests.farm(message)
+
     def _request_sent(self, message: RequestSent, now: Instant) -> list[Effect]:
         line = self._book.by_req.get(message.req_id)
         if line is not None and message.req_id == line.req_id:
@@ -286,8 +287,7 @@ class SubscriptionsCore:
         """Gives the lines back but keeps the holders, which the next start restores; then pacing and session stop."""
         effects = self._backfills.stop_all(now) + self._guests.stop(now)
         for line in self._book.lines.values():
-            effects += self._book.unask(line, ended=False)
-            effects += self._book.set_state(line, "starved", "stopped", now)
+            effects += self._book.unask(line, ended=False) + self._book.set_state(line, "starved", "stopped", now)
         effects += self._silences.stop(now)
         self._book.conn = None
         return [*effects, Tell("pacing", Stop())]

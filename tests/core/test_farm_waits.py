@@ -5,16 +5,19 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec import structs
 
 from ibkr_actor.core.config import ContractsConfig, HistoryConfig, SessionConfig
 from ibkr_actor.core.contracts import ContractsCore
-from ibkr_actor.core.effects import Effect, Tell
+from ibkr_actor.core.effects import Answer, Effect, Tell
 from ibkr_actor.core.events import Connected, ContractDetails, ContractDetailsEnd, ErrorNotice, NextValidId
 from ibkr_actor.core.messages import CommandReceived, FarmChanged, SessionUp, Start, WakeUp
-from ibkr_actor.core.requests import ReqContractDetails
+from ibkr_actor.core.requests import CalcOptionPrice, ReqContractDetails
 from ibkr_actor.core.session import SessionCore
 from ibkr_actor.schema.commands import HeadTimestamp, History, Resolve
-from tests.core.kit import answer, asked, at, ns, ref, stock, told
+from ibkr_actor.schema.reference_commands import CalcPrice
+from tests.core.desk import Desk
+from tests.core.kit import answer, asked, at, ns, only, ref, stock, told
 from tests.core.past_desk import FIVE, PastDesk, later, reply
 
 
@@ -28,27 +31,27 @@ def farm(desk: PastDesk, up: bool, s: float, name: str = "ushmds") -> list[Effec
 @pytest.mark.parametrize(
     ("broken", "text", "to", "family"),
     [
-        (2103, "Market data farm connection is broken:usfarm", "subscriptions", "market"),
-        (2105, "HMDS data farm connection is broken:ushmds", "history", "history"),
-        (2157, "Sec-def data farm connection is broken:secdefnj", "contracts", "definitions"),
+        (2103, "Market data farm connection is broken:usfarm", ["subscriptions"], "market"),
+        (2105, "HMDS data farm connection is broken:ushmds", ["history"], "history"),
+        (2157, "Sec-def data farm connection is broken:secdefnj", ["contracts", "reference"], "definitions"),
     ],
 )
-def test_a_farm_is_told_to_the_actor_that_asks_it(broken: int, text: str, to: str, family: str) -> None:
+def test_a_farm_is_told_to_the_actors_that_ask_it(broken: int, text: str, to: list[str], family: str) -> None:
     session = SessionCore(SessionConfig(), random.Random(1))
     session.handle(Start(), at(0))
     session.handle(Connected(1, ns(0), 200, "now"), at(0))
     # What is said before the end of the handshake is not lost.
     session.handle(ErrorNotice(1, ns(0), -1, broken, text), at(0))
-    (early,) = [
+    early = [
         each
         for each in session.handle(NextValidId(1, 1), at(1))
         if isinstance(each, Tell) and isinstance(each.message, FarmChanged)
     ]
-    assert isinstance(early.message, FarmChanged)
-    assert (early.to, early.message.family, early.message.is_up) == (to, family, False)
+    assert [each.to for each in early] == to
+    assert isinstance(early[0].message, FarmChanged)
+    assert (early[0].message.family, early[0].message.is_up) == (family, False)
     up = ErrorNotice(1, ns(2), -1, broken + 1, text.replace("broken", "OK"))
-    (change,) = told(session.handle(up, at(2)), FarmChanged)
-    assert change.is_up
+    assert all(change.is_up for change in told(session.handle(up, at(2)), FarmChanged))
 
 
 def test_an_idle_history_farm_can_be_asked() -> None:
@@ -210,3 +213,27 @@ def test_ibs_word_that_its_server_is_gone_is_no_hole_and_no_refusal() -> None:
     farm(desk, True, 30, "ushmds")
     desk.finish(31)
     assert (desk.done(job).outcome, desk.done(job).holes) == ("complete", [])
+
+
+# ---- computations
+
+
+def test_a_computation_waits_while_no_market_data_farm_is_there() -> None:
+    desk = Desk()
+    option = structs.replace(stock(), sec_type="OPT", last_trade_date="20261218", strike=230.0, right="C")
+    command = CalcPrice(instrument="AAPL", volatility=0.3, underlying_price=227.5)
+
+    def market_farm(name: str, up: bool, s: float) -> list[Effect]:
+        return desk.core.handle(FarmChanged(name, "market", up, ns(s)), at(s))
+
+    market_farm("usfarm", True, 0)
+    market_farm("usopt", False, 0)
+    # One of them is there, and which it is that computes is not known.
+    assert asked(desk.send(command, 1, contract=option))
+    market_farm("usfarm", False, 2)
+    assert asked(desk.send(structs.replace(command, volatility=0.4), 3, "2", contract=option)) == []
+    again = market_farm("usopt", True, 5)
+    assert [type(request) for request in asked(again)] == [CalcOptionPrice, CalcOptionPrice]
+    market_farm("usopt", False, 6)
+    refusals = [each.reply.error for each in only(Answer, desk.wake(30))]
+    assert [each.retry_after_s for each in refusals if each is not None and each.code == "farm_transient"] == [30.0] * 2

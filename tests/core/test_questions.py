@@ -13,8 +13,10 @@ from ibkr_actor.core.config import ReferenceConfig
 from ibkr_actor.core.effects import Answer, Effect
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice
 from ibkr_actor.core.messages import (
+    FarmChanged,
     RateExceeded,
     RequestRefused,
+    RequestSent,
     ResolvedCommand,
     SessionDown,
     SessionUp,
@@ -43,6 +45,7 @@ from ibkr_actor.schema.reference_commands import (
     MarketRule,
     NewsHeadlines,
     NewsProviders,
+    OptionParams,
     ReferenceCommand,
     Scan,
     SmartComponents,
@@ -201,7 +204,7 @@ def test_ib_pacing_and_stops_are_answers_too() -> None:
         desk.send(SmartComponents(bbo_exchange=str(n)), 3, str(n))
     assert refused(desk.send(COMPONENTS, 3, "9")) == [("9", "busy")]
     (status,) = told(desk.handle(StatusQuery(ref(), {}), 3), StatusQuery)
-    assert status.parts == {"reference": {"questions": 4}}
+    assert status.parts == {"reference": {"questions": 4, "farms_away": []}}
     assert refused(desk.handle(Stop(), 4)) == [(str(n), "connection_failed") for n in range(4)]
 
 
@@ -302,3 +305,63 @@ def test_a_look_up_that_fails_for_now_says_so_once() -> None:
     effects = desk.handle(WakeUp(), 120)
     assert [it.rejection.code for it in told(effects, ChainNotFound)] == ["farm_transient"]
     assert {it.req_id for it in told(effects, Withdraw)} == {first.req_id, second.req_id}
+
+
+# ---- refusals without a req_id, and farms
+
+
+def test_a_refusal_without_a_req_id_is_of_the_one_question_that_has_none() -> None:
+    desk = Desk()
+    (rule,) = asked(desk.send(MarketRule(rule_id=999), 0))
+    # Not yet with IB: what it says is of something else.
+    assert desk.error(-1, 321, 1) == []
+    desk.handle(RequestSent(rule.req_id, 1), 1)
+    refusal = answer(desk.error(-1, 321, 2)).reply.error
+    assert refusal is not None
+    assert (refusal.code, refusal.ib_code, refusal.retryable) == ("validation_error", 321, False)
+    # Of two it may be either: both wait for their answers.
+    for command in (MarketRule(rule_id=998), NewsProviders()):
+        (request,) = asked(desk.send(command, 3))
+        desk.handle(RequestSent(request.req_id, 3), 3)
+    assert desk.error(-1, 321, 4) == []
+    # A word on something else refuses nothing.
+    (_,) = only(Answer, desk.handle(NewsProviderList(()), 5))
+    assert desk.error(-1, 2104, 6) == []
+    assert desk.error(-1, 1100, 6) == []
+
+
+def test_while_the_farm_of_definitions_is_away_option_parameters_wait_for_it() -> None:
+    desk = Desk()
+    desk.handle(FarmChanged("secdefnj", "definitions", False, ns(0)), 0)
+    assert asked(desk.send(OptionParams(instrument="AAPL"), 1, "1", stock())) == []
+    # What no farm answers goes its way.
+    assert asked(desk.send(NewsProviders(), 1, "2"))
+    (request,) = asked(desk.handle(FarmChanged("secdefnj", "definitions", True, ns(20)), 20))
+    assert isinstance(request, ReqOptionParams)
+    assert answer(desk.handle(OptionParametersEnd(request.req_id), 21)).reply.status == "result"
+
+
+def test_a_question_under_way_when_the_farm_went_is_asked_again_and_in_vain_it_says_why() -> None:
+    desk = Desk()
+    (first,) = asked(desk.send(OptionParams(instrument="AAPL"), 0, "1", stock()))
+    desk.handle(FarmChanged("secdefnj", "definitions", False, ns(1)), 1)
+    back = desk.handle(FarmChanged("secdefnj", "definitions", True, ns(10)), 10)
+    assert [word.req_id for word in told(back, Withdraw)] == [first.req_id]
+    (second,) = asked(back)
+    assert second.req_id != first.req_id
+    desk.handle(FarmChanged("secdefnj", "definitions", False, ns(12)), 12)
+    refusal = answer(desk.handle(WakeUp(), 30)).reply.error
+    assert refusal is not None
+    assert (refusal.code, refusal.retryable, refusal.retry_after_s) == ("farm_transient", True, 30.0)
+    assert "secdefnj is away" in refusal.message
+    (passed,) = told(desk.handle(StatusQuery(ref("s"), {}), 31), StatusQuery)
+    assert passed.parts["reference"] == {"questions": 0, "farms_away": ["secdefnj"]}
+
+
+def test_a_chain_is_looked_up_when_the_farm_of_definitions_is_back() -> None:
+    desk = Desk()
+    desk.handle(FarmChanged("secdefnj", "definitions", False, ns(0)), 0)
+    wish = FindChain("n", stock(), ChainSpec("nearest", "both", None, 0.2), "c")
+    assert asked(desk.handle(wish, 1)) == []
+    (request,) = asked(desk.handle(FarmChanged("secdefnj", "definitions", True, ns(5)), 5))
+    assert isinstance(request, ReqOptionParams)

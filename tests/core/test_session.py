@@ -364,9 +364,16 @@ def test_the_subscriptions_hear_of_market_data_farms_and_the_others_of_theirs() 
     changed = told(session.handle(notice(2103, "x:usfarm", s=10), at(10)), FarmChanged)
     assert changed == [FarmChanged("usfarm", "market", False, ns(10))]
     assert told(session.handle(notice(2108, "x:usfarm", s=11), at(11)), FarmChanged)[0].is_up
-    for code in (2105, 2106, 2157, 2158):
-        (tell,) = only(Tell, session.handle(notice(code, f"x:other{code // 50}"), at(12)))
-        assert tell.to in ("history", "contracts")
+    for code, users in ((2105, ["history"]), (2106, ["history"]), (2157, ["contracts", "reference"])):
+        tells = only(Tell, session.handle(notice(code, f"x:other{code // 50}"), at(12)))
+        assert [tell.to for tell in tells] == users
+
+
+def test_a_refusal_without_a_req_id_is_said_and_told_to_who_asks_without_one() -> None:
+    effects = ready().handle(notice(321, "Invalid market rule id"), at(12))
+    (tell,) = only(Tell, effects)
+    assert (tell.to, type(tell.message)) == ("reference", ErrorNotice)
+    assert said(effects) == ["notice"]
 
 
 # ---- outages that are no accident

@@ -99,6 +99,8 @@ async def test_rules_letters_and_exchanges_are_those_of_the_market(house: House,
     rule = await result(house, MarketRule(rule_id=rule_id))
     wanted = [(float(each.low_edge), float(each.increment)) for each in increments]
     assert [(row["low_edge"], row["increment"]) for row in rule["increments"]] == wanted
+    # Refused by IB without a req_id.
+    assert await code(house, MarketRule(rule_id=987_654)) == "validation_error"
     place = (await result(house, Snapshot(instrument="AAPL")))["bbo_exchange"]
     letters = await result(house, SmartComponents(bbo_exchange=place))
     assert letters["bbo_exchange"] == place
