@@ -135,7 +135,7 @@ def why_not(kind: str, sec_type: str, exchange: str = "") -> str | None:
     if kind == "greeks" and sec_type not in _OPTIONS:
         return f"IB computes no greeks of {sec_type}"
     if row.line_type == "depth":
-        if sec_type in _NO_BOOK:
+        if sec_type in _NO_BOOK or sec_type == "BAG":  # a request for a book cannot even name the legs
             return f"there is no order book of {sec_type}"
         if row.smart and exchange != "SMART":
             return "the book of all exchanges is that of an instrument at SMART; use depth"
