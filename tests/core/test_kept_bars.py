@@ -104,7 +104,8 @@ def test_the_first_answer_tells_the_bar_that_goes_on_and_makes_the_stream_active
 def test_an_answer_without_bars_is_no_data_and_the_first_update_is() -> None:
     kept = Kept()
     effects = kept.desk.core.handle(HistoricalBars(kept.req_id, ns(T + 1), (), False), at(T + 1))
-    assert notes(effects) == [] and states(effects) == []
+    assert notes(effects) == []
+    assert states(effects) == []
     effects = kept.desk.data(update(kept.req_id, T + 4, epoch(T)), s=T + 4)
     assert notes(effects) == [("c", "1", "active", ["bar.1m"])]
     assert bars([record for _, record in published(effects)]) == [(0, 60, 1.5, False, 0)]
