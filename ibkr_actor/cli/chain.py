@@ -79,13 +79,21 @@ async def _once(feed: Any, arguments: argparse.Namespace) -> int:
                 window = item.record
             elif isinstance(item.record, Option):
                 options[item.record.con_id] = item.record
-            if window is not None and len(within(window, options)) >= window.members > 0:
+            if window is not None and (_is_empty(window) or len(within(window, options)) >= window.members > 0):
                 break
     found = within(window, options) if window is not None else []
+    if window is not None and _is_empty(window):
+        spot = "unknown" if window.spot is None else f"{window.spot:.10g}"
+        raise NoGo(f"no listed option lies in the window: the price of the underlying is {spot}")
     if window is None or not found:
         raise NoGo(f"no data of any option within {arguments.timeout:g} s: is the market open?")
     print("\n".join(text(window, found)), flush=True)
     return 0
+
+
+def _is_empty(window: ChainWindow) -> bool:
+    """Whether options are listed, but none where the price is."""
+    return window.reason == "empty"
 
 
 def within(window: ChainWindow, options: dict[int, Option]) -> list[Option]:

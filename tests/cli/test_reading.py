@@ -136,6 +136,9 @@ async def test_chain_is_a_table_of_every_member_and_gives_its_lines_back() -> No
         tags = [json.loads(row)["tag"] for row in said.stdout.splitlines()]
         assert len(tags) == 6
         assert {"chain", "option"} <= set(tags)
+        said = await shell("ibkr-actor chain AAPL --expiry all --moneyness 0.02 --strikes 1,150", url)
+        assert (said.returncode, said.stdout) == (EXIT_NO, "")
+        assert "no listed option lies in the window: the price of the underlying is 2" in said.stderr
 
 
 def test_chain_takes_expiries_and_strikes_as_one_types_them() -> None:
