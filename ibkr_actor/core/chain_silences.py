@@ -119,6 +119,10 @@ class ChainSilences:
             if silence.again_s is not None and now.s >= silence.again_s:
                 silence.again_s = None
                 silence.asks += 1
+                watch, member = chain.watches.get(key), chain.members.get(key)
+                if watch is not None and member is not None and member.heard and chain.live and watch.lone:
+                    # Others speak: an option may be that slow, and a request brings data whether or not it had died.
+                    watch.take_for_habit(now)
                 effects += self._feed.renew(chain, key, now)
         return effects
 

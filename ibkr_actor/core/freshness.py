@@ -27,6 +27,8 @@ _KNOWN_AFTER_S: Final = 60.0
 # What is taken for usual before; bars come every 5 s. Source: IBKR, TWS API, "Real Time Bars".
 _UNKNOWN_S: Final[dict[LineType, float]] = {"level1": 60.0, "tick_by_tick": 120.0, "bars": 20.0}
 _UNKNOWN_DEFAULT_S: Final = 60.0
+# Bars that follow each other steadily come this much later at most.
+_JITTER_S: Final = 2.0
 # A market may open late, and outside regular hours little happens.
 _OPENING_S: Final = 60.0
 _EXTENDED_MIN_S: Final = 60.0
@@ -87,7 +89,8 @@ class Watch:
         self.phase = Phase("unknown", 0, 0)
         # When it was last heard, or asked for.
         self.heard_s = 0.0
-        # Whether its present silence is its own alone: such a one may turn out to be its habit.
+        # Whether its present silence is its own alone: such a one may turn out to be its habit. One with a cause that
+        # is known teaches nothing.
         self.lone = True
         self.state: Freshness = ""
         self.reason = ""
@@ -108,7 +111,7 @@ class Watch:
             self._req_id, self.heard_s, same_phase = facts.req_id, now.s, False
         if facts.newest_ns == self._newest_ns:
             return False
-        if same_phase and self._newest_ns and (self.state != "stale" or self.lone):
+        if same_phase and self._newest_ns and self.lone:
             self._learn(now.s - self.heard_s)
         self._newest_ns, self.heard_s, self.lone = facts.newest_ns, now.s, True
         return True
@@ -118,6 +121,10 @@ class Watch:
             # It was too early to call it stale, if nothing else was wrong; one long silence teaches not too much.
             silence_s = min(silence_s, 2 * self.limit_s)
         self._rhythms.setdefault(self.phase.name, Rhythm()).note(silence_s)
+
+    def take_for_habit(self, now: Instant) -> None:
+        """Its present silence may be its way, though nothing proves it: the next one as long is no alarm."""
+        self._rhythms.setdefault(self.phase.name, Rhythm()).note(min(now.s - self.heard_s, 2 * self.limit_s))
 
     @property
     def newest_ns(self) -> int:
@@ -139,6 +146,13 @@ class Watch:
         """Whether it is silent for longer than it was of late, be that much or little."""
         rhythm = self._rhythms.get(self.phase.name)
         return rhythm is not None and now.s - self.heard_s > rhythm.longest_s
+
+    def left_out(self, before_ns: int, at_ns: int) -> bool:
+        """Whether bars that begin at these times should have others between them, by its pace of late."""
+        rhythm = self._rhythms.get(self.phase.name)
+        if rhythm is None or rhythm.known_s < _KNOWN_AFTER_S or not self.phase.is_open or before_ns < self.phase.from_ns:
+            return False
+        return (at_ns - before_ns) / 1e9 > rhythm.longest_s + _JITTER_S
 
     def overdue(self, facts: Facts, now: Instant) -> bool:
         """Whether it is silent for longer than it may be while its market is open."""

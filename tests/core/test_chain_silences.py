@@ -179,6 +179,22 @@ def test_one_member_that_is_silent_has_a_gap_of_its_own_and_is_asked_again_ever_
     assert house.asked == []
 
 
+def test_a_member_that_is_always_slow_is_not_asked_for_again_at_its_own_pace() -> None:
+    house = House()
+    known: list[int] = []
+
+    def speak() -> None:
+        house.all_but(100)()
+        # Every five minutes by itself, and whenever it was asked for.
+        if house.s % 300 == 0 or house.open[100] not in known:
+            known.append(house.open[100])
+            house.speak([100])
+
+    first = house.run(3600, speak)
+    assert 1 <= len([con_id for con_id, _, _ in gaps(first) if con_id == 100]) <= 5
+    assert len(gaps(house.run(3600, speak))) <= 3
+
+
 def test_a_farm_that_flaps_is_one_gap_of_the_chain_or_of_the_members_it_silenced() -> None:
     house = House()
     house.run(90, house.all_but())
