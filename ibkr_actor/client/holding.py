@@ -69,6 +69,7 @@ class Holding:
         self._changed = anyio.Event()
         self._look_now = anyio.Event()
         self._asked = False
+        self._over = False  # the client has ended: all goes back at once, and nobody gives back one by one
         calls.on_other = self._hear
 
     async def take(self, hold: Hold) -> list[str]:
@@ -102,7 +103,7 @@ class Holding:
     async def left(self) -> None:
         """Returns when what was to be given back has been, or cannot be for now."""
         with anyio.move_on_after(_LEAVE_S):
-            while self._leaving or self._giving_back:
+            while not self._over and (self._leaving or self._giving_back):
                 await self._changed.wait()
 
     def look(self) -> None:
@@ -116,6 +117,8 @@ class Holding:
 
     async def end(self) -> None:
         """The client ends: everything it holds is given back at once."""
+        self._over = True
+        self._tell()
         if not self._asked:
             return
         with anyio.CancelScope(shield=True), anyio.move_on_after(_LEAVE_S):
