@@ -158,7 +158,12 @@ def _add_history(commands: Commands) -> None:
         "--out", type=Path, metavar="FILE", help=".csv, .json or .parquet (default: CSV to the output)"
     )
     history.add_argument("--backfill", action="store_true", help="give way to what others ask for interactively")
-    history.add_argument("--timeout", type=positive_float, default=30.0, help="seconds until a sidecar must answer")
+    history.add_argument(
+        "--timeout",
+        type=positive_float,
+        default=30.0,
+        help="seconds until a sidecar must answer, and a Redis that went away must be back",
+    )
     history.add_argument("--quiet", action="store_true", help="no progress bar")
     add_json(history, "a bar or a tick, instead of CSV")
     add_redis(history)
