@@ -113,7 +113,9 @@ class Watch:
             return False
         if same_phase and self._newest_ns and self.lone:
             self._learn(now.s - self.heard_s)
-        self._newest_ns, self.heard_s, self.lone = facts.newest_ns, now.s, True
+        self._newest_ns, self.heard_s = facts.newest_ns, now.s
+        # Of a line that was lost behind its newest data the cause is known already.
+        self.lone = self.lone or facts.live
         return True
 
     def _learn(self, silence_s: float) -> None:
@@ -150,7 +152,9 @@ class Watch:
     def left_out(self, before_ns: int, at_ns: int) -> bool:
         """Whether bars that begin at these times should have others between them, by its pace of late."""
         rhythm = self._rhythms.get(self.phase.name)
-        if rhythm is None or rhythm.known_s < _KNOWN_AFTER_S or not self.phase.is_open or before_ns < self.phase.from_ns:
+        if not self.phase.is_open or before_ns < self.phase.from_ns:
+            return False
+        if rhythm is None or rhythm.known_s < _KNOWN_AFTER_S:
             return False
         return (at_ns - before_ns) / 1e9 > rhythm.longest_s + _JITTER_S
 

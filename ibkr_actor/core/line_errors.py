@@ -30,6 +30,8 @@ from ibkr_actor.schema.records import System
 _AGAIN_DEFAULT_S: Final = 5.0
 # IB had no bars at all for so long a time before now: that may take until the market opens.
 _NO_BARS_AGAIN_S: Final = 60.0
+# Another login takes all data, but IB says so of level 1 only.
+_SILENCED: Final = frozenset({"tick_by_tick", "bars"})
 
 
 class LineErrors:
@@ -115,6 +117,10 @@ class LineErrors:
 
     def _starve(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
         line.lose("competing_session", event.received_ns)
+        for other in self._book.lines.values():
+            if other is not line and other.live and other.row.line_type in _SILENCED:
+                # What was in flight may still come, and is no habit; what follows it is missing.
+                other.silenced("competing_session", other.newest_ns)
         return self._book.starve(line, row.rejection or "silent", now, again_s=self._config.probe_s)
 
     def _resubscribe(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:

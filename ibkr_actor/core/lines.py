@@ -106,7 +106,7 @@ class Line:
     """One request to IB. It exists as long as one of its channels is held, over any number of connections."""
 
     __slots__ = (
-        "asks", "book", "built", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed",
+        "asks", "bar_ns", "book", "built", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed",
         "feed_asked", "feed_at_start", "flags", "front", "generic_ticks", "greeks", "halted", "ignored", "kept",
         "key", "live", "main", "newest_ns", "opened_by", "proven", "quote", "reason", "req_id", "route", "row",
         "sent", "since_ns", "slotted", "standing_in", "state", "tick", "top", "unheld", "watch", "watched",
@@ -139,6 +139,8 @@ class Line:
         self.built: tuple[Channel, ...] = ()
         # Tick-by-tick streams that this line of level 1 stands in for.
         self.standing_in: tuple[Channel, ...] = ()
+        # Where its newest bar of 5 s begins.
+        self.bar_ns = 0
         # The future that a continuous one shows now.
         self.front: Contract | None = None
         if contract.sec_type == "CONTFUT":
@@ -249,7 +251,16 @@ class Line:
             channel.lose(cause, from_ns)
         if self.book is not None:
             self.book.doubtful = True
+        if self.watch is not None and cause != "stall":
+            self.watch.lone = False
         self.live, self.watched = False, True
+
+    def silenced(self, cause: str, from_ns: int) -> None:
+        """What it would have said since then may be missing, though nothing was said of this line."""
+        for channel in self.channels.values():
+            channel.lose(cause, from_ns)
+        if self.watch is not None:
+            self.watch.lone = False
 
     def as_snapshot(self) -> None:
         """One answer and an end, instead of a stream."""

@@ -16,6 +16,7 @@ from ibkr_actor.core.lines import Channel, Item, Line, append
 from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF, QUOTE_PRICES, QUOTE_SIZES, TickType
 from ibkr_actor.schema.records import FEED_DELAYED, FLAG_BUILT, DataRecord
 
+_BAR_NS: Final = 5_000_000_000
 _FIRST_DELAYED: Final = int(TickType.DELAYED_BID)
 
 
@@ -92,6 +93,11 @@ def _midpoint(line: Line, event: events.TickByTickMidPoint, items: list[Item]) -
 
 
 def _bar(line: Line, event: events.RealTimeBar, items: list[Item]) -> None:
+    before_ns, line.bar_ns = line.bar_ns, event.start_ns
+    if before_ns and line.watch is not None and line.watch.left_out(before_ns, event.start_ns):
+        # One comes every five seconds: a login elsewhere silences them without a word. Source: IBKR, "Real Time Bars".
+        for channel in line.channels.values():
+            channel.lose("stall", before_ns + _BAR_NS)
     if line.main is not None:
         record = translate.bar(event, line.con_id, line.feed, line.flags, line.what_to_show)
         append(items, line, line.main, record)

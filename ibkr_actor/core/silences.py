@@ -88,7 +88,7 @@ class Silences:
         for n, (line, watch, _) in enumerate(overdue):
             if line.doubt is not None:
                 continue
-            watch.lone = not together
+            watch.lone = watch.lone and not together
             if line.live:
                 line.lose("farm" if self._farms else "stall", line.newest_ns)
             effects += self._starve(line, watch, n, now)
