@@ -294,3 +294,5 @@ async def test_a_week() -> None:
         sys.stderr.write(f"troubles {dict(done)}\n{told}\n{figures}\n")
         assert max(figures.threads) - min(figures.threads) <= 1
         assert max(figures.files) - min(figures.files) <= 3
+        # Of simulator and sidecar together; what they remember of the market is there after two days.
+        assert figures.rss[-1] < 1.1 * figures.rss[min(2, len(figures.rss) - 1)]
