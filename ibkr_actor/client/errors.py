@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from ibkr_actor.schema.commands import Code, Rejection
 from ibkr_actor.schema.instruments import Contract
 
@@ -141,6 +143,13 @@ ERRORS: Final[dict[Code, type[MarketDataError]]] = {
     "configuration_error": Misconfigured,
     "internal": Internal,
 }
+
+
+def named(error: MarketDataError, instrument: str) -> MarketDataError:
+    """The same error, saying of which instrument: among several, nobody could tell."""
+    if isinstance(error, NoAnswer) or instrument in error.message:
+        return error
+    return type(error)(replace(error.rejection, message=f"{instrument}: {error.message}"))
 
 
 def error_of(rejection: Rejection) -> MarketDataError:

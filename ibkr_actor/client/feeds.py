@@ -8,7 +8,7 @@ from __future__ import annotations
 import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, TypedDict, Unpack
+from typing import Final, Literal, TypedDict, Unpack
 
 from msgspec import UNSET
 
@@ -17,7 +17,7 @@ from ibkr_actor.client.holding import Instrument
 from ibkr_actor.client.items import AnyItem, Notice
 from ibkr_actor.client.opening import Start
 from ibkr_actor.schema.commands import FeedName, PriorityName, Subscribe
-from ibkr_actor.schema.keys import KINDS, KINDS_HELP, Stream, bar_kind
+from ibkr_actor.schema.keys import CHAIN, KINDS, KINDS_HELP, Stream, bar_kind
 from ibkr_actor.schema.records import (
     Bar,
     BidAsk,
@@ -33,6 +33,11 @@ from ibkr_actor.schema.records import (
     Trade,
 )
 from ibkr_actor.schema.reference_commands import Chain
+
+_STARTS: Final = ("last", "now", "first")
+# What may be watched beside the kinds; of the first two a gateway has one each.
+_SINGLE: Final = ("system", "external")
+_OF_MANY: Final = (CHAIN, "all", "history")
 
 
 class FeedOptions(TypedDict, total=False):
@@ -151,6 +156,10 @@ class Feeds(ABC):
         if not streams:
             raise ValueError("a feed needs a stream")
         names = tuple(one.name if isinstance(one, Stream) else one for one in streams)
+        for name in names:
+            kind, colon, instrument = name.removeprefix(f"{self._at_work.keys.root}:").partition(":")
+            if not (kind in _SINGLE if not colon else instrument and (kind in KINDS or kind in _OF_MANY)):
+                raise ValueError(f"{name!r} is no stream: kind:instrument, with the canonical id, or a full key")
         return Feed(self._at_work, self._wish((), (), options, names))
 
     def system(self, **options: Unpack[FeedOptions]) -> Feed[System | Notice]:
@@ -193,10 +202,13 @@ class Feeds(ABC):
             raise ValueError("a group hands out every record: conflate_s goes without group")
         if conflate_s is not None and conflate_s <= 0:
             raise ValueError("conflate_s is a number of seconds above 0")
+        start = options.get("start", "last")
+        if isinstance(start, str) and start not in _STARTS:
+            raise ValueError(f"start is one of {', '.join(_STARTS)}, or checkpoints, not {start!r}")
         return Wish(
             commands=commands,
             watched=watched,
-            start=options.get("start", "last"),
+            start=start,
             conflate_s=conflate_s,
             group=group,
             consumer=options.get("consumer") or self.name,

@@ -171,7 +171,10 @@ async def test_a_program_that_asks_for_what_makes_no_sense_is_told_at_once(clien
     for ask in (
         lambda: client.quotes(),
         lambda: client.watch(),
+        lambda: client.watch("quotee:AAPL.STK.SMART.USD"),
+        lambda: client.watch("AAPL"),
         lambda: client.stream("quotes", "AAPL"),
+        lambda: client.quotes("AAPL", start="whenever"),  # type: ignore[arg-type]
         lambda: client.quotes("AAPL", conflate_s=0.0),
         lambda: client.quotes("AAPL", conflate_s=1.0, group="g"),
         lambda: Client(client="not a name"),
@@ -179,6 +182,7 @@ async def test_a_program_that_asks_for_what_makes_no_sense_is_told_at_once(clien
     ):
         with pytest.raises(ValueError, match=r"."):
             ask()
+    client.watch("system", client.keys.external, "quote:AAPL.STK.SMART.USD")
     with pytest.raises(RuntimeError, match="async with"):
         Client().quotes("AAPL")
     with pytest.raises(RuntimeError, match="async with"):

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from ibkr_actor.client import Item, as_datetime, as_decimal
-from ibkr_actor.client.errors import ERRORS, AmbiguousInstrument, MarketDataError, NoAnswer, Retryable, error_of
+from ibkr_actor.client.errors import ERRORS, AmbiguousInstrument, MarketDataError, NoAnswer, Retryable, error_of, named
 from ibkr_actor.client.frames import to_arrow, to_dataframe
 from ibkr_actor.client.items import AnyItem
 from ibkr_actor.client.jobs import HistoryBar, rows_of
@@ -103,3 +103,10 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ModuleNotFoundError, match=r"ibkr-actor\[frames\]"):
         to_arrow([quote()])
+
+
+def test_a_refusal_says_of_which_instrument_once() -> None:
+    error = named(error_of(Rejection("invalid_instrument", "no such contract", ib_code=200)), "NOSUCH")
+    assert (type(error), error.ib_code) == (ERRORS["invalid_instrument"], 200)
+    assert str(error) == "invalid_instrument: NOSUCH: no such contract"
+    assert named(error, "NOSUCH") is error
