@@ -14,6 +14,8 @@ from ibkr_actor.schema.commands import StatusCommand
 from ibkr_actor.schema.keys import Keys
 
 ANSWER_TIMEOUT_S = 5.0
+# The states of the connection in which the farms are heard of.
+_HEARD = ("ready", "degraded")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -40,6 +42,8 @@ def summary(result: dict[str, Any]) -> list[str]:
     redis = result.get("counters", {}).get("redis", {})
     pacing, history = result.get("pacing", {}), result.get("history", {})
     down = [name for name, state in session.get("farms", {}).items() if state not in ("up", "idle")]
+    # Without a connection nobody says how the farms are: what stands there is of the last one.
+    farms = "unknown" if session.get("state") not in _HEARD else "not up: " + ", ".join(down) if down else "all up"
     since_ns = session.get("since_ns")
     since = f" since {datetime.fromtimestamp(int(since_ns) / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC" if since_ns else ""
     version = f", server version {session['server_version']}" if session.get("server_version") else ""
@@ -51,7 +55,7 @@ def summary(result: dict[str, Any]) -> list[str]:
     return [
         f"ready          {word}",
         f"gateway        {session.get('state', 'unknown')}{since}{version}, client id {session.get('client_id', '-')}",
-        f"farms          {'all up' if not down else 'not up: ' + ', '.join(down)}",
+        f"farms          {farms}",
         f"subscriptions  {held.get('streams', 0)} streams, {held.get('holders', 0)} holders"
         + (f"; lines: {counts}" if counts else ""),
         f"lines          {taken.get('taken', '-')} of {taken.get('of', '-')}; ibkr-actor lines says whose",

@@ -10,6 +10,7 @@ from msgspec import structs
 from rich.console import Console
 
 from ibkr_actor.cli.overview import NS, Beat, Overview, Row, as_json, row_of
+from ibkr_actor.cli.status import summary
 from ibkr_actor.cli.top_view import Look, frame, span
 from ibkr_actor.schema.codec import encode_record
 from ibkr_actor.schema.records import Bar, Quote, System
@@ -128,6 +129,20 @@ def test_the_whole_page_of_a_sidecar_with_troubles() -> None:
         "14:29:10  connection ready  The gateway is ready for client 17.",
         "14:29:20  farm down (2105)  Data farm ushmds: broken.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "farms", "said"),
+    [
+        ("ready", {"usfarm": "up", "cashfarm": "idle"}, "all up"),
+        ("degraded", {"usfarm": "up", "ushmds": "down"}, "not up: ushmds"),
+        ("backing_off", {"usfarm": "up"}, "unknown"),
+        ("backing_off", {}, "unknown"),
+    ],
+)
+def test_a_status_says_of_farms_what_a_connection_told(state: str, farms: dict[str, str], said: str) -> None:
+    lines = summary({"session": {"state": state, "farms": farms}})
+    assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("farms")] == [said]
 
 
 def test_a_narrow_terminal_drops_columns_and_cuts_the_newest_values_only() -> None:
