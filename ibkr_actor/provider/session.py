@@ -279,7 +279,9 @@ class IBKRSessionManager:
                 raise self._failure
             word = self._last_word
             if word is not None and (word.code != CLIENT_ID_IN_USE or not self.settings.reconnect_enabled):
-                raise ConnectionFailed(word.message, code=f"IBKR_{word.code}" if word.code else None)
+                # Nobody tries again behind this error.
+                said = word.message.partition(" Trying again in ")[0]
+                raise ConnectionFailed(said, code=f"IBKR_{word.code}" if word.code else None)
             await self._changed.wait()
 
     async def _end(self) -> None:
