@@ -99,7 +99,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_run(commands: Commands) -> None:
-    run = command(commands, "run", "connect to TWS or IB Gateway and publish to Redis until Ctrl-C or SIGTERM")
+    run = command(
+        commands,
+        "run",
+        "connect to TWS or IB Gateway and publish to Redis until Ctrl-C or SIGTERM",
+        "ibkr-actor run --host 127.0.0.1 --port 4002",
+        "ibkr-actor run --config ibkr-actor.toml",
+        "IBKR_REDIS_URL=redis://127.0.0.1:6379/0 ibkr-actor run    # a Redis of yours",
+    )
     add_config(run)
     run.add_argument("--host", help="TWS or IB Gateway host (IBKR_HOST)")
     run.add_argument("--port", type=int, help="4002 Gateway paper, 4001 live, 7497 TWS paper, 7496 live (IBKR_PORT)")
@@ -109,7 +116,13 @@ def _add_run(commands: Commands) -> None:
 
 
 def _add_demo(commands: Commands) -> None:
-    demo = command(commands, "demo", "everything on this machine: simulated gateway, Redis, sidecar, a live table")
+    demo = command(
+        commands,
+        "demo",
+        "everything on this machine: simulated gateway, Redis, sidecar, a live table",
+        "ibkr-actor demo --seconds 600",
+        "ibkr-actor demo nightly-restart",
+    )
     demo.add_argument(
         "scenario",
         nargs="?",
@@ -137,12 +150,24 @@ def _add_http(commands: Commands) -> None:
 
 
 def _add_simulate(commands: Commands) -> None:
-    simulate = command(commands, "simulate", "a simulated gateway that any TWS API client can connect to")
+    simulate = command(
+        commands,
+        "simulate",
+        "a simulated gateway that any TWS API client can connect to",
+        "ibkr-actor simulate --port 4002",
+        "ibkr-actor simulate --port 4002 --scenario nightly-restart",
+    )
     simulate_arguments.add_arguments(simulate)
 
 
 def _add_history(commands: Commands) -> None:
-    history = command(commands, "history", "bars or ticks of an interval, to a file or to standard output")
+    history = command(
+        commands,
+        "history",
+        "bars or ticks of an interval, to a file or to standard output",
+        "ibkr-actor history AAPL MSFT --start 2026-01-05 --end 2026-01-09 --bar 5m --out bars.csv",
+        "ibkr-actor history AAPL --start 2026-01-05T14:30:00Z --end 2026-01-05T14:35:00Z --ticks --json",
+    )
     history.add_argument(
         "instruments", nargs="+", metavar="INSTRUMENT", help="AAPL, or a canonical id; several at once"
     )

@@ -143,7 +143,13 @@ def _add_chain(commands: Commands) -> None:
 
 
 def _add_lookers(commands: Commands) -> None:
-    status = command(commands, "status", "the running sidecar's connection, subscriptions, pacing and Redis")
+    status = command(
+        commands,
+        "status",
+        "the running sidecar's connection, subscriptions, pacing and Redis",
+        "ibkr-actor status",
+        "ibkr-actor status --json",
+    )
     lines = command(
         commands,
         "lines",
@@ -151,7 +157,13 @@ def _add_lookers(commands: Commands) -> None:
         "ibkr-actor lines",
         'ibkr-actor lines --json | jq \'select(.row == "stream" and .freshness == "stale")\'',
     )
-    health = command(commands, "health", "exit 0 when the running sidecar has its gateway and Redis, 1 when not")
+    health = command(
+        commands,
+        "health",
+        "exit 0 when the running sidecar has its gateway and Redis, 1 when not",
+        "ibkr-actor health && echo all is well",
+        "ibkr-actor health --json",
+    )
     for each in (status, lines, health):
         add_redis(each)
     add_json(status, "the whole status")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ibkr_actor.cli.arguments import GROUPS
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, main, parser
 from ibkr_actor.cli.simulate import settings_of
 from ibkr_actor.errors import ConfigurationError
@@ -104,3 +105,11 @@ def test_arguments_reach_the_simulator() -> None:
     assert (settings.play, settings.play_speed) == (".", 0.0)
     assert settings_of(parser().parse_args(["simulate"])) == SimulatorSettings(port=4002)
     assert settings_of(parser().parse_args(["simulate", "--server-version", "178"])).server_version == 178
+
+
+@pytest.mark.parametrize("name", [name for _, names in GROUPS for name in names])
+def test_the_help_of_every_command_shows_it_used(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    assert "\n\nexamples:\n  " in (shown := capsys.readouterr().out)
+    assert f"ibkr-actor {name}" in shown.partition("examples:")[2]
