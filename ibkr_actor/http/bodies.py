@@ -61,6 +61,7 @@ class HistoricalBars(Struct, frozen=True, kw_only=True):
     resolution: Annotated[str, Meta(min_length=1, max_length=20)] = "1d"
     exchange: Exchange = "SMART"
     currency: Currency = "USD"
+    use_rth: Annotated[bool, Meta(description="Regular trading hours only, as the replaced system had them")] = True
 
 
 class IngestTick(Struct, frozen=True, kw_only=True):

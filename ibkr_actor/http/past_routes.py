@@ -79,7 +79,7 @@ async def _gathered(service: Service, asked: HistoricalBars) -> Bars:
         raise HttpError("no_sidecar", f"no sidecar publishes for {service.keys.root} (no heartbeat)")
     if service.client is None:
         raise HttpError("busy", "the service has just started")
-    job = service.client.history(what, start=start, end=end, bar=asked.resolution)
+    job = service.client.history(what, start=start, end=end, bar=asked.resolution, use_rth=asked.use_rth)
     bars: list[Bar] = []
     try:
         with anyio.fail_after(service.config.history_timeout_s):

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from ibkr_actor.schema.commands import LATER_OPS, AnyCommand, Code, Reply
+from ibkr_actor.schema.commands import AnyCommand, Code, Reply
 from ibkr_actor.schema.records import AnyRecord
 
 Encoding = Literal["msgpack", "json"]
@@ -158,8 +158,6 @@ def _explained(raw: bytes, packed: bool, message: str) -> BadCommand:
     if not isinstance(value, dict):
         return BadCommand("a command is an object such as " + json.dumps({"op": "status"}))
     client, id_, op = (str(value.get(name) or "")[:200] for name in ("client", "id", "op"))
-    if op in LATER_OPS:
-        return BadCommand(f"op {op!r} is not served by this version", code="unsupported", client=client, id=id_)
     tags = {str(cls.__struct_config__.tag) for cls in AnyCommand.__args__}
     known = ", ".join(sorted(tags))
     if not op:

@@ -210,8 +210,6 @@ AnyCommand = (
     | CalcCommand
     | ReferenceCommand
 )
-# Operations of the contract that this version answers with `unsupported`.
-LATER_OPS: Final[frozenset[str]] = frozenset()
 
 
 class Rejection(Struct, frozen=True):

@@ -127,7 +127,7 @@ async def test_an_answered_command_is_gone_from_its_stream(config: BusConfig, pr
         ("not json", "cannot be decoded"),
         ("[1,2]", "a command is an object"),
         ('{"op":"fly"}', "op 'fly' is unknown"),
-        ('{"op":"chain","id":"h"}', "not served by this version"),
+        ('{"op":"chain","id":"h"}', "missing required field `instrument`"),
         ('{"op":"status","client":"a b"}', "a client's name has 1 to 64 characters"),
         ('{"op":"status","id":"' + "i" * 201 + '"}', "an id has at most 200 characters"),
         ('{"op":"status","colour":"red"}', "colour"),

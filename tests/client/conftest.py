@@ -17,7 +17,8 @@ from tests.bus.kit import bus_config, embedded
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while an async fixture lives, no test of the same process may call `anyio.run`.
+@pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[EmbeddedRedis]:
     async with embedded(tmp_path_factory.mktemp("redis")) as running:
         yield running

@@ -119,8 +119,8 @@ async def test_the_readmes_curl_lines_work_as_printed() -> None:
             events = [line for line in (await shell(QUOTES, port)).splitlines() if line.startswith("data: ")]
             assert {json.loads(line[6:])["symbol"] for line in events[:2]} == {"AAPL", "MSFT"}
             bars = json.loads(await shell(BARS, port))["bars"]
-            # 21 days of trading from the 2nd to the 31st.
-            assert len(bars) == 21
+            # 20 days of trading from the 2nd to the 30th, all over before the 31st begins.
+            assert len(bars) == 20
             assert {"symbol", "ts", "open", "high", "low", "close", "volume"} <= set(bars[0])
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from ibkr_actor.schema import codec
 from ibkr_actor.schema.codec import COMMAND_BYTES_MAX, BadCommand, decode_command, decode_record, encode_record
 from ibkr_actor.schema.commands import (
-    LATER_OPS,
     List,
     Rejection,
     Renew,
@@ -224,11 +223,6 @@ def test_an_unknown_operation_is_answered_with_those_that_are_known() -> None:
     assert error.code == "unsupported"
     assert "known: calc_iv, calc_price, cancel, chain, clear_cooldown, depth_exchanges, head_timestamp" in str(error)
     assert "subscribe, unsubscribe" in str(error)
-
-
-@pytest.mark.parametrize("op", sorted(LATER_OPS))
-def test_an_operation_of_a_later_version_is_unsupported(op: str) -> None:
-    assert bad({b"j": json.dumps({"op": op}).encode()}).code == "unsupported"
 
 
 @pytest.mark.parametrize(

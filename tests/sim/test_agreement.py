@@ -214,7 +214,14 @@ def test_all_decoders_read_the_same_values_at_every_version(kind: type[m.Message
 ASYNC_KNOWS_NOT: frozenset[type[m.Message]] = frozenset({m.CurrentTimeInMillis, h.HistoricalDataEnd, BondData})
 # Ours counts accounts, has nanoseconds, and says which kind of ticks these are.
 IN_OTHER_WORDS = frozenset(
-    {m.ManagedAccounts, m.CurrentTimeInMillis, h.HistoricalTicks, h.HistoricalTicksBidAsk, h.HistoricalTicksLast}
+    {
+        m.ManagedAccounts,
+        m.CurrentTimeInMillis,
+        m.TickNews,
+        h.HistoricalTicks,
+        h.HistoricalTicksBidAsk,
+        h.HistoricalTicksLast,
+    }
 )
 # The tick types of the sizes that the official client takes out of a price.
 OF_PRICES = {Decimal(tick_type) for tick_type in (3, 5, 69, 70, 71)}
