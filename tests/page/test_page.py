@@ -126,13 +126,14 @@ def without_subscriptions_it_says_so_and_new_ones_appear_by_themselves(story: St
 
 def it_shows_the_connection_and_every_stream(story: Story) -> None:
     story.until(lambda: story.text("#sentence") == "3 streams, all fresh.")
+    # Subscriptions are told one by one, and the page asks twice a second at most.
+    story.until(lambda: "strat-1, recorder" in story.texts("#streams tr")[0])
     assert story.text("#word") == "ready"
     assert story.window.driver.title == "ready \u00b7 ibkr_actor"
     assert story.window.run("return document.body.dataset.state") == "ok"
     rows = story.texts("#streams tr")
     assert len(rows) == 3
     assert rows[0].startswith("AAPLSTK SMART USDquotefresh")
-    assert "strat-1, recorder" in rows[0]
     assert rows[1].startswith("EUR/USDIDEALPROquotefresh")
     meters = story.window.run(
         "return [...document.querySelectorAll('[role=meter]')]"
