@@ -235,7 +235,7 @@ async def test_d24_a_loop_that_is_left_gives_its_line_back(site: Site) -> None:
     sim = site[0]
     async with IBKRProvider(site[2]) as provider:
         async for _ in provider.stream_quotes([AAPL, MSFT]):
-            assert sim.line_count() == 2
+            await sim.wait_for(lambda: sim.line_count() == 2)
             break
         gc.collect()
         await sim.wait_for(lambda: sim.line_count() == 0)
