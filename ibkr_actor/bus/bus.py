@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ibkr_actor.bus.commands import CommandReader
 from ibkr_actor.bus.config import BusConfig
-from ibkr_actor.bus.connection import Link, Refused, Script, Unreachable
+from ibkr_actor.bus.connection import Link, Script
 from ibkr_actor.bus.epoch import BEAT, STOP, TAKE, take_epoch
 from ibkr_actor.bus.fenced import WRITE
 from ibkr_actor.bus.health import Backoff, Health, HealthState
@@ -22,6 +22,7 @@ from ibkr_actor.bus.heartbeat import Heartbeat
 from ibkr_actor.bus.publisher import Publisher
 from ibkr_actor.bus.replies import Outbox
 from ibkr_actor.bus.retention import Housekeeper
+from ibkr_actor.bus.run_connected import run_connected
 from ibkr_actor.bus.settle import SCRIPTS as SETTLING
 from ibkr_actor.bus.unread import UnreadMeter, UnreadWord
 from ibkr_actor.bus.window_cache import SCRIPTS as CACHING
@@ -57,6 +58,15 @@ class BusState(Struct, frozen=True):
 
     state: HealthState
     reason: str
+
+
+class _Stored(Struct, frozen=True):
+    """What Redis holds of an earlier life: hashes by field, and what pacing remembered."""
+
+    contracts: dict[str, bytes]
+    holders: dict[str, bytes]
+    jobs: dict[str, bytes]
+    pacing: bytes
 
 
 class Bus:
@@ -96,33 +106,22 @@ class Bus:
     async def start(self) -> list[Restored]:
         """Waits for Redis, takes the epoch, and returns what a restart restores."""
         link = self._link("start")
-        health = Health("start")
+
+        async def take() -> tuple[int, _Stored]:
+            return await take_epoch(link, self._keys), await _read_stored(link, self._keys)
+
         backoff = Backoff(self._config.redis)
-        try:
-            while True:
-                try:
-                    await link.open()
-                    epoch = await take_epoch(link, self._keys)
-                    contracts = await link.call("HGETALL", self._keys.contracts)
-                    holders = await link.call("HGETALL", self._keys.subscriptions)
-                    jobs = await link.call("HGETALL", self._keys.jobs)
-                    pacing = await link.call("HGET", self._keys.pacing, PACING_FIELD)
-                    break
-                except Unreachable as error:
-                    health.down(str(error))
-                except Refused as error:
-                    health.degraded(str(error))
-                await anyio.sleep(backoff.next_s())
-        finally:
-            await link.close()
+        epoch, stored = await run_connected(link, backoff, take, on_trouble=Health("start").trouble)
         self._build(epoch)
-        if self._unread is not None:
-            self._unread.restore(name.decode() for name, _ in _pairs(jobs))
+        self._history()[1].restore(stored.jobs)
         log.info("epoch_taken epoch=%d gateway=%s", epoch, self._config.gateway)
-        restored = RestoreContracts({name.decode(): value for name, value in _pairs(contracts)})
-        writes = tuple(HolderWrite(name.decode(), value) for name, value in _pairs(holders))
-        states = {name.decode(): value for name, value in _pairs(jobs)}
-        return [restored, RestoreHolders(writes), RestorePacing(pacing or b""), RestoreJobs(states)]
+        holders = tuple(HolderWrite(name, value) for name, value in stored.holders.items())
+        return [
+            RestoreContracts(stored.contracts),
+            RestoreHolders(holders),
+            RestorePacing(stored.pacing),
+            RestoreJobs(stored.jobs),
+        ]
 
     def _build(self, epoch: int) -> None:
         config, now_ns = self._config, self._now_ns
@@ -298,5 +297,19 @@ def _first_fenced(group: BaseExceptionGroup[BaseException]) -> Fenced | None:
     return None
 
 
-def _pairs(answer: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-    return list(zip(answer[::2], answer[1::2], strict=True))
+async def _read_stored(link: Link, keys: Keys) -> _Stored:
+    """What a sidecar before this one left.
+
+    Raises:
+        Refused, Unreachable: it cannot be read now.
+    """
+    return _Stored(
+        contracts=_fields(await link.call("HGETALL", keys.contracts)),
+        holders=_fields(await link.call("HGETALL", keys.subscriptions)),
+        jobs=_fields(await link.call("HGETALL", keys.jobs)),
+        pacing=await link.call("HGET", keys.pacing, PACING_FIELD) or b"",
+    )
+
+
+def _fields(answer: Sequence[bytes]) -> dict[str, bytes]:
+    return {name.decode(): value for name, value in zip(answer[::2], answer[1::2], strict=True)}

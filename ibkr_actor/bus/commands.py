@@ -8,19 +8,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 from msgspec import Struct
 
 from ibkr_actor.bus.config import BusConfig
 from ibkr_actor.bus.connection import Link, Refused, Unreachable
-from ibkr_actor.bus.health import RECONNECT_CODES, Backoff, Health
+from ibkr_actor.bus.epoch import raise_if_fenced
+from ibkr_actor.bus.health import Backoff, Health
 from ibkr_actor.bus.intake import Bad, Command, Intake
 from ibkr_actor.bus.replies import Outbox
+from ibkr_actor.bus.run_connected import run_connected
 from ibkr_actor.bus.settle import DeadLetter
 from ibkr_actor.core.messages import CommandReceived, CommandsReadable
-from ibkr_actor.errors import Fenced
 from ibkr_actor.schema.commands import Code, Rejection, Reply, Status
 from ibkr_actor.schema.keys import Keys
 
@@ -76,6 +77,7 @@ class CommandReader:
         self._in_flight: dict[tuple[str, str], Mapping[bytes, bytes]] = {}
         self._room: anyio.Event | None = None  # while waiting for fewer in flight
         self._claimed_at = 0.0
+        self._lost = False  # from any trouble until the command streams can be read again
         self.health = health or Health("commands")
         self._counts = {"received": 0, "bad": 0, "dead": 0, "expired": 0, "answered_again": 0, "busy": 0, "claimed": 0}
         outbox.on_settled = self._settled
@@ -91,32 +93,25 @@ class CommandReader:
             Fenced: a newer sidecar publishes for this gateway.
         """
         backoff = Backoff(self._redis)
-        lost = False
-        try:
-            while True:
-                try:
-                    await self._link.open()
-                    await self._make_groups()
-                    if lost:
-                        await self._deliver(CommandsReadable())
-                        lost = False
-                    self.health.up()
-                    await self._claim()
-                    backoff.reset()
-                    await self._read_for_ever()
-                except Unreachable as error:
-                    self.health.down(str(error))
-                except Refused as error:
-                    if error.code not in _GROUP_CODES:
-                        self.health.degraded(str(error))
-                    if error.code in RECONNECT_CODES:
-                        await self._link.close()
-                lost = True
-                await anyio.sleep(backoff.next_s())
-        finally:
-            await self._link.close()
 
-    async def _read_for_ever(self) -> None:
+        async def work() -> None:
+            await self._make_groups()
+            if self._lost:
+                await self._deliver(CommandsReadable())
+                self._lost = False
+            self.health.up()
+            await self._claim()
+            backoff.reset()
+            await self._read_for_ever()
+
+        await run_connected(self._link, backoff, work, on_trouble=self._note_trouble)
+
+    def _note_trouble(self, error: Unreachable | Refused) -> None:
+        self._lost = True
+        if not (isinstance(error, Refused) and error.code in _GROUP_CODES):
+            self.health.trouble(error)
+
+    async def _read_for_ever(self) -> NoReturn:
         """New commands, and from time to time those left by a consumer that died or was fenced."""
         while True:
             busy = await self._wait_for_room()
@@ -269,8 +264,7 @@ class CommandReader:
         answers = await self._link.pipeline([self._outbox.again(command.ref) for command in commands])
         again = set()
         for command, answer in zip(commands, answers, strict=True):
-            if answer in (b"FENCED", "FENCED"):
-                raise Fenced("a newer sidecar publishes for this gateway")
+            raise_if_fenced(answer)
             if isinstance(answer, Refused) and answer.code != "OOM":
                 raise answer
             if answer == 1:

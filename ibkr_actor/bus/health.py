@@ -11,16 +11,12 @@ from collections.abc import Callable
 from typing import Literal
 
 from ibkr_actor.bus.config import RedisConfig
+from ibkr_actor.bus.connection import Refused, Unreachable
 
 log = logging.getLogger(__name__)
 
 HealthState = Literal["starting", "up", "degraded", "down"]
 OnChange = Callable[["Health", HealthState], None]
-
-# Errors that another connection may not meet: the server changed its role, or the login is no longer good.
-RECONNECT_CODES = frozenset(
-    {"READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "NOPERM", "WRONGPASS", "UNBLOCKED"}
-)
 
 
 class Health:
@@ -43,6 +39,13 @@ class Health:
     def down(self, reason: str) -> None:
         """Not connected."""
         self._set("down", reason)
+
+    def trouble(self, error: Unreachable | Refused) -> None:
+        """Not connected, or refused by the server."""
+        if isinstance(error, Refused):
+            self.degraded(str(error))
+        else:
+            self.down(str(error))
 
     def _set(self, state: HealthState, reason: str) -> None:
         if state == self.state:

@@ -6,18 +6,22 @@ Carries no data anyone needs to be right.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
+from typing import NoReturn
 
 import anyio
 
 from ibkr_actor import __version__
 from ibkr_actor.bus.config import BusConfig
 from ibkr_actor.bus.connection import Link, Refused, Unreachable
-from ibkr_actor.bus.epoch import BEAT, STOP
+from ibkr_actor.bus.epoch import BEAT, STOP, raise_if_fenced
 from ibkr_actor.bus.health import Backoff
-from ibkr_actor.errors import Fenced
+from ibkr_actor.bus.run_connected import run_connected
 from ibkr_actor.schema.keys import Keys
+
+log = logging.getLogger(__name__)
 
 
 class Heartbeat:
@@ -45,18 +49,20 @@ class Heartbeat:
             Fenced: a newer sidecar publishes for this gateway.
         """
         backoff = Backoff(self._config.redis, self._config.heartbeat.every_s)
-        try:
+
+        async def work() -> NoReturn:
             while True:
-                try:
-                    await self._link.open()
-                    while True:
-                        await self._beat()
-                        backoff.reset()
-                        with anyio.move_on_after(self._config.heartbeat.every_s):
-                            await self._changed.wait()
-                            self._changed = anyio.Event()
-                except (Unreachable, Refused):
-                    await anyio.sleep(backoff.next_s())
+                await self._beat()
+                backoff.reset()
+                with anyio.move_on_after(self._config.heartbeat.every_s):
+                    await self._changed.wait()
+                    self._changed = anyio.Event()
+
+        def note(error: Unreachable | Refused) -> None:
+            log.debug("heartbeat_waits reason=%s", error)
+
+        try:
+            await run_connected(self._link, backoff, work, on_trouble=note)
         finally:
             with anyio.move_on_after(1.0, shield=True):
                 await self._stop()
@@ -72,8 +78,7 @@ class Heartbeat:
         ttl_ms = round(self._config.heartbeat.ttl_s * 1000)
         keys = [self._keys.epoch, self._keys.heartbeat, self._keys.metrics]
         call = BEAT.call(keys, [self._epoch, json.dumps(value), ttl_ms, self._figures()])
-        if await self._link.call(*call) in (b"FENCED", "FENCED"):
-            raise Fenced("a newer sidecar publishes for this gateway")
+        raise_if_fenced(await self._link.call(*call))
 
     async def _stop(self) -> None:
         keys = [self._keys.epoch, self._keys.heartbeat, self._keys.metrics]

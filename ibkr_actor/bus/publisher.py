@@ -9,17 +9,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 import anyio
 
 from ibkr_actor.bus.config import BusConfig
 from ibkr_actor.bus.connection import Link, Refused, Unreachable
 from ibkr_actor.bus.fenced import FencedWriter, Unusual
-from ibkr_actor.bus.health import RECONNECT_CODES, Backoff, Health
+from ibkr_actor.bus.health import Backoff, Health
 from ibkr_actor.bus.latency import Latencies
 from ibkr_actor.bus.lookup import Past, look_up, run_id
 from ibkr_actor.bus.ring import Held, Ring
+from ibkr_actor.bus.run_connected import run_connected
 from ibkr_actor.bus.stamper import Stamper
 from ibkr_actor.bus.streams import Entry, StreamState
 from ibkr_actor.schema.keys import Keys, Stream
@@ -30,6 +31,10 @@ log = logging.getLogger(__name__)
 # How often an idle publisher asks whether Redis still knows its epoch: a restart from older data, FLUSHALL and a
 # takeover are then noticed without a record to write.
 IDLE_PROBE_S: Final = 1.0
+# Errors that another connection may not meet: the server changed its role, or the login is no longer good.
+RECONNECT_CODES: Final = frozenset(
+    {"READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "NOPERM", "WRONGPASS", "UNBLOCKED"}
+)
 # What waits for records to be written, at most; the oldest goes ahead when there is more.
 AFTER_MAX: Final = 10_000
 
@@ -135,25 +140,21 @@ class Publisher:
             Fenced: a newer sidecar publishes for this gateway.
         """
         backoff = Backoff(self._redis)
-        try:
-            while True:
-                try:
-                    await self._link.open()
-                    is_other = await self._is_another_server()
-                    if await self._reconcile(self.streams.resolved) or is_other:
-                        await self._tell_of_loss()
-                    backoff.reset()
-                    await self._write_for_ever()
-                except Unreachable as error:
-                    self._counts["reconnects"] += 1
-                    self.health.down(str(error))
-                except Refused as error:
-                    self.health.degraded(str(error))
-                await anyio.sleep(backoff.next_s())
-        finally:
-            await self._link.close()
 
-    async def _write_for_ever(self) -> None:
+        async def work() -> None:
+            is_other = await self._is_another_server()
+            if await self._reconcile(self.streams.resolved) or is_other:
+                await self._tell_of_loss()
+            backoff.reset()
+            await self._write_for_ever()
+
+        await run_connected(self._link, backoff, work, on_trouble=self._note_trouble)
+
+    def _note_trouble(self, error: Unreachable | Refused) -> None:
+        self._counts["reconnects"] += isinstance(error, Unreachable)
+        self.health.trouble(error)
+
+    async def _write_for_ever(self) -> NoReturn:
         interval_s = self._config.flush_interval_ms / 1000
         backoff = Backoff(self._redis, self._config.refused_retry_max_s)
         while True:
@@ -215,7 +216,6 @@ class Publisher:
         """The server takes no writes now: wait, or look for another behind the same address."""
         self._counts["refused"] += 1
         if error.code in RECONNECT_CODES:
-            await self._link.close()
             raise Unreachable(str(error))
         self.health.degraded(str(error))
         await anyio.sleep(backoff.next_s())

@@ -9,16 +9,18 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
+from typing import NoReturn
 
 import anyio
 from msgspec import Struct
 
 from ibkr_actor.bus.config import BusConfig
-from ibkr_actor.bus.connection import Link, Refused, Unreachable, Word
-from ibkr_actor.bus.health import RECONNECT_CODES, Backoff, Health
+from ibkr_actor.bus.connection import Link, Refused, Word
+from ibkr_actor.bus.epoch import raise_if_fenced
+from ibkr_actor.bus.health import Backoff, Health
+from ibkr_actor.bus.run_connected import run_connected
 from ibkr_actor.bus.settle import Calls, DeadLetter
 from ibkr_actor.core.effects import CommandRef, HolderWrite
-from ibkr_actor.errors import Fenced
 from ibkr_actor.schema.codec import encode_record
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.keys import Keys, Stream
@@ -160,24 +162,15 @@ class Outbox:
             Fenced: a newer sidecar publishes for this gateway.
         """
         backoff = Backoff(self._redis)
-        try:
+
+        async def work() -> NoReturn:
             while True:
-                try:
-                    await self._link.open()
-                    while True:
-                        await self._perform()
-                        self.health.up()
-                        backoff.reset()
-                        await self._wait_for_work()
-                except Unreachable as error:
-                    self.health.down(str(error))
-                except Refused as error:
-                    self.health.degraded(str(error))
-                    if error.code in RECONNECT_CODES:
-                        await self._link.close()
-                await anyio.sleep(backoff.next_s())
-        finally:
-            await self._link.close()
+                await self._perform()
+                self.health.up()
+                backoff.reset()
+                await self._wait_for_work()
+
+        await run_connected(self._link, backoff, work, on_trouble=self.health.trouble)
 
     async def _wait_for_work(self) -> None:
         if self._unannounced:
@@ -203,8 +196,7 @@ class Outbox:
             await self._link.open()
         answers = await self._link.pipeline([write.words for _, write in batch])
         for (key, write), answer in zip(batch, answers, strict=True):
-            if answer in (b"FENCED", "FENCED"):
-                raise Fenced("a newer sidecar publishes for this gateway")
+            raise_if_fenced(answer)
             if isinstance(answer, Refused):
                 if answer.code not in _OWN_FAULTS:
                     raise answer

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import anyio
 
@@ -17,6 +17,7 @@ from ibkr_actor.bus.connection import Link, Refused, Unreachable, Word
 from ibkr_actor.bus.health import Backoff
 from ibkr_actor.bus.lookup import PIPELINE_MAX
 from ibkr_actor.bus.publisher import Publisher
+from ibkr_actor.bus.run_connected import run_connected
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import System
 
@@ -48,19 +49,17 @@ class Housekeeper:
     async def run(self) -> None:
         """Works for ever; a Redis that is away is waited for."""
         backoff = Backoff(self._redis, self._config.every_s)
-        try:
+
+        async def work() -> NoReturn:
             while True:
-                try:
-                    await self._link.open()
-                    while True:
-                        await self.round()
-                        backoff.reset()
-                        await anyio.sleep(self._config.every_s)
-                except (Unreachable, Refused) as error:
-                    log.debug("housekeeping_waits reason=%s", error)
-                await anyio.sleep(backoff.next_s())
-        finally:
-            await self._link.close()
+                await self.round()
+                backoff.reset()
+                await anyio.sleep(self._config.every_s)
+
+        def note(error: Unreachable | Refused) -> None:
+            log.debug("housekeeping_waits reason=%s", error)
+
+        await run_connected(self._link, backoff, work, on_trouble=note)
 
     async def round(self) -> None:
         """One round. The link must be open."""

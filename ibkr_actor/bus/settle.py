@@ -12,17 +12,11 @@ from msgspec import Struct
 
 from ibkr_actor.bus.config import ReplyConfig
 from ibkr_actor.bus.connection import Script, Word
+from ibkr_actor.bus.epoch import FENCE
 from ibkr_actor.core.effects import CommandRef, HolderWrite
 from ibkr_actor.schema.codec import encode_reply
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.keys import Keys
-
-# A missing epoch key is not set here: the publisher must find it missing, to know that the server lost data.
-_FENCE = """
-local pcall, call = redis.pcall, redis.call
-local stored = call('GET', KEYS[1])
-if stored and (tonumber(stored) or 0) > tonumber(ARGV[1]) then return 'FENCED' end
-"""
 
 # Adds a reply under its own id. An id that is refused is ours when the entry there, or a late one that had to take
 # another id, holds the same payload. Answers an error only when the server takes no writes: a replies key of another
@@ -56,7 +50,7 @@ end
 # ARGV: epoch, reply id, field, payload, entries, ttl; command id (empty: not remembered), most remembered, their ttl;
 #       group, entry id; number of dead-letter words, these; then (field, 1, value) or (field, 0, '') of each holder.
 SETTLE: Final = Script(
-    _FENCE
+    FENCE
     + _ADD_REPLY
     + """
 local failed = add_reply(KEYS[2], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
@@ -83,7 +77,7 @@ return 'OK'
 # The remembered answer, sent again. KEYS: epoch, replies, answered, answered before, command stream.
 # ARGV: epoch, reply id, field, entries, ttl, command id, group, entry id. Answers 1 when there was one, else 0.
 AGAIN: Final = Script(
-    _FENCE
+    FENCE
     + _ADD_REPLY
     + """
 local payload = pcall('HGET', KEYS[3], ARGV[6])
@@ -99,7 +93,7 @@ return 1
 
 # KEYS: epoch, replies. ARGV: epoch, reply id, field, payload, entries, ttl.
 REPLY: Final = Script(
-    _FENCE
+    FENCE
     + _ADD_REPLY
     + """
 local failed = add_reply(KEYS[2], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
@@ -110,7 +104,7 @@ return 'OK'
 
 # KEYS: epoch, hash. ARGV: epoch, then (field, 1, value) or (field, 0, '').
 FIELDS: Final = Script(
-    _FENCE
+    FENCE
     + """
 for i = 2, #ARGV, 3 do
   if ARGV[i + 1] == '1' then call('HSET', KEYS[2], ARGV[i], ARGV[i + 2]) else call('HDEL', KEYS[2], ARGV[i]) end
@@ -123,7 +117,7 @@ return 'OK'
 # KEYS: epoch, jobs, the job's stream. ARGV: epoch, job, how far it is ('' when it is done), field, ttl, payload...
 # An entry is never twice the same, since it holds its number: the newest of ours there means that all are there.
 JOB: Final = Script(
-    _FENCE
+    FENCE
     + """
 local function is_there()
   if #ARGV < 6 then return false end

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NoReturn
 
 import anyio
 import msgspec
@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from ibkr_actor.bus.config import BusConfig
 from ibkr_actor.bus.connection import Link, Refused, Unreachable
 from ibkr_actor.bus.health import Backoff
+from ibkr_actor.bus.run_connected import run_connected
 from ibkr_actor.core.messages import JobAbandoned, JobUnread
 from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.keys import Keys
@@ -86,23 +87,21 @@ class UnreadMeter:
     async def run(self) -> None:
         """Works until cancelled; a Redis that is away is waited for."""
         backoff = Backoff(self._redis)
-        try:
+
+        async def work() -> NoReturn:
             while True:
-                try:
-                    await self._link.open()
-                    while True:
-                        await self.round()
-                        backoff.reset()
-                        if any(self._is_near(job) for job in self._jobs.values()):
-                            await anyio.sleep(POLL_S)
-                        else:
-                            self._wake = anyio.Event()
-                            await self._wake.wait()
-                except (Unreachable, Refused) as error:
-                    log.debug("unread_waits reason=%s", error)
-                await anyio.sleep(backoff.next_s())
-        finally:
-            await self._link.close()
+                await self.round()
+                backoff.reset()
+                if any(self._is_near(job) for job in self._jobs.values()):
+                    await anyio.sleep(POLL_S)
+                else:
+                    self._wake = anyio.Event()
+                    await self._wake.wait()
+
+        def note(error: Unreachable | Refused) -> None:
+            log.debug("unread_waits reason=%s", error)
+
+        await run_connected(self._link, backoff, work, on_trouble=note)
 
     async def round(self) -> None:
         """Looks at every job that is near the bound. The link must be open."""

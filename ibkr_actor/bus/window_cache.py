@@ -9,15 +9,16 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final, NoReturn
 
 import anyio
 
 from ibkr_actor.bus.config import BusConfig
 from ibkr_actor.bus.connection import Link, Refused, Script, Unreachable, Word
+from ibkr_actor.bus.epoch import FENCE, raise_if_fenced
 from ibkr_actor.bus.health import Backoff
+from ibkr_actor.bus.run_connected import run_connected
 from ibkr_actor.core.messages import WindowFound, WindowMissing
-from ibkr_actor.errors import Fenced
 from ibkr_actor.schema.keys import Keys
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,11 @@ _ANSWER_TIMEOUT_S: Final = 1.0
 
 # KEYS: epoch, windows, windows:used. ARGV: epoch, ms, name.
 LOOK_UP: Final = Script(
-    """
-local stored = redis.call('GET', KEYS[1])
-if stored and (tonumber(stored) or 0) > tonumber(ARGV[1]) then return 'FENCED' end
-local value = redis.call('HGET', KEYS[2], ARGV[3])
+    FENCE
+    + """
+local value = call('HGET', KEYS[2], ARGV[3])
 if not value then return false end
-redis.call('ZADD', KEYS[3], ARGV[2], ARGV[3])
+call('ZADD', KEYS[3], ARGV[2], ARGV[3])
 return {value}
 """
 )
@@ -47,10 +47,9 @@ return {value}
 # Answers how many windows had to go. Windows that the set of uses does not know are nobody's: all is begun anew.
 # KEYS: epoch, windows, windows:used, windows:bytes. ARGV: epoch, ms, name, value, most bytes, bytes of an entry.
 STORE: Final = Script(
-    """
-local stored = redis.call('GET', KEYS[1])
-if stored and (tonumber(stored) or 0) > tonumber(ARGV[1]) then return 'FENCED' end
-local call, each = redis.call, tonumber(ARGV[6])
+    FENCE
+    + """
+local each = tonumber(ARGV[6])
 local function size(name)
   local length = call('HSTRLEN', KEYS[2], name)
   if length == 0 then return 0 end
@@ -138,24 +137,17 @@ class WindowCache:
             Fenced: a newer sidecar publishes for this gateway.
         """
         backoff = Backoff(self._redis)
-        try:
+
+        async def work() -> NoReturn:
+            if not self._bytes_max:
+                await self._link.call("UNLINK", *self._names[1:])
+            backoff.reset()
             while True:
-                try:
-                    await self._link.open()
-                    if not self._bytes_max:
-                        await self._link.call("UNLINK", *self._names[1:])
-                    backoff.reset()
-                    while True:
-                        await self._serve()
-                        self._wake = anyio.Event()
-                        await self._wake.wait()
-                except (Unreachable, Refused) as error:
-                    log.debug("window_cache_waits reason=%s", error)
-                await self._link.close()
-                self._give_up()
-                await anyio.sleep(backoff.next_s())
-        finally:
-            await self._link.close()
+                await self._serve()
+                self._wake = anyio.Event()
+                await self._wake.wait()
+
+        await run_connected(self._link, backoff, work, on_trouble=self._give_up)
 
     async def _serve(self) -> None:
         """All questions first: someone waits for them."""
@@ -171,7 +163,7 @@ class WindowCache:
         answers = await self._link.pipeline(calls, _ANSWER_TIMEOUT_S)
         for answer in answers:
             name = self._lookups.popleft()
-            self._check(answer)
+            raise_if_fenced(answer)
             if isinstance(answer, list):
                 self._counts["found"] += 1
                 self._tell(WindowFound(name, answer[0]))
@@ -181,7 +173,7 @@ class WindowCache:
     async def _put(self, name: str, value: bytes) -> None:
         args: list[Word] = [self._epoch, self._now_ns() // 1_000_000, name, value, self._bytes_max, ENTRY_BYTES]
         answer = (await self._link.pipeline([STORE.call(self._names, args)], _ANSWER_TIMEOUT_S * 5))[0]
-        self._check(answer)
+        raise_if_fenced(answer)
         if isinstance(answer, int):
             self._counts["stored"] += 1
             self._counts["evicted"] += answer
@@ -189,15 +181,12 @@ class WindowCache:
             self._counts["not_stored"] += 1
             log.debug("window_not_stored error=%s", answer)
 
-    def _check(self, answer: Any) -> None:
-        if answer in (b"FENCED", "FENCED"):
-            raise Fenced("a newer sidecar publishes for this gateway")
-
     def _missing(self, name: str) -> None:
         self._counts["missing"] += 1
         self._tell(WindowMissing(name))
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: Unreachable | Refused) -> None:
+        log.debug("window_cache_waits reason=%s", error)
         self._counts["not_stored"] += len(self._stores)
         self._stores.clear()
         while self._lookups:
