@@ -54,14 +54,18 @@ def session(settings: Settings, speed: float = 1.0) -> SessionConfig:
     )
 
 
+def _margin_s(margin_s: float, speed: float) -> float:
+    return max(margin_s, _MARGIN_S * speed) if speed > 1 else margin_s
+
+
 def pacing(settings: Settings, speed: float = 1.0) -> PacingConfig:
     default = PacingConfig()
     return PacingConfig(
         lines=settings.lines,
         queue_max=settings.pacing_queue_max,
         small_bars_window_s=settings.hist_pacing_window_sec,
-        message_margin_s=default.message_margin_s * speed,
-        window_margin_s=max(default.window_margin_s, _MARGIN_S * speed),
+        message_margin_s=_margin_s(settings.pacing_message_margin_s, speed),
+        window_margin_s=_margin_s(settings.pacing_window_margin_s, speed),
         answer_s=default.answer_s * speed,
         abandon_s=default.abandon_s * speed,
         write_every_s=default.write_every_s * speed,
@@ -92,7 +96,7 @@ def chain_turns(settings: Settings, speed: float = 1.0) -> TurnsConfig:
     return TurnsConfig(
         waiting_max=settings.options_semaphore_size,
         # A turn takes two messages: all turns together leave half of the message rate, lines/2 a second, to others.
-        delay_s=max(settings.options_base_delay, 8.0 / settings.lines),
+        delay_s=max(settings.options_base_delay, 8.0 * (1 + settings.pacing_message_margin_s) / settings.lines),
         retries_max=settings.options_max_retries,
         backoff=settings.options_backoff_multiplier,
         turn_max_s=default.turn_max_s * speed,
@@ -136,7 +140,7 @@ def history(settings: Settings, speed: float = 1.0) -> HistoryConfig:
         answer_timeout_s=default.answer_timeout_s * speed,
         lookup_timeout_s=default.lookup_timeout_s * speed,
         progress_s=default.progress_s * speed,
-        small_window_s=settings.hist_pacing_window_sec + 0.5,
+        small_window_s=settings.hist_pacing_window_sec + settings.pacing_window_margin_s,
     )
 
 

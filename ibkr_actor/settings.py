@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     pending_commands_max: int = Field(10_000, ge=1, description="commands waiting for a contract at a time")
     subscriptions_max: int = Field(10_000, ge=1, description="holders of subscriptions at a time")
     pacing_queue_max: int = Field(10_000, ge=1, description="requests waiting for their turn at IB")
+    pacing_message_margin_s: float = Field(
+        0.5, ge=0, le=10, description="added to each second of IB's message rate, since IB counts what it receives"
+    )
+    pacing_window_margin_s: float = Field(
+        0.5, ge=0, le=60, description="added to IB's longer pacing windows, since IB counts what it receives"
+    )
     mailbox_max: int = Field(1_000, ge=1, description="batches an actor's mailbox holds before its senders wait")
 
     # -- reconnecting
@@ -121,7 +127,7 @@ class Settings(BaseSettings):
         "", description="the gateway's own daily restart, such as 23:55 America/New_York; its absence then is no alarm"
     )
 
-    # -- history and options: settings of the replaced system, validated now, in effect with the parts they govern
+    # -- history and options, by the replaced system's names where it had them
     hist_pacing_window_sec: int = Field(600, ge=1, description="window of IB's limit on small-bar history requests")
     hist_max_bars_per_request: int = Field(
         20_000, ge=1, le=100_000, description="most bars asked for in one history request"

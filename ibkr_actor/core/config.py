@@ -46,7 +46,8 @@ class SessionConfig(Struct, frozen=True):
 class PacingConfig(Struct, frozen=True):
     """How fast to ask.
 
-    `lines` gives the message rate, lines/2 a second. The margins stretch each window, since IB counts on receipt.
+    `lines` gives the message rate, lines/2 a second. The margins stretch each window, since IB counts on receipt:
+    what was sent within a longer time may arrive within IB's second when the network or its loop was held up.
     `rate_pause_s` is how long everything waits after error 100. Source: IBKR, "Pacing Limitations".
 
     `small_bars_*` is the window that history of 30-second bars and less, real-time bars, head timestamps and
@@ -62,7 +63,7 @@ class PacingConfig(Struct, frozen=True):
     """
 
     lines: int = LINES_DEFAULT
-    message_margin_s: float = 0.1
+    message_margin_s: float = 0.5
     window_margin_s: float = 0.5
     queue_max: int = 5000
     rate_pause_s: float = 5.0
