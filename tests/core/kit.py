@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from ibkr_actor.core.config import PacingConfig
 from ibkr_actor.core.effects import (
     Announce,
     Answer,
@@ -27,6 +28,8 @@ S = TypeVar("S", bound=Struct)
 E = TypeVar("E", bound=Effect)
 
 START_NS = 1_767_225_600_000_000_000
+# How long a message counts against the rate: IB's second, and what the network may differ by.
+SECOND_S = 1.0 + PacingConfig().message_margin_s
 
 
 def at(s: float) -> Instant:

@@ -40,7 +40,7 @@ from ibkr_actor.core.requests import (
 )
 from ibkr_actor.core.rolling_window import Window
 from ibkr_actor.schema.instruments import InstrumentQuery
-from tests.core.kit import at, ns, one, only, ref, said, stock, told
+from tests.core.kit import SECOND_S, at, ns, one, only, ref, said, stock, told
 
 
 def up(config: PacingConfig | None = None, s: float = 0.0) -> PacingCore:
@@ -87,13 +87,13 @@ def drain(pacing: PacingCore, until_s: float) -> list[tuple[float, AnyRequest]]:
 def test_the_rows_are_ibs_limits() -> None:
     rows = {limit.name: (limit.window_s, limit.count, limit.margin_s) for limit in limits_of(PacingConfig())}
     assert rows == {
-        "messages": (1.0, 50, 0.1),
+        "messages": (1.0, 50, PacingConfig().message_margin_s),
         "tick_by_tick_instrument": (15.0, 1, 0.5),
-        "search": (1.0, 1, 0.1),
+        "search": (1.0, 1, PacingConfig().message_margin_s),
         "small_bars": (600.0, 60, 0.5),
         "same_contract": (2.0, 5, 0.5),
         "identical": (15.0, 1, 0.5),
-        "big_bars": (1.0, 30, 0.1),
+        "big_bars": (1.0, 30, PacingConfig().message_margin_s),
     }
     assert {limit.name: limit.count for limit in open_limits_of(PacingConfig())} == {
         "open_history": 50,
@@ -123,9 +123,9 @@ def test_half_as_many_messages_a_second_as_lines_leave_and_not_one_more() -> Non
     pacing = up(PacingConfig(lines=100))
     times = [(0.0, request) for n in range(120) for request in ask(pacing, level1(n), 0.0)]
     assert len(times) == 50
-    assert pacing.next_wakeup_s() == 1.1
+    assert pacing.next_wakeup_s() == SECOND_S
     times += drain(pacing, 10.0)
-    assert Counter(round(s, 6) for s, _ in times) == {0.0: 50, 1.1: 50, 2.2: 20}
+    assert Counter(round(s, 6) for s, _ in times) == {0.0: 50, round(SECOND_S, 6): 50, round(2 * SECOND_S, 6): 20}
 
 
 def test_the_start_api_of_a_new_connection_counts_as_a_message() -> None:
@@ -133,7 +133,7 @@ def test_the_start_api_of_a_new_connection_counts_as_a_message() -> None:
     pacing.handle(SessionUp(1, 200), at(0.0))
     assert ask(pacing, level1(1), 0.0) == [level1(1)]
     assert ask(pacing, level1(2), 0.0) == []
-    assert drain(pacing, 2.0) == [(1.1, level1(2))]
+    assert drain(pacing, 2.0) == [(SECOND_S, level1(2))]
 
 
 def test_the_same_instrument_is_asked_tick_by_tick_once_in_15_seconds_whatever_the_type() -> None:
@@ -200,7 +200,7 @@ def test_ten_thousand_requests_of_one_client_do_not_delay_another() -> None:
         ask(pacing, level1(n), 0.0, client="greedy")
     ask(pacing, level1(10_001), 0.0, client="modest")
     times = {request.req_id: s for s, request in drain(pacing, 2.0)}
-    assert times[100_012] == 1.1
+    assert times[100_012] == SECOND_S
 
 
 def test_clients_take_turns_within_one_limit_too() -> None:
@@ -296,7 +296,11 @@ def test_cancels_go_before_everything_and_count_as_messages() -> None:
     ask(pacing, ReqCurrentTime(30), 0.0, priority=0)
     pacing.handle(Withdraw(12), at(0.5))
     pacing.handle(Withdraw(22), at(0.5))
-    assert drain(pacing, 9.0) == [(1.1, CancelMktData(12)), (1.1, CancelMktData(22)), (2.2, ReqCurrentTime(30))]
+    assert drain(pacing, 9.0) == [
+        (SECOND_S, CancelMktData(12)),
+        (SECOND_S, CancelMktData(22)),
+        (2 * SECOND_S, ReqCurrentTime(30)),
+    ]
 
 
 # ---- bounds
@@ -339,8 +343,8 @@ def test_a_stop_drops_what_waits_sends_the_cancels_and_then_stops_the_session() 
     pacing.handle(Start(), at(0))
     pacing.handle(Withdraw(12), at(0.5))
     assert told(pacing.handle(Stop(), at(0.5)), Stop) == []
-    assert pacing.next_wakeup_s() == 1.1
-    effects = pacing.handle(WakeUp(), at(1.1))
+    assert pacing.next_wakeup_s() == SECOND_S
+    effects = pacing.handle(WakeUp(), at(SECOND_S))
     assert effects == [Send(CancelMktData(12)), Tell("session", Stop())]
     assert pacing.next_wakeup_s() is None
 
@@ -366,8 +370,9 @@ def test_the_time_until_a_request_may_go_is_known() -> None:
     for n in range(1, 8):
         ask(pacing, level1(n), 0.0)
     assert pacing.eta_s(12, 0.0) is None
-    assert [round(pacing.eta_s(n * 10 + 2, 0.0) or 0.0, 6) for n in range(3, 8)] == [1.1, 1.1, 2.2, 2.2, 3.3]
-    assert [s for s, _ in drain(pacing, 60.0)] == pytest.approx([1.1, 1.1, 2.2, 2.2, 3.3])
+    times = pytest.approx([SECOND_S * turn for turn in (1, 1, 2, 2, 3)])
+    assert [pacing.eta_s(n * 10 + 2, 0.0) for n in range(3, 8)] == times
+    assert [s for s, _ in drain(pacing, 60.0)] == times
 
 
 def test_the_time_of_a_request_held_by_its_own_limit_is_known() -> None:

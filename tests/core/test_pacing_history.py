@@ -22,7 +22,7 @@ from ibkr_actor.core.messages import (
 )
 from ibkr_actor.core.requests import AnyRequest, CancelHeadTimestamp, CancelHistoricalData
 from tests.core.ib_at_work import IB, bars, big, head, histogram, level1, small, ticks
-from tests.core.kit import answer, at, ns, ref, said, told
+from tests.core.kit import SECOND_S, answer, at, ns, ref, said, told
 
 SLOW = 10_000.0
 
@@ -119,8 +119,8 @@ def test_a_withdrawn_request_is_open_until_its_cancel_has_left() -> None:
     assert [(s, type(request).__name__) for s, request in ib.log] == [
         (0.0, "ReqHistoricalData"),
         (0.0, "ReqMktData"),
-        (1.1, "CancelHistoricalData"),
-        (1.1, "ReqHistoricalData"),
+        (SECOND_S, "CancelHistoricalData"),
+        (SECOND_S, "ReqHistoricalData"),
     ]
 
 

@@ -11,6 +11,7 @@ from ibkr_actor.core.effects import Effect
 from ibkr_actor.core.messages import Enqueue, Withdraw
 from ibkr_actor.core.requests import AnyRequest
 from tests.core.ib_at_work import IB, bars, big, by_tick, head, histogram, level1, small, ticks
+from tests.core.kit import SECOND_S
 
 # Limits small enough that a short plan meets all of them.
 TIGHT = PacingConfig(
@@ -139,7 +140,7 @@ def test_500_requests_for_daily_bars_wait_for_nothing_but_the_rate() -> None:
         ib.ask(0.0, big(n, con_id=n))
     ib.run()
     ib.judge([0.0, 1.0])
-    assert ib.now_s <= 500 / 30 * 1.1 + 1.0
+    assert ib.now_s <= 500 / 30 * SECOND_S + 1.0
 
 
 def test_300_symbols_by_30_days_of_5_second_bars_come_within_3_percent_of_the_bound() -> None:

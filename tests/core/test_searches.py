@@ -19,7 +19,7 @@ from ibkr_actor.core.messages import (
 from ibkr_actor.core.pacing import PacingCore
 from ibkr_actor.core.requests import ReqMatchingSymbols
 from ibkr_actor.schema.commands import Search
-from tests.core.kit import answer, asked, at, ns, only, ref, told
+from tests.core.kit import SECOND_S, answer, asked, at, ns, only, ref, told
 
 APPLE = FoundSymbol(265598, "AAPL", "STK", "NASDAQ", "USD", ("OPT", "CFD"), "APPLE INC")
 ISSUER = FoundSymbol(0, "", "BOND", "", "USD", (), "APPLE INC", "e1359061")
@@ -138,4 +138,4 @@ def test_searches_leave_one_a_second() -> None:
     while (wake_s := pacing.next_wakeup_s()) is not None and wake_s < 10:
         effects = pacing.handle(WakeUp(), at(wake_s))
         sends += [(round(wake_s, 3), send.request.req_id) for send in only(Send, effects)]
-    assert sends == [(0.0, 11), (1.1, 21), (2.2, 31)]
+    assert sends == [(0.0, 11), (round(SECOND_S, 3), 21), (round(2 * SECOND_S, 3), 31)]
