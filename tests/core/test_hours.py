@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ibkr_actor.core.hours import market_at
+from ibkr_actor.core.hours import market_at, zone_named
 
 NEW = "20260105:0400-20260105:2000;20260106:0400-20260106:2000;20260107:CLOSED"
 OLD = "20260105:0700-1830,1900-2330;20260106:CLOSED"
@@ -47,3 +47,20 @@ def test_the_state_of_a_market(hours: str, zone: str, now: str, expected: str) -
         assert expected == "open"
     else:
         assert expected == (market.opens.isoformat() if market.opens else "closed")
+
+
+@pytest.mark.parametrize(
+    ("ibs", "todays"),
+    [
+        ("US/Eastern", "America/New_York"),
+        ("US/Central", "America/Chicago"),
+        ("GB-Eire", "Europe/London"),
+        ("Asia/Calcutta", "Asia/Kolkata"),
+        ("Japan", "Asia/Tokyo"),
+        ("Hongkong", "Asia/Hong_Kong"),
+    ],
+)
+def test_an_old_name_of_a_zone_needs_no_old_zone_on_the_machine(ibs: str, todays: str) -> None:
+    zone = zone_named(ibs)
+    assert zone is not None
+    assert zone.key == todays
