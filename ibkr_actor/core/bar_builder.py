@@ -6,6 +6,7 @@ Knows no stream and no request; which bar a moment lies in is `core.bar_times`'.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from decimal import Decimal, InvalidOperation
 
 from msgspec import Struct
@@ -13,9 +14,12 @@ from msgspec import Struct
 from ibkr_actor.core.bar_times import BarTimes, Span
 from ibkr_actor.core.events import RealTimeBar
 from ibkr_actor.core.sessions import NS
+from ibkr_actor.schema.instruments import Contract
 
 # Source: IBKR, "5 Second Bars": real-time bars have this one size.
 STEP_NS = 5 * NS
+# How many of the newest bars of 5 s may still be told anew.
+_CORRECTABLE = 12
 
 
 class Shape(Struct, frozen=True):
@@ -50,9 +54,14 @@ class BarBuilder:
         self._span: Span | None = None
         self._sum: _Sum | None = None
         self._revision = 0
+        # Whether it was told as final: then only a correction by IB is told of it.
+        self._final = False
 
     def take(self, bar: RealTimeBar) -> list[Told]:
-        """The next bar of 5 s: what is over now, and the bar that it belongs to. A bar from before is left out."""
+        """The next bar of 5 s, or one of the last anew: what is over now, and the bar that it belongs to.
+
+        A bar that belongs to an earlier one is left out.
+        """
         span = self._span
         if span is not None and bar.start_ns < span.start_ns:
             return []
@@ -61,27 +70,30 @@ class BarBuilder:
             self._seen_from_ns = bar.start_ns
         if span is None or bar.start_ns >= span.end_ns:
             told += self._close()
-            self._span, self._sum, self._revision = self._times.around(bar.start_ns), None, 0
-        if self._sum is None:
-            if self._span is None or bar.start_ns < self._span.start_ns:
-                return told
-            if self._revision:
-                # It is over and was told; a bar of 5 s cannot come twice.
-                return told
-            self._sum = _Sum()
+            self._begin(self._times.around(bar.start_ns))
         assert self._span is not None
-        self._sum.add(bar)
-        over = bar.start_ns + STEP_NS >= self._span.end_ns
-        return [*told, *(self._close() if over and self._whole else self._tell(final=False))]
+        if self._sum is None or bar.start_ns < self._span.start_ns or not self._sum.take(bar):
+            return told
+        ends = bar.start_ns + STEP_NS >= self._span.end_ns
+        self._final = self._final or (ends and self._whole)
+        return told + self._tell(final=self._final)
 
     def lost(self) -> None:
         """Data may be missing from here on: the bar that goes on cannot become whole any more."""
         self._seen_from_ns = None
 
+    def new_hours(self, contract: Contract) -> None:
+        """IB has told the hours anew: the bar that goes on ends by them too, if it is not over already."""
+        self._times.new_hours(contract)
+        if self._span is not None and not self._final:
+            span = self._times.around(self._span.start_ns)
+            if span.start_ns == self._span.start_ns:
+                self._span = span
+
     @property
     def closes_ns(self) -> int | None:
         """When the bar that goes on is over; None when there is none that could become final."""
-        return self._span.end_ns if self._span is not None and self._sum is not None and self._whole else None
+        return self._span.end_ns if self._span is not None and not self._final and self._whole else None
 
     def due(self, now_ns: int) -> list[Told]:
         """The bar that goes on, if its time is over: nothing more traded in it."""
@@ -93,13 +105,16 @@ class BarBuilder:
         assert self._span is not None
         return self._seen_from_ns is not None and self._seen_from_ns <= self._span.start_ns
 
+    def _begin(self, span: Span) -> None:
+        self._span, self._sum = span, _Sum()
+        self._revision, self._final = 0, False
+
     def _close(self) -> list[Told]:
         """Says the bar for the last time, when it is whole."""
-        if self._sum is None:
+        if self._span is None or self._final or not self._whole:
             return []
-        told = self._tell(final=True) if self._whole else []
-        self._sum = None
-        return told
+        self._final = True
+        return self._tell(final=True)
 
     def _tell(self, *, final: bool) -> list[Told]:
         assert self._span is not None
@@ -110,10 +125,37 @@ class BarBuilder:
 
 
 class _Sum:
-    """Bars of 5 s added up. The average is weighted with the volume; without any it is that of the last bar."""
+    """Bars of 5 s added up; the newest of them are kept as they are, since IB may tell one of those anew."""
 
     def __init__(self) -> None:
-        self._prices: list[float | None] = [None, None, None, None]
+        self._settled = _Totals()
+        self._settled_until_ns = 0
+        # start_ns -> bar.
+        self._newest: dict[int, RealTimeBar] = {}
+
+    def take(self, bar: RealTimeBar) -> bool:
+        """Takes a bar in, in the place of the one that it corrects; False for one too old for that."""
+        if bar.start_ns < self._settled_until_ns:
+            return False
+        self._newest[bar.start_ns] = bar
+        if len(self._newest) > _CORRECTABLE:
+            oldest = self._newest.pop(min(self._newest))
+            self._settled.add(oldest)
+            self._settled_until_ns = oldest.start_ns + STEP_NS
+        return True
+
+    def shape(self) -> Shape:
+        totals = copy(self._settled)
+        for start_ns in sorted(self._newest):
+            totals.add(self._newest[start_ns])
+        return totals.shape()
+
+
+class _Totals:
+    """The average is weighted with the volume; without any it is that of the last bar."""
+
+    def __init__(self) -> None:
+        self._prices: tuple[float | None, float | None, float | None, float | None] = (None, None, None, None)
         self._volume: Decimal | None = None
         self._turnover = Decimal(0)
         self._weighed = Decimal(0)
@@ -122,12 +164,12 @@ class _Sum:
 
     def add(self, bar: RealTimeBar) -> None:
         begin, high, low, close = self._prices
-        self._prices = [
+        self._prices = (
             bar.open if begin is None else begin,
             _either(max, high, bar.high),
             _either(min, low, bar.low),
             close if bar.close is None else bar.close,
-        ]
+        )
         volume, wap = _decimal(bar.volume), _decimal(bar.wap)
         if bar.wap is not None:
             self._wap = bar.wap

@@ -36,7 +36,12 @@ class BarTimes:
 
     def __init__(self, resolution: Resolution, contract: Contract, *, rth: bool) -> None:
         self.resolution = resolution
-        self._sessions = _sessions_of(contract, rth=rth)
+        self._rth = rth
+        self.new_hours(contract)
+
+    def new_hours(self, contract: Contract) -> None:
+        """The hours as IB lists them now; bars that were found before keep theirs."""
+        self._sessions = _sessions_of(contract, rth=self._rth)
         self._zone: tzinfo = UTC if self._sessions is None else self._sessions.zone
         # The days that the pattern was laid over so far.
         self._reach: tuple[date, date] | None = None

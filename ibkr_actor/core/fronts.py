@@ -130,6 +130,8 @@ class Fronts:
         line.contract = structs.replace(line.contract, **dated)
         if line.kept is not None:
             line.kept = KeptBars(BarTimes(line.row.resolution, line.contract, rth=line.row.rth))
+        if line.fives is not None:
+            line.fives = line.fives.of_another()
         writes = []
         for channel in line.channels.values():
             head = (0, 0, front.con_id, now.ns, None, line.feed, line.flags)

@@ -17,6 +17,7 @@ from ibkr_actor.core.durations import UNIT_S, Duration, Unit, caps
 from ibkr_actor.core.events import HistoricalBar, HistoricalBarUpdate
 from ibkr_actor.core.resolutions import Resolution
 from ibkr_actor.core.sessions import NS
+from ibkr_actor.schema.instruments import Contract
 
 # How many bars are remembered, so that a correction by IB can be told as one.
 _REMEMBERED: Final = 100
@@ -85,6 +86,16 @@ class KeptBars:
         """The bar that goes on, if its time is over: IB is silent when nothing happens any more."""
         newest = self._newest
         return [] if newest is None or newest.final or newest.span.end_ns > now_ns else self._close(newest)
+
+    def new_hours(self, contract: Contract) -> None:
+        """IB has told the hours anew: the bar that goes on ends by them too, if it is not over already."""
+        self._times.new_hours(contract)
+        newest = self._newest
+        if newest is not None and not newest.final:
+            named = newest.span.session_date
+            span = self._times.named(named if named is not None else str(newest.span.start_ns // NS))
+            if span.start_ns == newest.span.start_ns:
+                newest.span = span
 
     def _span(self, date: str) -> Span | None:
         try:

@@ -140,9 +140,10 @@ def why_not(kind: str, sec_type: str, exchange: str = "") -> str | None:
         if row.smart and exchange != "SMART":
             return "the book of all exchanges is that of an instrument at SMART; use depth"
         return None
-    if row.line_type == "kept" and sec_type == "BAG":
-        # Source: the gateway's own 321, "Live updates for combos are not supported".
-        return "IB keeps no bars of combinations up to date; use history, or quote"
+    if row.line_type in ("kept", "bars") and sec_type == "BAG":
+        # Source: the gateway's own 321, "Live updates for combos are not supported"; a request for bars of 5 s has no
+        # fields for the legs (ibapi, EClient.reqRealTimeBars).
+        return "IB has no live bars of combinations; use history, or quote"
     if row.line_type != "tick_by_tick":
         return None
     if sec_type in _NO_TICK_BY_TICK:

@@ -31,7 +31,7 @@ _AT_ONCE: Final = 50
 
 
 class KnownHours:
-    """All lines, looked at now and then. Affects: their contract and watch. Caller: `SubscriptionsCore` only."""
+    """All lines, looked at now and then. Affects: their contract, watch and bars. Caller: `SubscriptionsCore` only."""
 
     def __init__(self, config: SubscriptionsConfig, book: LineBook) -> None:
         self._every_s = config.hours_look_s
@@ -75,6 +75,11 @@ class KnownHours:
             line.contract = structs.replace(new, instrument=old.instrument)
             if line.watch is not None:
                 line.watch.new_hours(line.contract, rth=line.row.rth)
+            if line.kept is not None:
+                line.kept.new_hours(line.contract)
+            for channel in line.built:
+                assert channel.builder is not None
+                channel.builder.new_hours(line.contract)
             for channel in line.channels.values():
                 writes += [holder_write(channel.stream, holder, line.contract) for holder in channel.holders.values()]
         return [WriteHolders(part) for part in in_parts(tuple(writes))]

@@ -65,6 +65,7 @@ class LineBook:
         # Counts of lines that are gone.
         self.unheld_gone = 0
         self.ignored_gone = 0
+        self.repeated_gone = 0
 
     # ---- the budget
 
@@ -180,6 +181,7 @@ class LineBook:
         self.timers.clear((line.key, "close"))
         self.unheld_gone += line.unheld
         self.ignored_gone += line.ignored
+        self.repeated_gone += line.fives.repeated if line.fives is not None else 0
         if line.slotted:
             self._taken[POOL_OF[line.row.line_type]] -= 1
         return effects + self._fill_slots(now)
@@ -364,6 +366,7 @@ class LineBook:
             "states": dict(sorted(states.items())),
             **{name: {"taken": self.taken(pool), "of": self.slots(pool)} for name, pool in _POOLS.items()},
             "unreadable_bars": sum(line.kept.unreadable for line in self.bars.values() if line.kept is not None),
+            "repeated_bars": self.repeated_gone + sum(line.fives.repeated for line in lines if line.fives is not None),
             "unheld_events": self.unheld_gone + sum(line.unheld for line in lines),
             "ignored_events": self.ignored_gone + sum(line.ignored for line in lines),
         }

@@ -21,6 +21,7 @@ from ibkr_actor.core.joining import Joining
 from ibkr_actor.core.kept_bars import KeptBars
 from ibkr_actor.core.kinds import KindRow, what_to_show
 from ibkr_actor.core.quote import TopOfBook
+from ibkr_actor.core.real_time_bars import RealTimeBars
 from ibkr_actor.schema.commands import Rejection
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import Stream
@@ -106,9 +107,9 @@ class Line:
     """One request to IB. It exists as long as one of its channels is held, over any number of connections."""
 
     __slots__ = (
-        "asks", "bar_ns", "book", "built", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed",
-        "feed_asked", "feed_at_start", "flags", "front", "generic_ticks", "greeks", "halted", "ignored", "kept",
-        "key", "live", "main", "newest_ns", "opened_by", "proven", "quote", "reason", "req_id", "route", "row",
+        "asks", "book", "built", "candidate", "channels", "computed", "con_id", "contract", "doubt", "feed",
+        "feed_asked", "feed_at_start", "fives", "flags", "front", "generic_ticks", "greeks", "halted", "ignored",
+        "kept", "key", "live", "main", "newest_ns", "opened_by", "proven", "quote", "reason", "req_id", "route", "row",
         "sent", "since_ns", "slotted", "standing_in", "state", "tick", "top", "unheld", "watch", "watched",
         "what_to_show",
     )  # fmt: skip
@@ -139,8 +140,8 @@ class Line:
         self.built: tuple[Channel, ...] = ()
         # Tick-by-tick streams that this line of level 1 stands in for.
         self.standing_in: tuple[Channel, ...] = ()
-        # Where its newest bar of 5 s begins.
-        self.bar_ns = 0
+        # Of bars of 5 s; like `kept` it outlives a request.
+        self.fives: RealTimeBars | None = RealTimeBars() if row.line_type == "bars" else None
         # The future that a continuous one shows now.
         self.front: Contract | None = None
         if contract.sec_type == "CONTFUT":

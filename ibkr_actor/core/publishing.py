@@ -12,7 +12,7 @@ from ibkr_actor.core import events, stand_ins, translate
 from ibkr_actor.core.bar_builder import Told
 from ibkr_actor.core.book import BadRow, Book
 from ibkr_actor.core.freshness import HALTED_TICKS
-from ibkr_actor.core.lines import Channel, Item, Line, append
+from ibkr_actor.core.lines import Channel, Item, Line, add, append
 from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF, QUOTE_PRICES, QUOTE_SIZES, TickType
 from ibkr_actor.schema.records import FEED_DELAYED, FLAG_BUILT, DataRecord
 
@@ -93,14 +93,24 @@ def _midpoint(line: Line, event: events.TickByTickMidPoint, items: list[Item]) -
 
 
 def _bar(line: Line, event: events.RealTimeBar, items: list[Item]) -> None:
-    before_ns, line.bar_ns = line.bar_ns, event.start_ns
+    if line.fives is None:
+        line.unheld += 1
+        return
+    before_ns = line.fives.newest_ns
+    revision = line.fives.take(event)
+    if revision is None:
+        return
     if before_ns and line.watch is not None and line.watch.left_out(before_ns, event.start_ns):
         # One comes every five seconds: a login elsewhere silences them without a word. Source: IBKR, "Real Time Bars".
         for channel in line.channels.values():
             channel.lose("stall", before_ns + _BAR_NS)
     if line.main is not None:
-        record = translate.bar(event, line.con_id, line.feed, line.flags, line.what_to_show)
-        append(items, line, line.main, record)
+        record = translate.bar(event, line.con_id, line.feed, line.flags, line.what_to_show, revision)
+        if revision:
+            # It says nothing of what is missing: a gap that is open stands before the next one that is new.
+            add(items, line.main, record)
+        else:
+            append(items, line, line.main, record)
     for channel in line.built:
         assert channel.builder is not None
         publish_bars(line, channel, channel.builder.take(event), event.received_ns, items)

@@ -192,7 +192,7 @@ def whole_book(book: Book, received_ns: int, con_id: int, feed: int, flags: int,
     )
 
 
-def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: str) -> Bar:
+def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: str, revision: int = 0) -> Bar:
     """A closed 5-second bar; IB sends the start of its interval and no time of sending.
 
     Bars of bids, asks and midpoints have no volume, average or count: IB fills those with -1, which is unknown here.
@@ -216,7 +216,7 @@ def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: st
         event.wap if traded else None,
         event.count if traded and event.count != -1 else None,
         True,
-        0,
+        revision,
         what_to_show,
     )
 

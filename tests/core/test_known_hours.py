@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
+from ibkr_actor.core.bar_builder import BarBuilder
+from ibkr_actor.core.bar_times import BarTimes
 from ibkr_actor.core.config import ContractsConfig, SubscriptionsConfig
 from ibkr_actor.core.contracts import ContractsCore
-from ibkr_actor.core.effects import Effect, WriteHolders
-from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd
+from ibkr_actor.core.effects import Effect, Publish, WriteHolders
+from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, HistoricalBar, RealTimeBar
 from ibkr_actor.core.holders import read_holder
+from ibkr_actor.core.kept_bars import KeptBars
 from ibkr_actor.core.known_hours import listed_until_ns
-from ibkr_actor.core.messages import ContractRefreshed, RefreshContract, SessionDown, SessionUp, WakeUp
+from ibkr_actor.core.messages import ContractRefreshed, MarketData, RefreshContract, SessionDown, SessionUp, WakeUp
 from ibkr_actor.core.requests import ReqContractDetails
+from ibkr_actor.core.resolutions import resolution
 from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.records import Bar
 from tests.core.kit import asked, at, only, told
 from tests.core.test_freshness import Watched, events, stock, utc_ns
 
@@ -117,3 +122,36 @@ def test_a_contract_is_asked_for_by_its_number_and_its_lines_are_told() -> None:
     core.handle(ContractDetails(request.req_id, as_of(date(2026, 1, 18))), at(3))
     (word,) = told(core.handle(ContractDetailsEnd(request.req_id), at(3)), ContractRefreshed)
     assert word.contract.trading_hours == as_of(date(2026, 1, 18)).trading_hours
+
+
+# The Friday after Thanksgiving 2026: the week's pattern says 16:00, IB in time that trading ends at 13:00.
+BEFORE = as_of(date(2026, 11, 16))
+SHORT_DAY = stock(hours="20261127:0400-20261127:1700", liquid="20261127:0930-20261127:1300")
+
+
+def test_the_bars_of_a_line_that_is_held_for_long_end_by_the_hours_that_ib_tells_in_time() -> None:
+    end_ns, early_ns = utc_ns("2026-11-27 21:00"), utc_ns("2026-11-27 18:00")
+    kept = KeptBars(BarTimes(resolution("1d"), BEFORE, rth=True))
+    kept.answer([HistoricalBar("20261127", 1.0, 1.0, 1.0, 1.0)])
+    assert kept.closes_ns == end_ns
+    kept.new_hours(SHORT_DAY)
+    assert kept.closes_ns == early_ns
+
+    builder = BarBuilder(BarTimes(resolution("4h"), BEFORE, rth=True))
+    start_ns = utc_ns("2026-11-27 17:00")
+    (told_before,) = builder.take(RealTimeBar(2, start_ns, start_ns, 1.0, 1.0, 1.0, 1.0, "1", "1", 1))
+    assert told_before.span.end_ns == end_ns
+    builder.new_hours(SHORT_DAY)
+    assert builder.closes_ns == early_ns
+
+
+def test_ibs_new_word_reaches_the_bars_of_a_line() -> None:
+    house = Watched("2026-11-27 17:00")
+    house.subscribe(BEFORE, "bar.4h.rth.built")
+    ns = house.now.ns
+    house.handle(MarketData([RealTimeBar(house.req_ids["AAPL"], ns, ns, 1.0, 1.0, 1.0, 1.0, "1", "1", 1)]))
+    house.handle(ContractRefreshed(SHORT_DAY))
+    # Told at once when the next bar comes, at the latest when it is over.
+    house.handle(MarketData([RealTimeBar(house.req_ids["AAPL"], ns, ns + 5 * 10**9, 1.0, 1.0, 1.0, 1.0, "1", "1", 1)]))
+    bars = [record for effect in only(Publish, house.effects) for _, record in effect.items if isinstance(record, Bar)]
+    assert [bar.end_ns for bar in bars] == [utc_ns("2026-11-27 21:00"), utc_ns("2026-11-27 18:00")]

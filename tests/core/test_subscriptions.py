@@ -144,10 +144,10 @@ def test_what_ib_does_not_have_is_unsupported_and_says_what_it_has(contract: Con
     assert len(effects) == 1
 
 
-def test_combinations_have_neither_books_nor_tick_by_tick_nor_kept_bars() -> None:
+def test_combinations_have_neither_books_nor_tick_by_tick_nor_live_bars() -> None:
     refused = {kind for kind in KINDS if why_not(kind, "BAG", "SMART")}
-    assert {"depth", "depth.smart", "trade", "bidask", "bar.1m"} <= refused
-    assert not refused & {"quote", "tick", "bar.5s"}
+    assert {"depth", "depth.smart", "trade", "bidask", "bar.1m", "bar.5s", "bar.5s.midpoint", "bar.1m.built"} <= refused
+    assert not refused & {"quote", "tick"}
 
 
 def test_forex_has_quotes_bars_and_tick_by_tick_bid_and_ask() -> None:
