@@ -306,7 +306,9 @@ class Publisher:
 
 
 def _completed(draft: Reset, past: Past) -> Reset:
-    """The reset that says what the stream held before."""
+    """The reset that says what the stream held before; that of an expired one says it already."""
+    if draft.reason == "deleted":
+        return draft
     return Reset(
         draft.epoch,
         draft.seq,

@@ -103,16 +103,20 @@ class Housekeeper:
         open_keys = {state.key.decode() for state in self._publisher.streams.open_streams}
         answers = await self._ask([("TTL", key) for key in keys])
         commands: list[tuple[Word, ...]] = []
+        gone: set[bytes] = set()
         for key, ttl in zip(keys, answers, strict=True):
             if ttl == -2:  # expired or deleted; one that is open comes back with its next record
                 if key not in open_keys:
                     commands.append(("SREM", self._keys.streams, key))
+                    gone.add(key.encode())
                     self._counts["removed"] += 1
                 continue
             if ttl == -1 and key not in open_keys and not self._is_all(key):
                 commands.append(("EXPIRE", key, max(1, round(self._config.stream_ttl_s))))
                 self._counts["expiring"] += 1
             commands += self._trims(key)
+        if gone:
+            self._publisher.streams.forget(gone)
         answers = await self._ask(commands)
         trims = [answer for command, answer in zip(commands, answers, strict=True) if command[0] == "XTRIM"]
         self._counts["trimmed"] += sum(answer for answer in trims if isinstance(answer, int))

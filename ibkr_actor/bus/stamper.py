@@ -5,12 +5,13 @@ Writes nothing and keeps no entries; the ring does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final
 
 from ibkr_actor.bus.config import PublisherConfig, RetentionConfig
-from ibkr_actor.bus.streams import LAST, NOT_LAST, WINDOW, Entry, StreamState
+from ibkr_actor.bus.expired import Expired, ExpiredStreams
+from ibkr_actor.bus.streams import LAST, NOT_LAST, TICK_KINDS, WINDOW, Entry, StreamState
 from ibkr_actor.schema.codec import encode_msgpack, encode_record
 from ibkr_actor.schema.instruments import symbol_of
 from ibkr_actor.schema.keys import Keys, Stream
@@ -43,9 +44,6 @@ SLOTS: Final[dict[type[Record], int]] = {
     ChainWindow: WINDOW,
 }
 
-# Kinds of which every record is a tick of IB.
-TICK_KINDS: Final = frozenset({"quote", "tick", "trade", "alltrade", "bidask", "midpoint"})
-
 
 class Stamper:
     """The streams of one epoch. Every method returns at once and is called by one task at a time."""
@@ -58,7 +56,8 @@ class Stamper:
         self._encode: Callable[[DataRecord | System], bytes] = (
             encode_msgpack if config.encoding == "msgpack" else partial(encode_record, encoding="json")
         )
-        self._states: dict[Stream, StreamState] = {}  # every stream of this epoch, open or closed
+        self._states: dict[Stream, StreamState] = {}  # every stream of this epoch, open or closed, that is not expired
+        self._expired = ExpiredStreams()
         self._open: dict[Stream, StreamState] = {}  # those that may be published to without further ado
         self._all: dict[str, StreamState] = {}  # kind -> its `all:<kind>` stream
         self._system = StreamState(keys.system, keys.system, "system", stream=None, is_data=False)
@@ -112,6 +111,15 @@ class Stamper:
             state.ttl = b"%d" % max(1, round(self._retention.stream_ttl_s))
         return state
 
+    def forget(self, keys: Collection[bytes]) -> None:
+        """These keys are gone from Redis: closed streams among them need no more than their last seq and id."""
+        gone = [
+            stream for stream, state in self._states.items() if state.closed and not state.ttl and state.key in keys
+        ]
+        for stream in gone:
+            state = self._states.pop(stream)
+            self._expired.add(stream, Expired(state.seq, state.last_id))
+
     def set_entries_divisor(self, divisor: int) -> None:
         """Keeps fewer entries per stream from now on."""
         self._entries_divisor = divisor
@@ -125,10 +133,10 @@ class Stamper:
     def ticks(self) -> dict[str, int]:
         """Symbol -> records of its ticks in this epoch, for symbols with an open stream: no more than there are lines.
 
-        Streams that are closed count too, or a sum would fall when one of several ends.
+        Streams that are closed or gone count too, or a sum would fall when one of several ends.
         """
         held = {symbol_of(stream.instrument) for stream in self._open if stream.kind in TICK_KINDS}
-        found = dict.fromkeys(held, 0)
+        found = {symbol: self._expired.ticks(symbol) for symbol in held}
         for stream, state in self._states.items():
             if stream.kind in TICK_KINDS and (symbol := symbol_of(stream.instrument)) in held:
                 found[symbol] += state.seq - 1  # without the reset
@@ -158,7 +166,12 @@ class Stamper:
             state = self._states[stream] = StreamState(key, last_key, stream.kind, stream=stream)
             state.con_id = record.con_id
             state.entries_max = b"%d" % self.entries_max_of(stream.kind)
-            entries.append(self._reset_entry(state, record.received_ns))
+            expired = self._expired.take(stream)
+            entries.append(
+                self._reset_entry(state, record.received_ns)
+                if expired is None
+                else self._reset_after(expired, state, record.received_ns)
+            )
         elif state.closed:
             state.closed = False
             state.ttl = b"p"
@@ -179,6 +192,14 @@ class Stamper:
         payload = self._encode(record)
         state.seq += 1
         entries.append(Entry(state, state.seq, payload, NOT_LAST))
+
+    def _reset_after(self, expired: Expired, state: StreamState, received_ns: int) -> Entry:
+        """Stands in for the records of this epoch that expired with the stream: its seq and its ids go on."""
+        state.seq = seq = expired.seq
+        state.start_after(expired.entry_id.encode())
+        epoch, last_id = self._epoch, expired.entry_id
+        draft = Reset(epoch, seq, state.con_id, received_ns, None, FEED_LIVE, 0, "deleted", epoch, seq, last_id)
+        return Entry(state, seq, b"", NOT_LAST, draft=draft)
 
     def _reset_entry(self, state: StreamState, received_ns: int) -> Entry:
         """The first record of a stream in this epoch, completed when its past has been looked up."""

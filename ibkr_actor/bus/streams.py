@@ -19,6 +19,9 @@ NOT_LAST: Final = -2
 LAST: Final = -1
 WINDOW: Final = 0
 
+# Kinds of which every record is a tick of IB.
+TICK_KINDS: Final = frozenset({"quote", "tick", "trade", "alltrade", "bidask", "midpoint"})
+
 # Ids are `<ms>-<n>`; n rarely passes the number of records of one stream in a millisecond.
 _NUMBERS: Final = tuple(b"%d" % n for n in range(4096))
 
@@ -71,6 +74,11 @@ class StreamState:
         self.ttl = b""  # what the next write does to the expiry: nothing, `p` to remove it, or seconds
         self.entries_max = b"10000"  # retention, for MAXLEN
         self.group: list[Entry] | None = None  # only while a batch is packed
+
+    @property
+    def last_id(self) -> str:
+        """The newest id given."""
+        return f"{self.last_ms}-{self.last_n}"
 
     @property
     def in_parts(self) -> bool:

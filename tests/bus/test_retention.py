@@ -15,8 +15,8 @@ from ibkr_actor.bus.connection import Link
 from ibkr_actor.bus.publisher import Publisher
 from ibkr_actor.bus.retention import Housekeeper
 from ibkr_actor.schema.keys import Stream
-from ibkr_actor.schema.records import System
-from tests.bus.kit import QUOTE, TRADE, Probe, bus_config, publishing, quote, trade, trades, until, written
+from ibkr_actor.schema.records import Reset, System
+from tests.bus.kit import QUOTE, TRADE, Probe, bus_config, check, publishing, quote, trade, trades, until, written
 
 pytestmark = pytest.mark.anyio
 
@@ -84,6 +84,30 @@ async def test_expired_streams_leave_the_set_of_streams(config: BusConfig, probe
         await housekeeper.round()
     members = {member.decode() for member in await probe.do("SMEMBERS", probe.keys.streams)}
     assert members == {key(probe, TRADE)}, "the one still held comes back with its next record"
+
+
+async def test_a_stream_that_expired_is_forgotten_and_goes_on_with_its_seq_when_it_comes_back(
+    config: BusConfig, probe: Probe
+) -> None:
+    async with publishing(config) as publisher, keeping(config, publisher) as housekeeper:
+        publisher.publish([*trades(3), (QUOTE, quote()), (OTHER, trade())])
+        publisher.close_stream(TRADE)
+        await written(publisher)
+        before = await probe.entries(TRADE)
+        assert publisher.streams.ticks() == {"AAPL": 4, "MSFT": 1}
+        await probe.do("DEL", key(probe, TRADE))
+        await housekeeper.round()
+        assert (len(publisher.streams), publisher.streams.ticks()) == (2, {"AAPL": 4, "MSFT": 1})
+        publisher.publish(trades(1))
+        await written(publisher)
+        after = await probe.entries(TRADE)
+        assert (len(publisher.streams), publisher.streams.ticks()) == (3, {"AAPL": 5, "MSFT": 1})
+    reset = after[0].record
+    assert isinstance(reset, Reset)
+    assert (reset.reason, reset.prev_epoch, reset.prev_seq) == ("deleted", reset.epoch, 4)
+    assert reset.prev_id == before[-1].id
+    assert [entry.record.seq for entry in after] == [4, 5]
+    assert check([entry.record for entry in after]) == 0
 
 
 async def test_streams_of_all_records_of_a_kind_do_not_expire(config: BusConfig, probe: Probe) -> None:
