@@ -122,7 +122,7 @@ class ChainSilences:
                 watch, member = chain.watches.get(key), chain.members.get(key)
                 if watch is not None and member is not None and member.heard and chain.live and watch.lone:
                     # Others speak: an option may be that slow, and a request brings data whether or not it had died.
-                    watch.take_for_habit(now)
+                    watch.take_for_habit(now.s - watch.heard_s)
                 effects += self._feed.renew(chain, key, now)
         return effects
 

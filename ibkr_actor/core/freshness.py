@@ -75,14 +75,30 @@ class Watch:
     """One line under observation. `look` is to be called about once a second; all times are those of the looks."""
 
     __slots__ = (
-        "_least_s", "_newest_ns", "_phases", "_req_id", "_rhythms", "_unknown_s", "heard_s", "lone", "phase", "reason",
-        "said", "since_ns", "state",
+        "_answered",
+        "_answers",
+        "_least_s",
+        "_newest_ns",
+        "_phases",
+        "_req_id",
+        "_rhythms",
+        "_unknown_s",
+        "heard_s",
+        "lone",
+        "phase",
+        "reason",
+        "said",
+        "since_ns",
+        "state",
     )  # fmt: skip
 
     def __init__(self, contract: Contract, line_type: LineType, *, rth: bool, least_s: float) -> None:
         self._phases = MarketPhases(contract, regular_only=rth)
         self._least_s = least_s
         self._unknown_s = _UNKNOWN_S.get(line_type, _UNKNOWN_DEFAULT_S)
+        # Whether a request is answered at once, whatever happens in the market; how long that takes is no habit.
+        self._answers = line_type == "level1"
+        self._answered = False
         self._rhythms: dict[PhaseName, Rhythm] = {}
         self._req_id: int | None = None
         self._newest_ns = 0
@@ -109,11 +125,12 @@ class Watch:
         if facts.req_id != self._req_id or not facts.sent:
             # A new request starts to be silent when it has left.
             self._req_id, self.heard_s, same_phase = facts.req_id, now.s, False
+            self._answered = not self._answers
         if facts.newest_ns == self._newest_ns:
             return False
-        if same_phase and self._newest_ns and self.lone:
+        if same_phase and self._newest_ns and self.lone and self._answered:
             self._learn(now.s - self.heard_s)
-        self._newest_ns, self.heard_s = facts.newest_ns, now.s
+        self._newest_ns, self.heard_s, self._answered = facts.newest_ns, now.s, True
         # Of a line that was lost behind its newest data the cause is known already.
         self.lone = self.lone or facts.live
         return True
@@ -124,9 +141,9 @@ class Watch:
             silence_s = min(silence_s, 2 * self.limit_s)
         self._rhythms.setdefault(self.phase.name, Rhythm()).note(silence_s)
 
-    def take_for_habit(self, now: Instant) -> None:
-        """Its present silence may be its way, though nothing proves it: the next one as long is no alarm."""
-        self._rhythms.setdefault(self.phase.name, Rhythm()).note(min(now.s - self.heard_s, 2 * self.limit_s))
+    def take_for_habit(self, silence_s: float) -> None:
+        """A silence may be its way, though no data of its own ended it: the next one as long is no alarm."""
+        self._rhythms.setdefault(self.phase.name, Rhythm()).note(min(silence_s, 2 * self.limit_s))
 
     @property
     def newest_ns(self) -> int:

@@ -23,6 +23,9 @@ _NO_PRICE: Final = -1.0
 NO_SIZE: Final = "-1"
 
 
+_VALUES: Final = ("bid", "ask", "last", "bid_size", "ask_size", "last_size", "volume")
+
+
 def is_no_price(price: float | None, size: str | None) -> bool:
     """Whether IB says that there is no price. Zero and negative prices are prices; -1 is one with a size only."""
     return price is None or (price == _NO_PRICE and (size is None or size in ("0", NO_SIZE)))
@@ -44,6 +47,13 @@ class TopOfBook:
         # The tick type and time of the last message merged; None before the first.
         self.changed: int | None = None
         self.received_ns = 0
+
+    def tells_no_more_than(self, before: TopOfBook) -> bool:
+        """Whether something was told, and nothing else than what was known before."""
+        if self.changed is None:
+            return False
+        known = ((getattr(self, name), getattr(before, name)) for name in _VALUES)
+        return all(now is None or now == then for now, then in known)
 
     def merge_price(self, event: TickPrice) -> None:
         """Takes in a price of `QUOTE_PRICES`, with its size when the message carries one.

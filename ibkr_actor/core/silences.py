@@ -16,6 +16,7 @@ from ibkr_actor.core.freshness import Facts, Freshness, Watch
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Line, LineKey
 from ibkr_actor.core.messages import FarmChanged
+from ibkr_actor.core.probes import Probes
 from ibkr_actor.core.watched import Watched, is_waited_for, judged, message_of, stopped
 from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
 
@@ -47,6 +48,7 @@ class Silences:
         self._said_s: dict[Freshness, float] = {}
         # Lines and chains that were silenced since the first of them went.
         self._touched: set[LineKey] = set()
+        self._probes = Probes()
 
     def next_s(self) -> float | None:
         """When to look next; None when there is nothing to look at."""
@@ -65,6 +67,7 @@ class Silences:
         for _, watch, facts in looked:
             if watch.look(facts, now):
                 self._heard_s = now.s
+        self._probes.look(now)
         effects = self._farm_silence(looked, now) + self._silent(looked, now)
         for line, watch, _ in looked:
             effects += judged(line, watch, _facts(line), now)
@@ -103,12 +106,23 @@ class Silences:
         again_s = max(0.0, probe_s * 2.0**doublings - watch.silent_s(now)) + n * _PROBE_APART_S
         return self._book.starve(line, "silent", now, again_s=again_s)
 
+    def ask_again(self, line: Line, now: Instant) -> list[Effect]:
+        """Asks for a line anew that was silent; what IB answers may show that it has nothing to say."""
+        before, was_silent = line.top, line.reason == "silent"
+        watch = watch_of(line, self.config)
+        silence_s = watch.silent_s(now)
+        effects = self._book.ask_again(line, now, ended=False)
+        if was_silent and line.row.line_type == "level1" and not self._farms:
+            self._probes.asked(line, watch, before, silence_s)
+        return effects
+
     # ---- what others tell
 
     def heard(self, line: Line, now: Instant) -> list[Effect]:
         """The first data after a request or a loss."""
         watch = watch_of(line, self.config)
         watch.look(_facts(line), now)
+        self._probes.answered(line, now)
         return judged(line, watch, _facts(line), now)
 
     def session_over(self) -> None:
