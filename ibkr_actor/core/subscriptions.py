@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 from msgspec import Struct
 
 from ibkr_actor.core.backfills import Backfills
-from ibkr_actor.core.boards import Boards
 from ibkr_actor.core.calcs import Calcs
 from ibkr_actor.core.chain_messages import ChainFound, ChainNotFound
+from ibkr_actor.core.chain_store import is_chain
 from ibkr_actor.core.chains import Chains
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.depth import DepthBooks
 from ibkr_actor.core.effects import (
+    Announce,
     Answer,
     Effect,
     Instant,
     Publish,
     Tell,
+    WriteHolders,
+    in_parts,
 )
 from ibkr_actor.core.events import (
     ContractDetails,
@@ -36,8 +40,9 @@ from ibkr_actor.core.events import (
 from ibkr_actor.core.fallbacks import Fallbacks
 from ibkr_actor.core.fronts import Fronts
 from ibkr_actor.core.guests import Guests
+from ibkr_actor.core.holders import read_holder
 from ibkr_actor.core.holdings import Holdings
-from ibkr_actor.core.keeping import Keeping
+from ibkr_actor.core.kinds import ROWS
 from ibkr_actor.core.known_hours import KnownHours
 from ibkr_actor.core.leaving import Leaving
 from ibkr_actor.core.line_book import LineBook
@@ -69,15 +74,15 @@ from ibkr_actor.core.messages import (
     WakeUp,
 )
 from ibkr_actor.core.publishing import DATA, PUBLISH
-from ibkr_actor.core.reference_events import NewsBulletin, ScanEnd, ScanRow
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.silences import Silences
 from ibkr_actor.core.snapshots import Snapshots
-from ibkr_actor.core.subscribing import Subscribing
+from ibkr_actor.core.subscribing import Subscribing, stated
 from ibkr_actor.core.waits import Waits
+from ibkr_actor.core.watched import freshness_of
 from ibkr_actor.schema.commands import List, Rejection, Renew, Reply, Snapshot, Subscribe, Unsubscribe
-from ibkr_actor.schema.records import FLAG_SNAPSHOT
-from ibkr_actor.schema.reference_commands import CalcIv, CalcPrice, HoldBulletins, HoldScan
+from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
+from ibkr_actor.schema.reference_commands import CalcIv, CalcPrice
 from ibkr_actor.schema.reference_commands import Chain as ChainCommand
 
 
@@ -93,17 +98,14 @@ class SubscriptionsCore:
         self._snapshots = Snapshots(config, self._book.req_ids)
         self._waits = Waits(config.keys)
         self._chains = Chains(config, self._book, self._waits)
-        self._boards = Boards(config, self._book, self._waits)
-        calcs = Calcs(config, self._book.req_ids)
-        self._guests = Guests(self._book, self._snapshots, calcs, self._chains, self._boards)
+        self._guests = Guests(self._book, self._snapshots, Calcs(config, self._book.req_ids), self._chains)
         self._backfills = Backfills(config)
         self._holdings = Holdings(config, self._book, self._waits, self._backfills)
         self._errors = LineErrors(config, self._book, self._holdings, self._waits, self._fallbacks)
         self._subscribing = Subscribing(
             config, self._book, self._holdings, self._waits, self._backfills, self._fallbacks
         )
-        self._leaving = Leaving(config, self._holdings, self._chains, self._boards)
-        self._keeping = Keeping(self._book, self._holdings, self._subscribing, self._chains, self._boards)
+        self._leaving = Leaving(config, self._holdings, self._chains)
         self._silences = Silences(config, self._book, self._chains.silences)
         self._hours = KnownHours(config, self._book)
         self._fronts = Fronts(config, self._book)
@@ -115,9 +117,6 @@ class SubscriptionsCore:
             ContractDetailsEnd: self._fronts.details_end,
             HistoricalBars: self._kept_bars,
             HistoricalBarsEnd: self._nothing,
-            ScanRow: self._boards.feed.scan_row,
-            ScanEnd: self._boards.feed.scan_end,
-            NewsBulletin: self._boards.feed.bulletin,
             ErrorNotice: self._error,
             RequestSent: self._request_sent,
             RequestRefused: self._refused,
@@ -131,9 +130,9 @@ class SubscriptionsCore:
             FarmChanged: self._farm,
             ContractRefreshed: self._hours.refreshed,
             Reconfigure: self._subscribing.reconfigure,
-            RestoreHolders: self._keeping.restore,
+            RestoreHolders: self._restore,
             CommandsReadable: self._leaving.readable,
-            RedisForgot: self._keeping.say_again,
+            RedisForgot: self._say_again,
             PastRows: self._backfills.rows,
             PastDone: self._backfills.done,
             ChainFound: self._chains.found,
@@ -268,20 +267,21 @@ class SubscriptionsCore:
         return self._book.data_lost(message.at_ns, now) + self._guests.data_lost(message.at_ns, now)
 
     def _upstream_down(self, message: UpstreamDown, now: Instant) -> list[Effect]:
-        return self._book.upstream_down(message.at_ns, now) + self._guests.upstream_down(message.at_ns, now)
+        return self._book.upstream_down(message.at_ns, now) + self._chains.upstream_down(message.at_ns, now)
 
     def _upstream_up(self, message: UpstreamUp, now: Instant) -> list[Effect]:
-        return self._book.upstream_up(now) + self._guests.upstream_up(now)
+        return self._book.upstream_up(now) + self._chains.upstream_up(now)
 
     def _farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
-        silenced = self._silences.farm(message, now) if message.family == "market" else []
-        return silenced + self._guests.farm(message, now)
+        return self._silences.farm(message, now) + self._guests.farm(message)
 
     def _request_sent(self, message: RequestSent, now: Instant) -> list[Effect]:
         line = self._book.by_req.get(message.req_id)
         if line is not None and message.req_id == line.req_id:
             line.sent = True
-        return self._guests.sent(message.req_id, now) if line is None else []
+        elif line is None:
+            self._chains.feed.sent(message.req_id, now)
+        return []
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         """Gives the lines back but keeps the holders, which the next start restores; then pacing and session stop."""
@@ -303,17 +303,57 @@ class SubscriptionsCore:
             case Unsubscribe():
                 instrument = message.contract.instrument if message.contract is not None else None
                 return self._leaving.unsubscribe(ref, command, instrument, now)
-            case Snapshot() | ChainCommand() | HoldScan() | HoldBulletins() | CalcIv() | CalcPrice():
+            case Snapshot() | ChainCommand() | CalcIv() | CalcPrice():
+                assert message.contract is not None
                 return self._guests.command(ref, command, message.contract, now)
             case Renew():
                 return self._leaving.renew(ref, now)
             case List():
                 rows = listed(self._book.lines.values(), self._holdings, command.of_client, now)
-                rows += self._chains.listed(command.of_client, now) + self._boards.listed(command.of_client, now)
+                rows += self._chains.listed(command.of_client, now)
                 return [Answer(ref, Reply(ref.id, ref.op, "result", result={"subscriptions": rows}))]
             case _:
                 text = f"{type(command).__name__} is not served here"
                 return [rejected(ref, Rejection("unsupported", text))]
+
+    # ---- restart
+
+    def _say_again(self, message: RedisForgot, now: Instant) -> list[Effect]:
+        """Writes all holders and states anew."""
+        lines = [line for line in self._book.lines.values() if line.state]
+        return [
+            *(WriteHolders(part) for part in in_parts(self._holdings.writes() + self._chains.writes())),
+            *(stated(channel) for line in lines for channel in line.channels.values()),
+            *(effect for line in lines for effect in freshness_of(line)),
+            *self._chains.states(),
+        ]
+
+    def _restore(self, message: RestoreHolders, now: Instant) -> list[Effect]:
+        """Takes up what was held before the process started, each with a full lease, in the old order."""
+        stored = []
+        unreadable: list[str] = []
+        effects: list[Effect] = []
+        for write in message.holders:
+            try:
+                if is_chain(write.field):
+                    effects += self._chains.restore(write, now)
+                    continue
+                stream, holder, contract = read_holder(write)
+                row = ROWS[stream.kind]
+            except (ValueError, KeyError, msgspec.MsgspecError):
+                unreadable.append(write.field)
+                continue
+            stored.append((stream, row, holder, contract))
+        for stream, row, holder, contract in sorted(stored, key=lambda found: (-found[2].priority, found[2].since_ns)):
+            channel = self._subscribing.restored(stream.instrument, row, contract, holder)
+            channel.line.proven = True
+            self._holdings.add(channel, self._subscribing.own(holder, channel), now)
+        for line in self._book.by_priority():
+            effects += self._book.ask(line, now)
+        if unreadable:
+            text = f"{len(unreadable)} fields of the subscriptions hash cannot be read, such as {unreadable[0]!r}."
+            effects.append(Announce(System(0, 0, now.ns, "command", "holders_unreadable", "subscriptions", text)))
+        return effects
 
     # ---- time
 
@@ -352,7 +392,6 @@ class SubscriptionsCore:
             "commands_waiting": self._waits.count,
             "snapshots": len(self._snapshots),
             "chains": self._chains.status(),
-            **self._boards.status(),
             "backfills": self._backfills.status(),
             "late_events": self._late + self._errors.late,
             "foreign_events": self._foreign,
