@@ -75,21 +75,8 @@ class Watch:
     """One line under observation. `look` is to be called about once a second; all times are those of the looks."""
 
     __slots__ = (
-        "_answered",
-        "_answers",
-        "_least_s",
-        "_newest_ns",
-        "_phases",
-        "_req_id",
-        "_rhythms",
-        "_unknown_s",
-        "heard_s",
-        "lone",
-        "phase",
-        "reason",
-        "said",
-        "since_ns",
-        "state",
+        "_answered", "_answers", "_least_s", "_newest_ns", "_phases", "_req_id", "_rhythms", "_unknown_s",
+        "heard_s", "lone", "phase", "reason", "said", "since_ns", "state",
     )  # fmt: skip
 
     def __init__(self, contract: Contract, line_type: LineType, *, rth: bool, least_s: float) -> None:

@@ -71,7 +71,7 @@ def test_a_dead_line_that_sends_often_is_found_within_ten_seconds_though_it_once
     house = Answered()
     house.run(180, house.answer_all)
     # Hours of a lively market later.
-    house.run(4 * 3_600, house.trade)
+    house.run(2 * 3_600, house.trade)
     house.run(10)
     assert house.fresh() == "stale"
 
