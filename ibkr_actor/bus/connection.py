@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import anyio
 import hiredis
 from redis.asyncio import Connection, ConnectionPool
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
@@ -87,18 +88,11 @@ class Link:
         self._scripts = {script.sha: script for script in scripts}
         self._connection: Connection | None = None  # from open to close or the first trouble
         try:
-            self._pool = ConnectionPool.from_url(
-                config.url,
-                socket_timeout=None,
-                socket_connect_timeout=config.connect_timeout_s,
-                retry=Retry(NoBackoff(), 0),
-                health_check_interval=0,
-                client_name=name,
-                protocol=2,
-                driver_info=None,
-            )
-        except ValueError as error:
-            raise ConfigurationError(f"redis_url {_without_password(config.url)!r} cannot be used: {error}") from None
+            address: dict[str, Any] = dict(parse_url(config.url))
+            self._pool = ConnectionPool(**address | _options(config, name))
+            self._new_connection()  # tells whether there are options that no connection has
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"IBKR_REDIS_URL cannot be used: {_unquoted(error)}") from None
 
     @property
     def is_open(self) -> bool:
@@ -111,8 +105,7 @@ class Link:
             Unreachable: nobody there, or the login was refused; the text says which.
         """
         await self.close()
-        make_connection: Callable[[], Connection] = self._pool.make_connection
-        connection = make_connection()
+        connection = self._new_connection()
         try:
             with anyio.fail_after(self._config.connect_timeout_s):
                 connect: Callable[[], Awaitable[None]] = connection.connect
@@ -125,6 +118,10 @@ class Link:
             prefix = "login refused: " if isinstance(error, AuthenticationError) else ""
             raise Unreachable(prefix + _one_line(error)) from None
         self._connection = connection
+
+    def _new_connection(self) -> Connection:
+        make_connection: Callable[[], Connection] = self._pool.make_connection
+        return make_connection()
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -190,6 +187,22 @@ class Link:
                 raise answer
 
 
+def _options(config: RedisConfig, name: str) -> dict[str, Any]:
+    """What must hold on every link, whatever options a URL names (those of `from_url` would win over ours)."""
+    return {
+        "socket_timeout": None,  # each exchange has a deadline of its own, since some of them block on purpose
+        "socket_connect_timeout": config.connect_timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        "health_check_interval": 0,  # a PING between commands would take the place of an answer
+        "decode_responses": False,
+        "client_name": name,
+        "protocol": 2,
+        "driver_info": None,
+    }
+
+
 async def _answer(connection: Connection) -> Any:
     try:
         return await connection.read_response(timeout=math.inf, disconnect_on_error=True)
@@ -222,6 +235,9 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _without_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"{head.split('//')[0]}//...@{tail}" if at else url
+def _unquoted(error: Exception) -> str:
+    """What is wrong with a URL, without a word of it: badly escaped, a part of the password looks like a port."""
+    text = _one_line(error)
+    if isinstance(error, TypeError):
+        return f"{text.rpartition(' ')[2]} is no option of a connection"
+    return "its port is no number; escape / ? # @ : in a password with %" if "integer" in text else text

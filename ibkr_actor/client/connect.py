@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
@@ -29,6 +30,7 @@ BACKOFF_MAX_S: Final = 2.0
 # Commands of one client that are on their way at once; more wait for their turn.
 POOL_MAX: Final = 8
 
+_ANSWER_SHAPES: Final = frozenset({"protocol", "legacy_responses"})
 _REFUSALS: Final = (AuthenticationError, AuthorizationError)
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -67,28 +69,39 @@ def connect(url: str) -> Redis:
 
     redis-py's default of repeating a failed command is off: it doubles `XADD *` and makes `XREADGROUP >` skip entries.
     """
-    client: Redis = Heedful.from_url(url, **_options(unix=url.startswith("unix://")))
+    client: Redis = Heedful.from_pool(ConnectionPool(**_options_of(url)))
     return client
 
 
 def pooled(redis: str | Redis, connections: int = POOL_MAX) -> Redis:
     """A client of its own for a URL, or for the address and login of another; commands wait for a free connection."""
     if isinstance(redis, str):
-        options = _options(unix=redis.startswith("unix://"))
-        pool = BlockingConnectionPool.from_url(redis, max_connections=connections, timeout=None, **options)
+        options = _options_of(redis) | {"max_connections": connections, "timeout": None}
+        pool = BlockingConnectionPool(**options)
     else:
         theirs = redis.connection_pool
         given = dict(theirs.connection_kwargs)
-        options = given | _options(unix="path" in given) | {"decode_responses": False}
+        options = given | _options(unix="path" in given)
         pool = BlockingConnectionPool(connections, timeout=None, connection_class=theirs.connection_class, **options)
     client: Redis = Heedful.from_pool(pool)
     return client
+
+
+def _options_of(url: str) -> dict[str, Any]:
+    """Address, login and options of a URL, but for those that shape answers or the waiting for them.
+
+    With `from_url` options in the URL would take the place of ours.
+    """
+    address: dict[str, Any] = {name: value for name, value in parse_url(url).items() if name not in _ANSWER_SHAPES}
+    return address | _options(unix="path" in address)
 
 
 def _options(*, unix: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
         "socket_timeout": 10.0,
         "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "decode_responses": False,
         "client_name": "ibkr-actor-client",
     }
     return options if unix else options | {"socket_connect_timeout": 5.0, "socket_keepalive": True}

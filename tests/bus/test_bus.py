@@ -18,6 +18,7 @@ from ibkr_actor.actors.ports import BusPort
 from ibkr_actor.bus import fake_server
 from ibkr_actor.bus.bus import Bus
 from ibkr_actor.bus.config import BusConfig, HeartbeatConfig, RedisConfig
+from ibkr_actor.bus.connection import Link
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
 from ibkr_actor.bus.server_binary import ServerBinary
 from ibkr_actor.core.effects import HolderWrite
@@ -277,10 +278,33 @@ async def test_publishing_before_there_is_an_epoch_is_a_bug_that_says_so() -> No
         Bus(BusConfig()).publish(trades(1))
 
 
-async def test_an_impossible_url_is_one_clear_line_without_the_password() -> None:
-    with pytest.raises(ConfigurationError, match=r"redis_url 'http://\.\.\.@host:1' cannot be used") as caught:
-        await Bus(BusConfig(redis=RedisConfig(url="http://:secret@host:1"))).start()
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:secret@host:1",
+        "redis://host:99999/0?password=secret",
+        "redis://:secret/half@host:1",
+        "redis://host?unknown_option=secret",
+    ],
+)
+async def test_an_impossible_url_is_one_clear_line_without_the_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^IBKR_REDIS_URL cannot be used: [^\n]+$") as caught:
+        await Bus(BusConfig(redis=RedisConfig(url=url))).start()
     assert "secret" not in str(caught.value)
+
+
+async def test_options_in_the_url_do_not_change_how_a_link_reads_and_waits(config: BusConfig) -> None:
+    options = "socket_timeout=0.001&retry_on_timeout=yes&health_check_interval=1&protocol=3&decode_responses=yes"
+    url = f"{config.redis.url}{'&' if '?' in config.redis.url else '?'}{options}"
+    link = Link(RedisConfig(url=url), "odd")
+    await link.open()
+    try:
+        key = f"{config.gateway}:odd"
+        assert await link.call("XREAD", "BLOCK", 20, "STREAMS", key, "$") is None
+        assert await link.call("HSET", key, "a", "1") == 1
+        assert await link.call("HGETALL", key) == [b"a", b"1"]
+    finally:
+        await link.close()
 
 
 async def test_the_state_is_the_worst_of_the_parts_and_says_which(config: BusConfig, probe: Probe) -> None:
