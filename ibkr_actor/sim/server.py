@@ -141,7 +141,7 @@ class Simulator:
         """Open subscriptions of all kinds, of one instrument or of all."""
         return len(self.world.lines) if name is None else len(self._lines(name))
 
-    async def wait_for(self, predicate: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+    async def wait_for(self, predicate: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
         """Return once `predicate` holds. Raises: TimeoutError."""
         with anyio.move_on_after(timeout_s):
             await self.world.wait_for(predicate)
@@ -172,6 +172,10 @@ class Simulator:
         """A notice (error with id -1) such as 1100, 1101 or 1102."""
         for session in self._chosen(client_id):
             self.world.error(session, -1, code, text)
+
+    def bulletin(self, text: str, bulletin_type: int = 1, exchange: str = "") -> int:
+        """A news bulletin to every client that wants them, now and later; returns how many get it now."""
+        return self._service.news.say(text, bulletin_type, exchange)
 
     def send_error(self, name: InstrumentName, code: int, text: str) -> int:
         """Send an error now on every line of the instrument; the lines stay open. Returns how many."""

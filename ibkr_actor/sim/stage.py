@@ -19,8 +19,10 @@ from ibkr_actor.sim.replay import Cursor, Recording, load_recording
 from ibkr_actor.sim.tape import Tape
 from ibkr_actor.sim.world import World
 
-# A market that fell this far behind (a busy or stalled process) goes on from now instead of catching up.
+# A market that fell this far behind (a busy or stalled process) goes on from now instead of catching up. In these real
+# seconds a clock that runs fast has as much more to do: there a busy process is given longer.
 _CATCH_UP_S = 1.0
+_CATCH_UP_FAST_S = 5.0
 _FIVE_SECONDS = BarSize.parse("5 secs")
 
 
@@ -32,6 +34,8 @@ class Stage:
         self._markets: dict[int, InstrumentMarket] = {}
         self._next: dict[int, Entry] = {}
         self._bars: Entry | None = None
+        speed = world.settings.clock_speed
+        self._behind_s = _CATCH_UP_S if speed <= 1 else _CATCH_UP_FAST_S * speed
         self._recording: Recording | None = None
         self.replayed: Instrument | None = None
         if world.settings.replay_file is not None:
@@ -120,8 +124,7 @@ class Stage:
         for line in lines:
             self._deliver_all(line, feed.event_messages(line, event, market))
         now_s = self._world.clock.now_s()
-        behind_s = _CATCH_UP_S * max(self._world.clock.speed, 1.0)
-        if market.next_s is not None and market.next_s < now_s - behind_s:
+        if market.next_s is not None and market.next_s < now_s - self._behind_s:
             self._jump(market, lines, now_s)
         self._schedule_step(market)
 
@@ -147,7 +150,7 @@ class Stage:
                     self._send_bar(line, market.tape, start_s)
         self._bars = None
         if self._markets:
-            self._schedule_bars(max(boundary_s, self._world.clock.now_s() - BAR_S))
+            self._schedule_bars(max(boundary_s, self._world.clock.now_s() - max(BAR_S, self._behind_s)))
 
     def _send_bar(self, line: Line, tape: Tape, start_s: int) -> None:
         for bar in tape.bars(start_s, start_s + 1, _FIVE_SECONDS, line.view, line.regular_only):

@@ -51,7 +51,7 @@ class SyncSimulator:
 
         return self._portal.call(run)
 
-    def wait_for(self, predicate: Callable[[Simulator], bool], *, timeout_s: float = 10.0) -> None:
+    def wait_for(self, predicate: Callable[[Simulator], bool], *, timeout_s: float = 30.0) -> None:
         """Block until `predicate(simulator)` holds. Raises: TimeoutError."""
 
         async def wait() -> None:

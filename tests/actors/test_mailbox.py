@@ -37,7 +37,7 @@ async def test_an_outside_sender_waits_while_its_items_are_unhandled_and_an_acto
         assert not delivered.is_set()
         box.tell(WakeUp())  # an actor's message goes in all the same
         assert box.take_nowait() == Start()
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await delivered.wait()
     assert len(box) == 3
 

@@ -30,7 +30,7 @@ from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.keys import Keys, Stream
 from ibkr_actor.schema.records import AnyRecord, DataRecord, Gap, Quote, Reset, Tick, Trade
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 QUOTE = Stream("quote", "AAPL.STK.SMART.USD")
 TRADE = Stream("trade", "AAPL.STK.SMART.USD")
 TICK = Stream("tick", "AAPL.STK.SMART.USD")

@@ -84,7 +84,7 @@ async def test_snap_and_search_answer_and_name_what_there_is_not(capsys: pytest.
         assert out.startswith(f"{AAPL}  ")
         assert " x " in out
         assert "  close " in out
-        assert error.startswith("ibkr-actor: NOSUCH: invalid_instrument: no such contract")
+        assert error.startswith("ibkr-actor: invalid_instrument: NOSUCH: no such contract")
         assert error.count("\n") == 1
         (snapshot,) = objects((await say("snap", "AAPL", "--json"))[1])
         assert snapshot["instrument"] == AAPL
@@ -95,7 +95,7 @@ async def test_snap_and_search_answer_and_name_what_there_is_not(capsys: pytest.
         status, out, error = await say("search", "zzzzzz")
         assert (status, out) == (EXIT_NO, "")
         assert "'zzzzzz'" in error
-        assert sim.line_count() == 0
+        await sim.wait_for(lambda: sim.line_count() == 0)
 
 
 def test_a_regulatory_snapshot_needs_a_yes_to_its_price(capsys: pytest.CaptureFixture[str]) -> None:

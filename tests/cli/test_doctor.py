@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -18,7 +19,7 @@ from ibkr_actor.core.events import Connected, ConnectFailed, ErrorNotice, NextVa
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.load_settings import load_settings
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import KEYS, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, free_port, running_house, running_redis
 
 
 def levels(out: str) -> dict[str, dict[str, Any]]:
@@ -43,6 +44,9 @@ async def test_beside_a_running_sidecar_all_is_well_and_it_is_not_disturbed(
         running_house(server.own_url, sim.port) as house,
     ):
         await house.subscribe("AAPL", "quote")
+        with anyio.fail_after(DEADLINE_S):
+            while not await house.redis.exists(KEYS.heartbeat):
+                await anyio.lowlevel.checkpoint()
         line = ["doctor", "--json", "--redis-url", server.url, "--port", str(sim.port)]
         status = await anyio.to_thread.run_sync(main, line)
         found = levels(capsys.readouterr().out)
@@ -52,7 +56,7 @@ async def test_beside_a_running_sidecar_all_is_well_and_it_is_not_disturbed(
                               "lines", "gateway", "handshake"}  # fmt: skip
         assert "server version 226" in found["handshake"]["message"]
         assert sim.line_count() == 1
-        assert sim.clients() == [17]
+        await sim.wait_for(lambda: sim.clients() == [17])
         beat = json.loads(await house.redis.get(KEYS.heartbeat) or b"{}")
         assert beat["state"] == "ready"
 
@@ -78,10 +82,8 @@ async def test_a_client_id_in_use_is_said_and_that_of_the_sidecar_is_refused(
 
 
 def test_what_is_not_there_is_told_with_what_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = str(held.getsockname()[1])
-    assert main(["doctor", "--json", "--redis-url", "redis://:secret@127.0.0.1:1/0", "--port", port]) == EXIT_NO
+    line = ["doctor", "--json", "--redis-url", "redis://:secret@127.0.0.1:1/0", "--port", str(free_port())]
+    assert main(line) == EXIT_NO
     out = capsys.readouterr().out
     assert "secret" not in out
     found = levels(out)

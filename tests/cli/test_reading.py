@@ -97,7 +97,7 @@ async def test_sub_holds_a_line_while_it_runs_and_gives_it_back_at_ctrl_c() -> N
             with anyio.fail_after(DEADLINE_S):
                 while not (b'"quote:AAPL' in seen and b'"quote:EUR' in seen):
                     seen += await process.stdout.receive()
-            assert sim.line_count() == 2
+            await sim.wait_for(lambda: sim.line_count() == 2)
             process.send_signal(signal.SIGINT)
             with anyio.fail_after(DEADLINE_S):
                 assert await process.wait() == 0
@@ -109,7 +109,7 @@ async def test_sub_holds_a_line_while_it_runs_and_gives_it_back_at_ctrl_c() -> N
         await house.until(
             KEYS.stream("quote", AAPL), lambda records: type(records[-1]).__name__ == "End" if records else False
         )
-        assert sim.line_count() == 0
+        await sim.wait_for(lambda: sim.line_count() == 0)
         said = await shell("ibkr-actor sub NOSUCH", url)
         assert (said.returncode, said.stdout, said.stderr.count("\n")) == (EXIT_NO, "", 1)
         assert said.stderr.startswith("ibkr-actor: invalid_instrument: ")
@@ -131,7 +131,7 @@ async def test_chain_is_a_table_of_every_member_and_gives_its_lines_back() -> No
         names: Any = await house.redis.smembers(KEYS.streams)
         (key,) = [name.decode() for name in names if b":chain:" in name]
         await house.until(key, lambda records: bool(records) and type(records[-1]).__name__ == "End")
-        assert sim.line_count() == 0
+        await sim.wait_for(lambda: sim.line_count() == 0)
         said = await shell("ibkr-actor chain AAPL --moneyness 0.02 --right C --json --count 6", url)
         tags = [json.loads(row)["tag"] for row in said.stdout.splitlines()]
         assert len(tags) == 6

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import socket
 import subprocess
 import sys
 import time
@@ -21,17 +20,10 @@ from ibkr_actor.cli.overview_gather import Gatherer
 from ibkr_actor.client import connect
 from ibkr_actor.schema.records import Quote
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, own_environment, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, free_port, own_environment, running_house, running_redis
 
 AAPL = "AAPL.STK.SMART.USD"
 NOWHERE = "redis://127.0.0.1:1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def until(gatherer: Gatherer, wanted: Callable[[Overview], bool]) -> Overview:

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from ibkr_actor.schema.codec import encode_record
 from ibkr_actor.schema.records import AnyRecord, Gap, MidPoint, Reset
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def midpoint(seq: int, epoch: int = 7) -> MidPoint:

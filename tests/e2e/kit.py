@@ -6,10 +6,12 @@ Waits on events and on Redis' own blocking reads, never on time.
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,21 @@ from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import AnyRecord
 
 KEYS = Keys()
-DEADLINE_S = 30.0
+# Only ever over when a test fails: as long as a slow machine with other work may take.
+DEADLINE_S = 60.0
+# Below all ports that a kernel gives out by itself: nobody but us takes one of these between a test's look and its use.
+# Source: Linux, ip_local_port_range, 32768 and up; IANA's, which macOS keeps, 49152 and up.
+OWN_PORTS = (20_000, 32_000)
+
+
+def free_port() -> int:
+    """A port on which nobody listens, and which nobody is given who asks for any."""
+    ports = random.SystemRandom()
+    while True:
+        port = ports.randrange(*OWN_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from tests.e2e.past import NS, of_the_tape, running_past, seconds, ticks_of_the_
 pytestmark = pytest.mark.anyio
 
 AAPL = "AAPL.STK.SMART.USD"
-# The simulator leaves out live bars when it is held up for longer than they last, and sends ticks late.
+# The simulator leaves out what it could not tell for five seconds of ours.
 SPEED = 20.0
 
 

@@ -11,7 +11,7 @@ from ibkr_actor.client import Client
 from ibkr_actor.schema.commands import History, HistoryTicks
 from ibkr_actor.schema.records import Bars, Done, Ticks
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import running_redis
+from tests.e2e.kit import DEADLINE_S, running_redis
 from tests.e2e.past import figures, of_the_tape, ticks_of_the_tape
 from tests.e2e.test_process import sidecar_process
 
@@ -33,7 +33,7 @@ class Reader:
         self._more = anyio.Event()
 
     async def read(self, url: str, command: History | HistoryTicks) -> None:
-        async with Client(url, client=command.client, timeout_s=60.0) as client:
+        async with Client(url, client=command.client, timeout_s=DEADLINE_S) as client:
             job = client.job(command)
             async for entry in job.batches():
                 self._take(entry)
@@ -59,7 +59,7 @@ class Reader:
 async def killed(command: History | HistoryTicks, kills: int) -> tuple[Simulator, Reader]:
     """Runs a job through `kills` sidecars that are killed on the way and one that may finish it."""
     reader = Reader()
-    with anyio.fail_after(240.0):
+    with anyio.fail_after(600.0):
         async with (
             running_redis() as server,
             Simulator(SimulatorSettings(market_hours="exchange", history_latency_s=LATENCY_S, ticks_per_s=1.0)) as sim,

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from ibkr_actor.schema.codec import decode_record
-from ibkr_actor.schema.commands import History, Reply
+from ibkr_actor.schema.commands import History, Reply, StatusCommand
 from ibkr_actor.schema.records import Bars, Done, Ticks
 from ibkr_actor.sim import Simulator
 from tests.e2e.kit import DEADLINE_S, KEYS, House
@@ -53,6 +53,7 @@ async def test_a_job_whose_unread_results_are_gone_is_cancelled() -> None:
     async with running_past(hist_max_bars_per_request=500, history_buffer_bytes=2**17) as (_, house):
         await house.call(LONG)
         await house.reply("me", lambda each: state_of(each) == "waiting_for_reader")
+        await until_it_rests(house)
         await house.redis.delete(KEYS.history("me.long"))
         last = await house.reply("me", lambda each: each.status == "done")
         assert isinstance(last.result, dict)
@@ -67,6 +68,17 @@ def requests(sim: Simulator) -> int:
 
 def state_of(reply: Reply) -> object:
     return reply.result.get("state") if reply.status == "progress" and isinstance(reply.result, dict) else None
+
+
+async def until_it_rests(house: House) -> None:
+    """Until what was asked for before the job waited is answered. All of it stands in Redis before a later reply."""
+    with anyio.fail_after(DEADLINE_S):
+        while True:
+            status = (await house.call(StatusCommand(client="ops"))).result
+            assert isinstance(status, dict)
+            (job,) = status["history"]["jobs"]
+            if job["requests"] == job["windows_done"]:
+                return
 
 
 async def read_and_delete(house: House, key: str) -> tuple[list[Bars | Ticks], Done]:

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,10 +16,10 @@ from redis.asyncio import Redis
 
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
 from ibkr_actor.client import call, connect
-from ibkr_actor.schema.commands import StatusCommand, Subscribe
+from ibkr_actor.schema.commands import AnyCommand, Reply, StatusCommand, Subscribe
 from ibkr_actor.schema.records import Quote, Reset
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, follow, own_environment, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, follow, free_port, own_environment, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +39,11 @@ async def sidecar_process(**variables: str) -> AsyncIterator[Process]:
             process.kill()
         with anyio.CancelScope(shield=True):
             await process.aclose()
+
+
+async def asked(redis: Redis, command: AnyCommand) -> Reply:
+    """The reply of a sidecar that may have to start first."""
+    return await call(redis, KEYS, command, timeout_s=DEADLINE_S)
 
 
 def run(arguments: Sequence[str], cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -65,7 +69,7 @@ async def test_kill_9_and_a_new_start_restore_the_subscriptions_with_a_reset_eac
         variables = {"IBKR_PORT": str(sim.port), "IBKR_REDIS_URL": server.own_url}
         async with sidecar_process(**variables) as first:
             for instrument in ("AAPL", "EUR.CASH.IDEALPRO.USD"):
-                reply = await call(redis, KEYS, Subscribe(instrument=instrument, kinds=["quote"], client="s1"))
+                reply = await asked(redis, Subscribe(instrument=instrument, kinds=["quote"], client="s1"))
                 assert reply.status == "accepted"
             for key in keys:
                 await _until_epochs(redis, key, 1)
@@ -106,13 +110,13 @@ async def test_a_signal_gives_the_lines_back_writes_what_is_pending_and_exits_0(
         connect(server.own_url) as redis,
         sidecar_process(IBKR_PORT=str(sim.port), IBKR_REDIS_URL=server.own_url) as process,
     ):
-        await call(redis, KEYS, Subscribe(instrument="AAPL", kinds=["quote"], client="s1"))
+        await asked(redis, Subscribe(instrument="AAPL", kinds=["quote"], client="s1"))
         await _until_epochs(redis, KEYS.stream("quote", "AAPL.STK.SMART.USD"), 1)
         process.send_signal(number)
         with anyio.fail_after(DEADLINE_S):
             assert await process.wait() == 0
-        assert sim.line_count() == 0
-        assert sim.clients() == []
+        # The process is over before we have read that its connection is.
+        await sim.wait_for(lambda: sim.line_count() == 0 and sim.clients() == [])
         assert await redis.exists(KEYS.heartbeat) == 0
         assert await redis.hlen(KEYS.subscriptions) == 1  # held on for the next start
 
@@ -126,7 +130,7 @@ async def test_a_second_sidecar_takes_over_and_the_first_exits_3() -> None:
         variables = {"IBKR_PORT": str(sim.port), "IBKR_REDIS_URL": server.own_url}
         key = KEYS.stream("quote", "AAPL.STK.SMART.USD")
         async with sidecar_process(**variables) as first:
-            await call(redis, KEYS, Subscribe(instrument="AAPL", kinds=["quote"], client="s1"))
+            await asked(redis, Subscribe(instrument="AAPL", kinds=["quote"], client="s1"))
             await _until_epochs(redis, key, 1)
             async with sidecar_process(**variables, IBKR_CLIENT_ID="18"):
                 with anyio.fail_after(DEADLINE_S):
@@ -135,9 +139,7 @@ async def test_a_second_sidecar_takes_over_and_the_first_exits_3() -> None:
 
 
 async def test_a_gateway_that_comes_later_is_waited_for() -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    port = free_port()
     async with (
         running_redis() as server,
         connect(server.own_url) as redis,
@@ -145,12 +147,12 @@ async def test_a_gateway_that_comes_later_is_waited_for() -> None:
             IBKR_PORT=str(port), IBKR_REDIS_URL=server.own_url, IBKR_RECONNECT_BACKOFF_MAX_MS="250"
         ) as process,
     ):
-        status = await call(redis, KEYS, StatusCommand(), timeout_s=DEADLINE_S)
+        status = await asked(redis, StatusCommand())
         assert isinstance(status.result, dict)
         assert status.result["session"]["state"] in {"connecting", "backing_off"}
         assert process.returncode is None
         async with Simulator(SimulatorSettings(port=port)):
-            await call(redis, KEYS, Subscribe(instrument="AAPL", kinds=["quote"], client="s1"), timeout_s=DEADLINE_S)
+            await asked(redis, Subscribe(instrument="AAPL", kinds=["quote"], client="s1"))
             await _until_epochs(redis, KEYS.stream("quote", "AAPL.STK.SMART.USD"), 1)
 
 
@@ -165,7 +167,7 @@ async def test_a_redis_that_comes_later_is_waited_for(tmp_path: Path) -> None:
                 while b"later.sock" not in log:  # it says what it waits for
                     log += await process.stderr.receive()
             path.symlink_to(server.socket_path)
-            reply = await call(redis, KEYS, StatusCommand(), timeout_s=DEADLINE_S)
+            reply = await asked(redis, StatusCommand())
             assert reply.status == "result"
 
 
@@ -201,7 +203,7 @@ async def test_status_tail_and_health_read_a_running_sidecar(tmp_path: Path) -> 
         connect(server.own_url) as redis,
         sidecar_process(IBKR_PORT=str(sim.port), IBKR_REDIS_URL=server.own_url),
     ):
-        await call(redis, KEYS, Subscribe(instrument="AAPL", kinds=["quote"], client="s1"), timeout_s=DEADLINE_S)
+        await asked(redis, Subscribe(instrument="AAPL", kinds=["quote"], client="s1"))
         await _until_epochs(redis, KEYS.stream("quote", "AAPL.STK.SMART.USD"), 1)
 
         async def said(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -126,7 +126,7 @@ async def play_to_ib_async(settings: SimulatorSettings, recorded: dict[tuple[str
     euro = ib_async.Forex("EURUSD")
     async with Simulator(settings) as sim:
         ib = ib_async.IB()
-        await ib.connectAsync("127.0.0.1", sim.port, clientId=7, timeout=5)
+        await ib.connectAsync("127.0.0.1", sim.port, clientId=7, timeout=DEADLINE_S)
         try:
             await ib.qualifyContractsAsync(euro)
             ticker = ib.reqTickByTickData(euro, "BidAsk")

@@ -64,7 +64,7 @@ async def python(url: str, name: str, *arguments: str | Path) -> Said:
 async def until_no_line(house: House, sim: Simulator, key: str) -> None:
     """The program gave back what it held."""
     await house.until(key, lambda records: bool(records) and type(records[-1]).__name__ == "End")
-    assert sim.line_count() == 0
+    await sim.wait_for(lambda: sim.line_count() == 0)
 
 
 async def test_the_python_readers_print_quotes_and_give_their_lines_back() -> None:
@@ -166,7 +166,7 @@ async def test_node_reads_both_encodings_and_goes_on_where_it_stopped(encoding: 
         assert "too slow" not in said.stdout
         said = await program(url, "node", "read_quotes.mjs", "NOSUCH", cwd=tmp_path)
         assert (said.returncode, said.stderr.split(":")[0]) == (1, "invalid_instrument")
-        assert sim.line_count() == 1
+        await sim.wait_for(lambda: sim.line_count() == 1)
         # The same in the README, in short.
         (block,) = re.findall(r"^```js\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
         (tmp_path / "readme.mjs").write_text(block)

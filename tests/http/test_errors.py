@@ -17,7 +17,7 @@ from ibkr_actor.schema.codec import decode_command, encode_reply
 from ibkr_actor.schema.commands import Code, Rejection, Reply
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import KEYS, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, running_house, running_redis
 from tests.http.kit import JSON, error_of, serving, streaming
 
 pytestmark = pytest.mark.anyio
@@ -186,10 +186,11 @@ async def test_what_the_sidecar_refuses_comes_out_with_its_status(redis_url: str
             http.get("/api/v1/contracts/search", params={"q": "A"}),
             http.post("/api/v1/historical/bars", json={"symbol": "A", "start": "2026-01-05", "end": "2026-01-06"}),
         ]
-        for each in asked:
+        for each, message in zip(asked, ("AAPL: because", "because", "A: because"), strict=True):
             refused = await each
             error = error_of(refused)
-            assert (refused.status_code, error["code"], error["message"]) == (STATUS[code], code, "because")
+            assert error["advice"].endswith("try again in 3 s")
+            assert (refused.status_code, error["code"], error["message"]) == (STATUS[code], code, message)
             assert refused.headers["retry-after"] == "3"
             assert error["candidates"][0]["con_id"] == 1
 
@@ -233,7 +234,7 @@ async def test_a_client_that_reads_nothing_is_given_up_and_holds_up_nobody(redis
         stream = await anyio.connect_tcp(str(url.host), int(url.port or 0))
         async with stream, streaming(http, "/api/v1/stream/system", last="0") as quick:
             await stream.send(b"GET /api/v1/stream/system?last=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            with anyio.fail_after(20.0):
+            with anyio.fail_after(DEADLINE_S):
                 while b"ibkr_actor_http_slow_clients_total 1.0" not in (await http.get("/metrics")).content:
                     for _ in range(8):
                         await redis.xadd(KEYS.system, payload, maxlen=1_000)

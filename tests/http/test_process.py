@@ -150,7 +150,7 @@ async def test_the_lines_of_a_process_that_is_killed_go_with_its_lease() -> None
                 streaming(http, "/api/v1/stream/quotes", symbols="AAPL") as stream,
             ):
                 await some(stream, 2)
-                assert sim.line_count() == 1
+                await sim.wait_for(lambda: sim.line_count() == 1)
                 doors.kill()
                 with pytest.raises(httpx.TransportError):
                     await some(stream, 1_000_000)

@@ -5,7 +5,6 @@ Runs in a thread of its own, since a browser's driver waits for it without an ev
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
@@ -16,17 +15,9 @@ from ibkr_actor import configs
 from ibkr_actor.http.serve import beside
 from ibkr_actor.load_settings import load_settings
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import House, running_house, running_redis
+from tests.e2e.kit import House, free_port, running_house, running_redis
 
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Site:

@@ -19,7 +19,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.page.browser import Browser, browser, programs
 from tests.page.site import Site, running_site
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 PAGE = files("ibkr_actor.http").joinpath("page")
 AAPL = "AAPL.STK.SMART.USD"
 

@@ -16,7 +16,7 @@ from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import House, running_house, running_redis
 
 T = TypeVar("T")
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """The provider against a simulated gateway: by itself, and as a client of a sidecar that runs."""
 
 import inspect
-import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +13,7 @@ from market_data_core import Instrument, MarketDataProvider
 from ibkr_actor.client import Client
 from ibkr_actor.provider import IBKRProvider, IBKRSettings
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import running_redis
+from tests.e2e.kit import free_port, running_redis
 from tests.provider.kit import DEADLINE_S, first, own_provider, two_of_a_house
 
 pytestmark = pytest.mark.anyio
@@ -27,12 +26,6 @@ EUR = Instrument(symbol="EUR", sec_type="CASH", exchange="IDEALPRO")
 async def sim() -> AsyncIterator[Simulator]:
     async with Simulator(SimulatorSettings(ticks_per_s=50.0)) as it:
         yield it
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 async def test_a_provider_alone_serves_quotes_trades_and_history_and_leaves_nothing_behind(sim: Simulator) -> None:
@@ -169,7 +162,7 @@ async def test_in_snapshot_mode_each_instrument_has_one_quote_and_the_loop_ends(
             quotes = [quote async for quote in provider.stream_quotes([AAPL, EUR])]
     assert [quote.symbol for quote in quotes] == ["AAPL", "EUR"]
     assert all(quote.bid is not None and quote.bid < Decimal(10_000) for quote in quotes)
-    assert sim.line_count() == 0
+    await sim.wait_for(lambda: sim.line_count() == 0)
 
 
 async def test_delayed_data_say_so(sim: Simulator) -> None:

@@ -22,6 +22,8 @@ from ibkr_actor.sim import Simulator
 
 VERSIONS = (157, 165, 173, 178, 193, 200, 201, 205, 206, 208, 212, 213, 222, 226)
 FIXED_START_S = 1_700_000_000.0
+# Only ever over when a test fails: as long as a slow machine with other work may take.
+DEADLINE_S = 60.0
 
 Call = tuple[Any, ...]
 
@@ -47,7 +49,7 @@ class Recorder(EWrapper):
         """Wait until a callback has come at least once."""
         self.wait_for(lambda: bool(self.named(name)))
 
-    def wait_for(self, found: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    def wait_for(self, found: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:
         with self.arrived:
             if not self.arrived.wait_for(found, timeout_s):
                 raise AssertionError(f"waited in vain; have {self.calls[-20:]}")
@@ -143,14 +145,14 @@ class Peer:
         data, self.requests.sent = b"".join(self.requests.sent), []
         await self.stream.send(data)
 
-    async def read_until(self, found: Callable[[Recorder], Any], timeout_s: float = 10.0) -> None:
+    async def read_until(self, found: Callable[[Recorder], Any], timeout_s: float = DEADLINE_S) -> None:
         """Read and decode frames until `found(recorder)`. Raises: TimeoutError, anyio.EndOfStream."""
         with anyio.fail_after(timeout_s):
             while not found(self.recorder):
                 self._buffer += await self.stream.receive()
                 self._take_frames()
 
-    async def read_to_end(self, timeout_s: float = 10.0) -> bytes:
+    async def read_to_end(self, timeout_s: float = DEADLINE_S) -> bytes:
         """Read until the simulator hangs up; returns the bytes of an unfinished frame."""
         with anyio.fail_after(timeout_s):
             try:
@@ -185,7 +187,7 @@ async def greet(sim: Simulator, greeting: bytes = b"v100..226") -> tuple[anyio.a
     stream = await anyio.connect_tcp("127.0.0.1", sim.port)
     await stream.send(b"API\0" + len(greeting).to_bytes(4, "big") + greeting)
     reply = b""
-    with anyio.fail_after(10):
+    with anyio.fail_after(DEADLINE_S):
         try:
             while len(reply) < 4 or len(reply) < 4 + int.from_bytes(reply[:4], "big"):
                 reply += await stream.receive()

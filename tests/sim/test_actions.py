@@ -15,7 +15,7 @@ import pytest
 from ibkr_actor.sim import ActionError, Simulator, SimulatorSettings
 from ibkr_actor.sim import messages as m
 from ibkr_actor.sim.instruments import ContractSpec
-from tests.sim.peers import FIXED_START_S, Peer, connected, greet, official_client, stock
+from tests.sim.peers import DEADLINE_S, FIXED_START_S, Peer, connected, greet, official_client, stock
 
 pytestmark = pytest.mark.anyio
 
@@ -346,7 +346,7 @@ async def frame_peer(sim: Simulator) -> Peer:
 
 async def read_exactly(stream: Any, count: int) -> bytes:
     data = b""
-    with anyio.fail_after(5):
+    with anyio.fail_after(DEADLINE_S):
         while len(data) < count:
             data += await stream.receive(count - len(data))
     return data
@@ -683,12 +683,12 @@ async def test_ib_async_lives_through_a_competing_session() -> None:
         ib.errorEvent += lambda _req_id, code, *_: codes.append(code)
         sim.act("competing_session", for_s=60)
         sim.emit("AAPL", bid(77.0))
-        with anyio.fail_after(5):
+        with anyio.fail_after(DEADLINE_S):
             while 10197 not in codes:
                 await ib.errorEvent
         assert ticker.bid != 77.0
         await sim.advance(60.0)
-        with anyio.fail_after(5):
+        with anyio.fail_after(DEADLINE_S):
             while ticker.bid != 77.0:
                 await ib.pendingTickersEvent
         ib.disconnect()

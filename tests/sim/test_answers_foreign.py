@@ -74,7 +74,7 @@ async def meeting(**settings: Any) -> AsyncIterator[Meeting]:
     still: dict[str, Any] = {"clock_speed": 0.0, "start_time_s": NOW_S, "seed": 7, "enforce_message_rate": False}
     async with Simulator(SimulatorSettings(**(still | settings))) as sim:
         ib = ib_async.IB()
-        await ib.connectAsync("127.0.0.1", sim.port, clientId=7, timeout=10)
+        await ib.connectAsync("127.0.0.1", sim.port, clientId=7, timeout=60)
         try:
             yield Meeting(sim, ib)
         finally:

@@ -14,7 +14,7 @@ import pytest
 
 from ibkr_actor.sim import BlastSettings, Simulator, SimulatorSettings
 from ibkr_actor.sim.blast import blast_tick
-from tests.sim.peers import VERSIONS, Peer, connected, stock
+from tests.sim.peers import DEADLINE_S, VERSIONS, Peer, connected, stock
 
 pytestmark = pytest.mark.anyio
 
@@ -139,7 +139,7 @@ async def test_a_client_that_reads_late_still_gets_every_tick_without_being_cut_
         sizes = [blast_tick(line.instrument, "size", number, 5) for number in range(1, ticks + 1)]
         wanted = b"".join([line.session.encode(tick) for tick in sizes])
         got = bytearray()
-        with anyio.fail_after(20):
+        with anyio.fail_after(DEADLINE_S):
             while not got.endswith(wanted[-40:]):
                 got += await peer.stream.receive()
         assert got.endswith(wanted)

@@ -13,7 +13,7 @@ import pytest
 
 from ibkr_actor.sim import Rule, Simulator, SimulatorSettings
 from ibkr_actor.sim.session import HandshakeError, handshake_reply, negotiate
-from tests.sim.peers import VERSIONS, connected, greet
+from tests.sim.peers import DEADLINE_S, VERSIONS, connected, greet
 
 pytestmark = pytest.mark.anyio
 
@@ -69,14 +69,14 @@ async def test_a_refused_client_is_hung_up_on_and_the_next_one_is_served(greetin
 async def test_garbage_instead_of_a_greeting_is_hung_up_on(garbage: bytes) -> None:
     async with Simulator(_still()) as sim, await anyio.connect_tcp("127.0.0.1", sim.port) as stream:
         await stream.send(garbage)
-        with anyio.fail_after(5), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+        with anyio.fail_after(DEADLINE_S), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await stream.receive()
 
 
 async def test_a_client_that_never_greets_is_hung_up_on() -> None:
     settings = _still(handshake_timeout_s=0.05)
     async with Simulator(settings) as sim, await anyio.connect_tcp("127.0.0.1", sim.port) as stream:
-        with anyio.fail_after(5), pytest.raises(anyio.EndOfStream):
+        with anyio.fail_after(DEADLINE_S), pytest.raises(anyio.EndOfStream):
             await stream.receive()
 
 
@@ -129,7 +129,7 @@ async def test_a_request_before_start_api_ends_the_connection() -> None:
         stream, _ = await greet(sim)
         async with stream:
             await stream.send(b"\0\0\0\x0549\x001\x00")
-            with anyio.fail_after(5), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            with anyio.fail_after(DEADLINE_S), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
                 await stream.receive()
 
 

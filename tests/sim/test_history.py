@@ -13,7 +13,7 @@ import pytest
 from ibapi.contract import Contract
 
 from ibkr_actor.sim import Rule, Simulator, SimulatorSettings
-from tests.sim.peers import Peer, connected, forex, stock
+from tests.sim.peers import DEADLINE_S, Peer, connected, forex, stock
 
 pytestmark = pytest.mark.anyio
 
@@ -432,8 +432,8 @@ async def test_a_long_answer_leaves_the_loop_free_for_others() -> None:
         await peer.ask("reqHistoricalData", 1, AAPL, "", "20 Y", "1 day", "TRADES", 1, 1, False, [])
         await peer.settle()
         assert peer.recorder.named("historicalData") == []
-        with anyio.fail_after(30):
-            await peer.read_until(lambda it: it.named("historicalDataEnd"), timeout_s=30)
+        with anyio.fail_after(DEADLINE_S):
+            await peer.read_until(lambda it: it.named("historicalDataEnd"))
         bars = [bar for (bar,) in _of(peer, "historicalData", 1)]
         assert (bars[0].date, bars[-1].date) == ("20040123", "20231114")
         assert len(bars) > 4900

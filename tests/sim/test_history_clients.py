@@ -17,7 +17,7 @@ import ib_async
 import pytest
 
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.sim.peers import official_client, stock
+from tests.sim.peers import DEADLINE_S, official_client, stock
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ def _settings(version: int, clock_speed: float = 1.0) -> SimulatorSettings:
 @asynccontextmanager
 async def _connected(sim: Simulator) -> AsyncIterator[ib_async.IB]:
     ib = ib_async.IB()
-    await ib.connectAsync("127.0.0.1", sim.port, clientId=7, timeout=5)
+    await ib.connectAsync("127.0.0.1", sim.port, clientId=7, timeout=DEADLINE_S)
     try:
         yield ib
     finally:

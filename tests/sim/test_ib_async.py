@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 @asynccontextmanager
 async def _connected(sim: Simulator) -> AsyncIterator[ib_async.IB]:
     ib = ib_async.IB()
-    await ib.connectAsync("127.0.0.1", sim.port, clientId=7, timeout=5)
+    await ib.connectAsync("127.0.0.1", sim.port, clientId=7, timeout=60)
     try:
         yield ib
     finally:
@@ -35,7 +35,7 @@ async def _until(event: object, found: Callable[[], object]) -> None:
         while not found():
             await event  # type: ignore[misc]  # eventkit is untyped
 
-    await asyncio.wait_for(wait(), 10)
+    await asyncio.wait_for(wait(), 60)
 
 
 @pytest.mark.parametrize("version", [157, 165, 173, 178, 226])

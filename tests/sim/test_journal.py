@@ -17,7 +17,7 @@ import pytest
 from ibkr_actor.sim import BlastSettings, Simulator, SimulatorSettings, simulator
 from ibkr_actor.sim.journal import JournalLine
 from ibkr_actor.sim.journal_check import compare, read_journal, skipped_numbers
-from tests.sim.peers import FIXED_START_S, connected, official_client, stock
+from tests.sim.peers import DEADLINE_S, FIXED_START_S, connected, official_client, stock
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ async def test_bytes_of_a_client_that_are_no_frame_are_written_down(tmp_path: Pa
         for greeting in (b"GET / HTTP/1.1\r\n\r\n", b"API\0\0\0\0\x09v157..226\xff\xff\xff\xffrest"):
             async with await anyio.connect_tcp("127.0.0.1", sim.port) as stream:
                 await stream.send(greeting)
-                with anyio.fail_after(10), suppress(anyio.EndOfStream):
+                with anyio.fail_after(DEADLINE_S), suppress(anyio.EndOfStream):
                     while True:
                         await stream.receive()
     said = [bytes.fromhex(line.frame or "") for line in read_journal(path) if line.direction == "in"]

@@ -20,7 +20,7 @@ from ibkr_actor.sim import messages as m
 from ibkr_actor.sim.frame_recording import find_recordings, load_frames
 from ibkr_actor.sim.responses import Encoder
 from ibkr_actor.tws.recording_format import AnyLine, Dropped, End, FrameIn, FrameOut, Garbage, Header, text_of
-from tests.sim.peers import FIXED_START_S, Peer, Requests, connected, greet, stock
+from tests.sim.peers import DEADLINE_S, FIXED_START_S, Peer, Requests, connected, greet, stock
 
 pytestmark = pytest.mark.anyio
 
@@ -317,7 +317,7 @@ async def test_a_connection_ends_as_the_recorded_one_did_when_that_is_wanted(tmp
             peer._buffer += await peer.stream.receive()
         assert peer._buffer == b"\xff\xff\xff\xffrest"
         await sim.advance(1.0)
-        with anyio.fail_after(10), pytest.raises(anyio.EndOfStream):
+        with anyio.fail_after(DEADLINE_S), pytest.raises(anyio.EndOfStream):
             await peer.stream.receive()
     async with Simulator(playing(path)) as sim, connected(sim) as peer:
         await sim.advance(10.0)

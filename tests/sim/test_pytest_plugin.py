@@ -31,7 +31,7 @@ used = []
 
 
 def greeted(gateway):
-    with socket.create_connection((gateway.host, gateway.port), timeout=5) as connection:
+    with socket.create_connection((gateway.host, gateway.port), timeout=60) as connection:
         connection.sendall(b"API\\0\\0\\0\\0\\x09v100..226")
         reply = connection.recv(4096)
     return reply[4:].split(b"\\0")[0]
@@ -47,7 +47,7 @@ def test_each_test_has_a_gateway_of_its_own_that_ends_with_it(ib_gateway):
     assert greeted(ib_gateway) == b"178"
     if used[0][1] != ib_gateway.port:
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(used[0], timeout=5)
+            socket.create_connection(used[0], timeout=60)
     assert not ib_gateway.violations
 
 

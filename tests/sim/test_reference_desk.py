@@ -14,7 +14,7 @@ from ibapi.contract import Contract
 
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from ibkr_actor.sim.calendar import Calendar
-from tests.sim.peers import VERSIONS, connected, stock
+from tests.sim.peers import DEADLINE_S, VERSIONS, connected, stock
 
 pytestmark = pytest.mark.anyio
 # A Tuesday in New York, two days before Thanksgiving.
@@ -108,7 +108,7 @@ async def test_a_long_answer_waits_for_its_client_and_holds_up_no_other() -> Non
         await other.settle()
         await other.ask("reqContractDetails", 1, stock("AAPL"))
         await other.read_until(lambda it: it.named("contractDetailsEnd"))
-        await greedy.read_until(lambda it: it.named("contractDetailsEnd"), timeout_s=60.0)
+        await greedy.read_until(lambda it: it.named("contractDetailsEnd"))
         con_ids = {call[1].contract.conId for call in greedy.recorder.named("contractDetails")}
         assert len(con_ids) == len(greedy.recorder.named("contractDetails")) > 10_000
         assert sim.slow_clients_closed == 0
@@ -222,7 +222,7 @@ async def test_rules_exchanges_and_books_are_told(version: int) -> None:
 async def test_ib_async_qualifies_every_type() -> None:
     async with Simulator(still()) as sim:
         ib: Any = ib_async.IB()
-        await ib.connectAsync("127.0.0.1", sim.port, clientId=7, timeout=5)
+        await ib.connectAsync("127.0.0.1", sim.port, clientId=7, timeout=DEADLINE_S)
         try:
             asked = [
                 ib_async.Future("ES", "202612", "CME"),

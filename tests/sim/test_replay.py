@@ -121,7 +121,7 @@ async def test_the_recorded_hong_kong_ticks_arrive_complete_and_in_order() -> No
     settings = SimulatorSettings(replay_file=str(RECORDING), replay_speed=5000.0, clock_speed=1.0)
     async with Simulator(settings) as sim, connected(sim) as peer:
         await peer.ask("reqMktData", 1, stock("700", "HKD", "SEHK"), "", False, False, [])
-        await peer.read_until(lambda _: len(peer.payloads) >= len(rows) + 12, timeout_s=30.0)
+        await peer.read_until(lambda _: len(peer.payloads) >= len(rows) + 12)
         await peer.settle()
         assert len(rows) == 7000
         assert _rows_seen(peer, 1) == _expected(rows)

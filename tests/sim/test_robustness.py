@@ -24,7 +24,7 @@ from ibkr_actor.sim.requests import read_request
 from ibkr_actor.sim.responses import Encoder
 from ibkr_actor.sim.scanner_wire import ReqScannerSubscription
 from ibkr_actor.sim.session import Session
-from tests.sim.peers import FIXED_START_S, VERSIONS, Requests, connected, decode, greet, stock
+from tests.sim.peers import DEADLINE_S, FIXED_START_S, VERSIONS, Requests, connected, decode, greet, stock
 
 REQ_IDS = st.integers(0, 2**31 - 2)
 PRICES = st.floats(-1e9, 1e9, allow_nan=False)
@@ -119,7 +119,7 @@ async def test_mutated_frames_never_bring_the_simulator_down(version: int) -> No
                 data = client.sent[0] + b"".join(_mutated(chance, chance.choice(frames)) for _ in range(20))
                 await stream.send(data)
                 await stream.send_eof()
-                with anyio.fail_after(10):
+                with anyio.fail_after(DEADLINE_S):
                     try:
                         while True:
                             await stream.receive()

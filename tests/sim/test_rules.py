@@ -14,7 +14,7 @@ from ibapi.order_cancel import OrderCancel
 
 from ibkr_actor.sim import Rule, Simulator, SimulatorSettings
 from ibkr_actor.sim.rules import Cooldown, PeakRate, Window, message_rate, tick_by_tick_lines
-from tests.sim.peers import FIXED_START_S, VERSIONS, Peer, connected, stock
+from tests.sim.peers import DEADLINE_S, FIXED_START_S, VERSIONS, Peer, connected, stock
 
 pytestmark = pytest.mark.anyio
 
@@ -232,7 +232,7 @@ async def test_a_request_that_cannot_be_read_is_320_and_the_session_goes_on() ->
 async def test_a_frame_without_an_id_ends_the_connection() -> None:
     async with Simulator(_still()) as sim, connected(sim) as peer:
         await peer.stream.send(b"\0\0\0\x01a")
-        with anyio.fail_after(5):
+        with anyio.fail_after(DEADLINE_S):
             await peer.read_to_end()
         await sim.wait_for(lambda: sim.clients() == [])
 

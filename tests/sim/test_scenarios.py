@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from ibkr_actor.sim import ScriptError, Simulator, SimulatorSettings, scenario_titles
 from ibkr_actor.sim import messages as m
 from ibkr_actor.sim.scenarios import load_scenario, scenario_names
-from tests.sim.peers import FIXED_START_S, Peer, connected, greet, official_client, stock
+from tests.sim.peers import DEADLINE_S, FIXED_START_S, Peer, connected, greet, official_client, stock
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +77,7 @@ async def test_a_scenario_does_all_its_steps_and_leaves_a_gateway_that_works(nam
         tasks.cancel_scope.cancel()
         sim.act("mend")
         sim.cut()
-        with anyio.CancelScope(shield=True), anyio.fail_after(10):
+        with anyio.CancelScope(shield=True), anyio.fail_after(DEADLINE_S):
             await sim.wait_for(lambda: sim.scenario_done and not sim.clients())
             async with connected(sim, client_id=99) as peer:
                 await peer.ask("reqMktData", 1, stock("AAPL"), "", False, False, [])
@@ -209,7 +209,7 @@ async def test_a_stream_out_of_step_never_comes_back(name: str) -> None:
             sim.play_scenario(name)
             await sim.advance(10.0)
             data = b""
-            with anyio.fail_after(5):
+            with anyio.fail_after(DEADLINE_S):
                 while len(data) < 20:
                     data += await stream.receive()
             assert int.from_bytes(data[:4], "big") > 0xFFFFFF
@@ -332,7 +332,7 @@ async def test_nightly_restart_as_ib_async_lives_it() -> None:
         await sim.advance(12.0)
         assert not gone.is_set()
         await sim.advance(3.0)
-        with anyio.fail_after(5):
+        with anyio.fail_after(DEADLINE_S):
             await gone.wait()
         assert [code for code in codes if code not in (2104, 2106, 2158)] == [1100, 2103, 2105]
         await sim.advance(29.0)
@@ -346,7 +346,7 @@ async def test_nightly_restart_as_ib_async_lives_it() -> None:
         codes.clear()
         await ib.connectAsync("127.0.0.1", sim.port, clientId=1)
         await sim.advance(1.0)
-        with anyio.fail_after(5):
+        with anyio.fail_after(DEADLINE_S):
             while 2119 not in codes or codes.index(2119) == len(codes) - 1:
                 await ib.errorEvent
         assert codes[codes.index(2119) + 1 :] == [2104]

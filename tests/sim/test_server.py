@@ -13,7 +13,7 @@ import pytest
 
 from ibkr_actor.sim import Simulator, SimulatorSettings, run_simulator, simulator
 from ibkr_actor.sim import messages as m
-from tests.sim.peers import FIXED_START_S, connected, official_client, stock
+from tests.sim.peers import DEADLINE_S, FIXED_START_S, connected, official_client, stock
 
 
 @pytest.mark.anyio
@@ -31,7 +31,7 @@ async def test_run_says_where_it_listens_and_what_it_replays(tmp_path: Path, cap
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: run_simulator(settings, started=note))
-        with anyio.fail_after(5):
+        with anyio.fail_after(DEADLINE_S):
             await started.wait()
         async with connected(running[0]) as peer:
             assert peer.server_version == 213

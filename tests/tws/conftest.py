@@ -61,6 +61,10 @@ def peer() -> Iterator[Peer]:
 
 @pytest.fixture
 async def rig(peer: Peer) -> AsyncIterator[Rig]:
-    one = Rig(GatewayConfig(port=peer.port, connect_timeout_s=5, handshake_timeout_s=5, io_timeout_s=5))
+    one = Rig(
+        GatewayConfig(
+            port=peer.port, connect_timeout_s=DEADLINE_S, handshake_timeout_s=DEADLINE_S, io_timeout_s=DEADLINE_S
+        )
+    )
     yield one
     await one.gateway.aclose()

@@ -18,7 +18,11 @@ NEXT_VALID_ID = text_frame(178, 9, 1, 5)
 
 
 def connect(
-    peer: Peer, script: Callable[[PeerConnection], object], *, handshake_timeout_s: float = 5.0, pace_api: bool = True
+    peer: Peer,
+    script: Callable[[PeerConnection], object],
+    *,
+    handshake_timeout_s: float = DEADLINE_S,
+    pace_api: bool = True,
 ) -> Client:
     """Connects while `script` plays the gateway on a thread."""
     client = Client(pace_api=pace_api, handshake_timeout_s=handshake_timeout_s)

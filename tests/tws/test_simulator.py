@@ -35,6 +35,7 @@ from ibkr_actor.schema.instruments import InstrumentQuery
 from ibkr_actor.sim import BlastSettings, Simulator, SimulatorSettings
 from ibkr_actor.tws.gateway import GatewayConfig
 from tests.tws.conftest import Rig
+from tests.tws.wire import DEADLINE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -104,7 +105,7 @@ async def test_a_burst_arrives_complete_and_in_order(server_version: int) -> Non
 async def test_notices_of_the_farms_arrive_after_the_connection() -> None:
     async with Simulator(SimulatorSettings(server_version=226)) as sim:
         rig = await connected(sim)
-        with anyio.fail_after(5):
+        with anyio.fail_after(DEADLINE_S):
             while not {2104, 2106, 2158} <= {notice.code for notice in rig.of(ErrorNotice)}:
                 await rig.pump()
         assert {notice.req_id for notice in rig.of(ErrorNotice)} == {-1}

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ibkr_actor.tws.inbox import FrameBatch
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 NS = 1_700_000_000_123_456_789
 
 
