@@ -17,6 +17,7 @@ from ibkr_actor.tws import history, proto, text
 from ibkr_actor.tws.allowlist import BINARY_ID_VERSION, PROTOBUF_OFFSET
 from ibkr_actor.tws.broken import FRAME_ERRORS, BadFrame, CorruptStream
 from ibkr_actor.tws.inbox import FrameBatch
+from ibkr_actor.tws.swallowed import IN_TEXT, in_protobuf
 from ibkr_actor.tws.wrapper import Wrapper
 
 # IB's incoming ids end at 111 today, their protobuf twins at 311: what lies beyond was never a message id.
@@ -68,6 +69,7 @@ class Decoder:
         self._official = LengthCheckingDecoder(self._wrapper, server_version)
         self._known = {*map(int, self._official.msgId2handleInfo)}
         self._known_proto = {*map(int, self._official.msgId2handleInfoProtoBuf)}
+        self._ids = self._known | {number + PROTOBUF_OFFSET for number in self._known_proto}
         # Message id -> the failures of the batch at hand, told together at its end.
         self._failures: dict[int, DecodeFailed] = {}
         self._next_log_s = 0.0
@@ -100,7 +102,10 @@ class Decoder:
                 else:
                     self._decode_cold(_binary_id(frame), frame[4:], received_ns, events)
             except FRAME_ERRORS as error:
-                self._failed(int.from_bytes(frame[:4], "big"), received_ns, error)
+                number = int.from_bytes(frame[:4], "big")
+                if number > PROTOBUF_OFFSET and in_protobuf(frame, self._ids):
+                    raise CorruptStream(f"a frame of message {number} holds the beginning of another") from error
+                self._failed(number, received_ns, error)
 
     def _decode_text(self, batch: FrameBatch, events: list[Event]) -> None:
         hot, add, received_ns = self._text.get, events.append, batch.received_ns
@@ -128,7 +133,7 @@ class Decoder:
         if number > PROTOBUF_OFFSET:
             self._official.processProtoBuf(body, plain)
             return
-        if text.SWALLOWED.search(body):
+        if IN_TEXT.search(body):
             raise CorruptStream(f"a frame of message {number} holds the beginning of another")
         self._official.interpret(tuple(body.split(b"\0")[:-1]), plain)
 

@@ -26,6 +26,7 @@ from ibkr_actor.core.events import (
 )
 from ibkr_actor.tws.broken import BadFrame, CorruptStream
 from ibkr_actor.tws.numbers import PLAIN_MAX, PLAIN_MIN, UNSET_INTEGER, SizesOfBytes, price_or_none
+from ibkr_actor.tws.swallowed import IN_TEXT
 from ibkr_actor.tws.whole_text import whole_text
 
 Handler = Callable[[list[bytes], int], MarketDataEvent]
@@ -39,9 +40,6 @@ ENCODE_MSG_ASCII7: Final = 153
 PRICE_BASED_VOLATILITY: Final = 156
 # Model computations had option price and dividend before all others did. Source: ibapi.decoder.
 MODEL_TICKS: Final = frozenset({13, 83})
-# A frame inside another: the end of a field, a length below 32, a message id. TWS has sent frames whose length covered
-# the ones behind them; the stream is then out of step. Source: github.com/erdewit/ib_insync/issues/393.
-SWALLOWED: Final = re.compile(rb"\0\0\0\0[\x01-\x1f][0-9]{1,3}\0")
 
 # What stands for a price that there is none of. Source: github.com/erdewit/ib_insync/issues/239, bars of LME metals.
 NO_PRICE: Final = frozenset({b"", b"?"})
@@ -66,7 +64,7 @@ class Fields:
     """
 
     def __init__(self, raw: list[bytes]) -> None:
-        if SWALLOWED.search(b"\0".join(raw)):
+        if IN_TEXT.search(b"\0".join(raw)):
             raise CorruptStream("a frame holds the beginning of another")
         self._left = iter(raw[1:-1])
 

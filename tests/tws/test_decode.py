@@ -3,6 +3,8 @@ from __future__ import annotations
 import logging
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ibapi.message import IN
 from ibapi.protobuf.ContractData_pb2 import ContractData
 from ibapi.protobuf.ContractDataEnd_pb2 import ContractDataEnd
@@ -39,7 +41,7 @@ from ibkr_actor.core.events import (
 )
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.tws.decode import PRIVATE_IDS, Decoder
-from tests.tws.wire import NS, batch, proto_frame, text_frame
+from tests.tws.wire import NS, batch, proto_frame, stream, text_frame
 
 
 def decode(server_version: int, *frames: bytes) -> list[Event]:
@@ -423,6 +425,52 @@ def test_a_frame_whose_length_covers_the_next_ones_ends_the_stream() -> None:
         assert decoder.decode(batch(frame)) == []
         assert decoder.fault is not None
         assert "another" in decoder.fault
+
+
+TICK = proto_frame(1, TickPriceProto(reqId=12, tickType=1, price=1.5, size="10", attrMask=0))
+DETAILS = proto_frame(10, ContractData(reqId=12))
+BOOK = proto_frame(12, MarketDepth(reqId=12))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 9, 20, 24, 25])
+@pytest.mark.parametrize("first", [TICK, DETAILS, BOOK], ids=["hot", "cold", "without a part"])
+def test_a_protobuf_frame_whose_length_covers_the_next_ones_ends_the_stream(first: bytes, cut: int) -> None:
+    swallowing = first + stream(TICK, text_frame(212, 47, 12, 38, 0), *[TICK] * 4)
+    decoder = Decoder(1, 226)
+    assert decoder.decode(batch(swallowing[: len(swallowing) - cut])) == []
+    assert decoder.fault is not None
+    assert "another" in decoder.fault
+
+
+def test_a_text_frame_of_a_server_with_binary_ids_that_covers_the_next_ones_ends_the_stream() -> None:
+    for server_version, behind in ((204, text_frame(204, 2, 6, 12, 0, 100)), (206, TICK)):
+        for first in (
+            text_frame(server_version, 50, 3, 12, 1_700_000_000, 1, 1, 1, 1, 1, 1, 1),
+            text_frame(server_version, 45, 6, 12, 49, 0),
+            text_frame(server_version, 52, 1, 21),
+        ):
+            decoder = Decoder(1, server_version)
+            assert decoder.decode(batch(first + stream(behind))) == []
+            assert decoder.fault is not None
+            assert "another" in decoder.fault
+
+
+@given(
+    message=st.builds(
+        TickPriceProto,
+        reqId=st.integers(0, 2**31 - 1),
+        tickType=st.integers(0, 110),
+        price=st.floats(),
+        size=st.text(max_size=10),
+        attrMask=st.integers(0, 7),
+    ),
+    junk=st.binary(min_size=1, max_size=40).filter(lambda junk: b"\0\0" not in junk),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_frame_that_is_merely_broken_does_not_end_the_stream(message: TickPriceProto, junk: bytes) -> None:
+    decoder = Decoder(1, 226)
+    decoder.decode(batch(proto_frame(1, message) + junk, proto_frame(1, message)[:-3]))
+    assert decoder.fault is None
 
 
 def test_private_messages_are_not_even_decoded() -> None:
