@@ -24,19 +24,12 @@ from ibkr_actor.bus.replies import Outbox
 from ibkr_actor.bus.retention import Housekeeper
 from ibkr_actor.bus.run_connected import run_connected
 from ibkr_actor.bus.settle import SCRIPTS as SETTLING
+from ibkr_actor.bus.stored import PACING_FIELD, Restored, Stored, read_stored
 from ibkr_actor.bus.unread import UnreadMeter, UnreadWord
 from ibkr_actor.bus.window_cache import SCRIPTS as CACHING
 from ibkr_actor.bus.window_cache import WindowCache, WindowWord
 from ibkr_actor.core.effects import CommandRef, HolderWrite
-from ibkr_actor.core.messages import (
-    CommandReceived,
-    CommandsReadable,
-    RedisForgot,
-    RestoreContracts,
-    RestoreHolders,
-    RestoreJobs,
-    RestorePacing,
-)
+from ibkr_actor.core.messages import CommandReceived, CommandsReadable, RedisForgot
 from ibkr_actor.errors import Fenced
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.keys import Keys, Stream
@@ -45,11 +38,9 @@ from ibkr_actor.schema.records import DataRecord, System
 log = logging.getLogger(__name__)
 
 SCRIPTS: tuple[Script, ...] = (WRITE, TAKE, BEAT, STOP, *SETTLING, *CACHING)
-PACING_FIELD = "windows"
 _EVENTS: dict[HealthState, str] = {"up": "recovered", "down": "lost", "degraded": "refusing"}
 
 
-Restored = RestoreContracts | RestoreHolders | RestoreJobs | RestorePacing
 Deliver = Callable[[CommandReceived | CommandsReadable | RedisForgot], Awaitable[None]]
 
 
@@ -60,13 +51,14 @@ class BusState(Struct, frozen=True):
     reason: str
 
 
-class _Stored(Struct, frozen=True):
-    """What Redis holds of an earlier life: hashes by field, and what pacing remembered."""
+class _Parts(Struct, frozen=True):
+    """What works under one epoch."""
 
-    contracts: dict[str, bytes]
-    holders: dict[str, bytes]
-    jobs: dict[str, bytes]
-    pacing: bytes
+    publisher: Publisher
+    outbox: Outbox
+    housekeeper: Housekeeper
+    windows: WindowCache
+    unread: UnreadMeter
 
 
 class Bus:
@@ -93,11 +85,7 @@ class Bus:
         self.on_job_written: Callable[[str, int], None] = lambda job, entries: None
         # Takes what the bus tells of history: windows of the cache, and whether jobs are read.
         self.on_word: Callable[[WindowWord | UnreadWord], None] = lambda message: None
-        self._publisher: Publisher | None = None  # these are made by start
-        self._outbox: Outbox | None = None
-        self._housekeeper: Housekeeper | None = None
-        self._windows: WindowCache | None = None
-        self._unread: UnreadMeter | None = None
+        self._made: _Parts | None = None  # set by start
         self._reader: CommandReader | None = None  # these by run
         self._heartbeat: Heartbeat | None = None
 
@@ -107,33 +95,32 @@ class Bus:
         """Waits for Redis, takes the epoch, and returns what a restart restores."""
         link = self._link("start")
 
-        async def take() -> tuple[int, _Stored]:
-            return await take_epoch(link, self._keys), await _read_stored(link, self._keys)
+        async def take() -> tuple[int, Stored]:
+            return await take_epoch(link, self._keys), await read_stored(link, self._keys)
 
         backoff = Backoff(self._config.redis)
-        epoch, stored = await run_connected(link, backoff, take, on_trouble=Health("start").trouble)
-        self._build(epoch)
-        self._history()[1].restore(stored.jobs)
-        log.info("epoch_taken epoch=%d gateway=%s", epoch, self._config.gateway)
-        holders = tuple(HolderWrite(name, value) for name, value in stored.holders.items())
-        return [
-            RestoreContracts(stored.contracts),
-            RestoreHolders(holders),
-            RestorePacing(stored.pacing),
-            RestoreJobs(stored.jobs),
-        ]
+        self.epoch, stored = await run_connected(link, backoff, take, on_trouble=Health("start").trouble)
+        self._made = self._parts_of(self.epoch)
+        self._made.unread.restore(stored.jobs)
+        log.info("epoch_taken epoch=%d gateway=%s", self.epoch, self._config.gateway)
+        return stored.messages()
 
-    def _build(self, epoch: int) -> None:
+    def _parts_of(self, epoch: int) -> _Parts:
         config, now_ns = self._config, self._now_ns
         health = Health("publisher", self._tell_of_change)
-        self.epoch = epoch
-        self._publisher = Publisher(self._link("publisher"), config, epoch, health=health, now_ns=now_ns)
-        self._outbox = Outbox(self._link("outbox"), config, epoch, now_ns=now_ns)
-        self._outbox.on_dropped = self._tell_of_dropped_replies
-        self._windows = WindowCache(self._link("windows"), config, epoch, tell=lambda word: self.on_word(word))
-        self._unread = UnreadMeter(self._link("unread"), config, tell=lambda word: self.on_word(word))
-        self._outbox.on_job_written = self._job_written
-        self._housekeeper = Housekeeper(self._link("housekeeping"), config, self._publisher, now_ns=now_ns)
+        publisher = Publisher(self._link("publisher"), config, epoch, health=health, now_ns=now_ns)
+        outbox = Outbox(self._link("outbox"), config, epoch, now_ns=now_ns)
+        housekeeper = Housekeeper(self._link("housekeeping"), config, publisher, now_ns=now_ns)
+        windows = WindowCache(self._link("windows"), config, epoch, tell=lambda word: self.on_word(word))
+        unread = UnreadMeter(self._link("unread"), config, tell=lambda word: self.on_word(word))
+
+        def job_written(job: str, number: int) -> None:
+            self.on_job_written(job, number)
+            unread.written(job, number)
+
+        outbox.on_job_written = job_written
+        outbox.on_dropped = self._tell_of_dropped_replies
+        return _Parts(publisher, outbox, housekeeper, windows, unread)
 
     async def run(self, deliver: Deliver) -> None:
         """Does everything until it is cancelled. Commands go to `deliver`, which may make their reader wait.
@@ -141,16 +128,15 @@ class Bus:
         Raises:
             Fenced: a newer sidecar publishes for this gateway; this one must stop.
         """
-        publisher, outbox, housekeeper = self._started()
-        windows, unread = self._history()
-        publisher.on_redis_forgot = lambda: deliver(RedisForgot())
-        reader = CommandReader(self._link("commands"), self._config, self.epoch, outbox, deliver, now_ns=self._now_ns)
-        self._reader = reader
-        link = self._link("heartbeat")
-        heartbeat = self._heartbeat = Heartbeat(link, self._config, self.epoch, self._describe, self._figures)
+        made, config, epoch = self._parts, self._config, self.epoch
+        made.publisher.on_redis_forgot = lambda: deliver(RedisForgot())
+        reader = CommandReader(self._link("commands"), config, epoch, made.outbox, deliver, now_ns=self._now_ns)
+        heartbeat = Heartbeat(self._link("heartbeat"), config, epoch, self._describe, self._figures)
+        self._reader, self._heartbeat = reader, heartbeat
+        parts = (made.publisher, made.outbox, reader, made.housekeeper, heartbeat, made.windows, made.unread)
         try:
             async with anyio.create_task_group() as tasks:
-                for part in (publisher, outbox, reader, housekeeper, heartbeat, windows, unread):
+                for part in parts:
                     tasks.start_soon(part.run)
         except BaseExceptionGroup as group:
             fenced = _first_fenced(group)
@@ -160,99 +146,104 @@ class Bus:
 
     async def drain(self, timeout_s: float) -> bool:
         """Waits until everything handed over is written; False when `timeout_s` was not enough. `run` must run."""
-        publisher, outbox, _ = self._started()
+        parts = self._parts
         with anyio.move_on_after(timeout_s):
-            await outbox.drained()
-            await publisher.drained()
+            await parts.outbox.drained()
+            await parts.publisher.drained()
             # Replies that had to wait for the records.
-            await outbox.drained()
+            await parts.outbox.drained()
             return True
         return False
 
     @property
     def state(self) -> BusState:
         """The worst of the parts: down, degraded, starting, up."""
-        parts = [part.health for part in (self._publisher, self._outbox, self._reader) if part is not None]
-        parts = [health for health in parts if health.state != "up"]
-        if not parts:
-            return BusState("up", "") if self._publisher is not None else BusState("starting", "not started")
-        order: list[HealthState] = ["down", "degraded", "starting"]
-        worst = min(parts, key=lambda health: order.index(health.state))
+        if self._made is None:
+            return BusState("starting", "not started")
+        healths = [self._made.publisher.health, self._made.outbox.health]
+        if self._reader is not None:
+            healths.append(self._reader.health)
+        order: list[HealthState] = ["down", "degraded", "starting", "up"]
+        worst = min(healths, key=lambda health: order.index(health.state))
+        if worst.state == "up":
+            return BusState("up", "")
         return BusState(worst.state, f"{worst.part}: {worst.reason}")
 
     # -- BusPort
 
     def publish(self, items: Sequence[tuple[Stream, DataRecord]]) -> None:
         """Records for their streams, in order. Affects: `epoch` and `seq` of the records."""
-        self._started()[0].publish(items)
+        self._parts.publisher.publish(items)
 
     def announce(self, record: System) -> None:
         """A record for the `system` stream. Affects: its `epoch` and `seq`."""
-        self._started()[0].announce(record)
+        self._parts.publisher.announce(record)
         if self._heartbeat is not None and record.topic in ("connection", "redis"):
             self._heartbeat.beat_soon()
 
     def set_state(self, stream: Stream, state: str, reason: str, since_ns: int) -> None:
         """State of a kind in the instrument's hash of last values."""
-        self._started()[1].set_state(stream, state, reason, since_ns)
+        self._parts.outbox.set_state(stream, state, reason, since_ns)
 
     def set_freshness(self, stream: Stream, freshness: str, since_ns: int, received_ns: int) -> None:
         """How fresh a kind is, in the instrument's hash of last values."""
-        self._started()[1].set_freshness(stream, freshness, since_ns, received_ns)
+        self._parts.outbox.set_freshness(stream, freshness, since_ns, received_ns)
 
     def close_stream(self, stream: Stream) -> None:
         """The stream has no holders: it expires after `stream_ttl_s` unless it is published to again."""
-        self._started()[0].close_stream(stream)
+        self._parts.publisher.close_stream(stream)
 
     def answer(
         self, ref: CommandRef, reply: Reply, holders: tuple[HolderWrite, ...], jobs: tuple[HolderWrite, ...] = ()
     ) -> None:
         """Settles a command: holders or jobs, reply, remembered answer, XACK and XDEL in one step."""
-        self._started()[1].answer(ref, reply, holders, jobs=jobs)
+        self._parts.outbox.answer(ref, reply, holders, jobs=jobs)
 
     def write_job(self, job: str, entries: Sequence[DataRecord], number: int, state: bytes | None) -> None:
         """Entries of a history job up to `number`, and how far it is, in one step; None ends it."""
-        size = self._started()[1].write_job(job, entries, number, state)
-        self._history()[1].wrote(job, number, len(entries), size, done=state is None)
+        size = self._parts.outbox.write_job(job, entries, number, state)
+        self._parts.unread.wrote(job, number, len(entries), size, done=state is None)
 
     def look_up_window(self, name: str) -> None:
         """Answered with WindowFound or WindowMissing."""
-        self._history()[0].look_up(name)
+        self._parts.windows.look_up(name)
 
     def store_window(self, name: str, value: bytes) -> None:
         """Keeps a window of bars in the cache, if it has room."""
-        self._history()[0].store(name, value)
+        self._parts.windows.store(name, value)
 
     def write_pacing(self, value: bytes) -> None:
         """What pacing remembers of what was sent."""
-        self._started()[1].write_fields(self._keys.pacing, (HolderWrite(PACING_FIELD, value),))
+        self._parts.outbox.write_fields(self._keys.pacing, (HolderWrite(PACING_FIELD, value),))
 
     def notify(self, client: str, reply: Reply) -> None:
         """A later reply to a settled command, after the records before it: who hears `active` finds the data."""
-        publisher, outbox, _ = self._started()
-        publisher.when_written(lambda: outbox.notify(client, reply))
+        parts = self._parts
+        parts.publisher.when_written(lambda: parts.outbox.notify(client, reply))
 
     def write_holders(self, holders: tuple[HolderWrite, ...]) -> None:
         """Fields of the `subscriptions` hash."""
-        self._started()[1].write_fields(self._keys.subscriptions, holders)
+        self._parts.outbox.write_fields(self._keys.subscriptions, holders)
 
     def write_contracts(self, writes: tuple[HolderWrite, ...]) -> None:
         """Fields of the `contracts` hash."""
-        self._started()[1].write_fields(self._keys.contracts, writes)
+        self._parts.outbox.write_fields(self._keys.contracts, writes)
 
     def counters(self) -> dict[str, int | float | str | None]:
         """Counters of every part, for `status` and /metrics."""
-        made = (self._publisher, self._outbox, self._reader, self._housekeeper, self._windows, self._unread)
-        parts = [part for part in made if part is not None]
         counts: dict[str, int | float | str | None] = {}
-        for part in parts:
-            counts |= part.counters()
+        made = self._made
+        if made is not None:
+            for part in (made.publisher, made.outbox, made.housekeeper, made.windows, made.unread):
+                counts |= part.counters()
+        if self._reader is not None:
+            counts |= self._reader.counters()
         state = self.state
         return counts | {"bus_state": state.state, "bus_reason": state.reason}
 
     def figures(self) -> dict[str, object]:
         """What is measured of the records on their way: latencies, gaps by cause, ticks by symbol."""
-        publisher = self._started()[0]
+        publisher = self._parts.publisher
         return {
             "latency": publisher.latencies.told(),
             "gaps": publisher.streams.gaps,
@@ -261,19 +252,11 @@ class Bus:
 
     # -- inside
 
-    def _started(self) -> tuple[Publisher, Outbox, Housekeeper]:
-        if self._publisher is None or self._outbox is None or self._housekeeper is None:
+    @property
+    def _parts(self) -> _Parts:
+        if self._made is None:
             raise RuntimeError("start the bus first: there is no epoch to publish under")
-        return self._publisher, self._outbox, self._housekeeper
-
-    def _history(self) -> tuple[WindowCache, UnreadMeter]:
-        if self._windows is None or self._unread is None:
-            raise RuntimeError("start the bus first")
-        return self._windows, self._unread
-
-    def _job_written(self, job: str, number: int) -> None:
-        self.on_job_written(job, number)
-        self._history()[1].written(job, number)
+        return self._made
 
     def _link(self, part: str) -> Link:
         return Link(self._config.redis, f"ibkr-actor-{self._config.gateway}-{part}", SCRIPTS)
@@ -295,21 +278,3 @@ def _first_fenced(group: BaseExceptionGroup[BaseException]) -> Fenced | None:
         if isinstance(found, Fenced):
             return found
     return None
-
-
-async def _read_stored(link: Link, keys: Keys) -> _Stored:
-    """What a sidecar before this one left.
-
-    Raises:
-        Refused, Unreachable: it cannot be read now.
-    """
-    return _Stored(
-        contracts=_fields(await link.call("HGETALL", keys.contracts)),
-        holders=_fields(await link.call("HGETALL", keys.subscriptions)),
-        jobs=_fields(await link.call("HGETALL", keys.jobs)),
-        pacing=await link.call("HGET", keys.pacing, PACING_FIELD) or b"",
-    )
-
-
-def _fields(answer: Sequence[bytes]) -> dict[str, bytes]:
-    return {name.decode(): value for name, value in zip(answer[::2], answer[1::2], strict=True)}

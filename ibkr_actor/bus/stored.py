@@ -1,0 +1,57 @@
+"""What a sidecar before this one left in Redis, and the messages by which a restart takes it up again.
+
+Reads only, and knows what none of it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from ibkr_actor.bus.connection import Link
+from ibkr_actor.core.effects import HolderWrite
+from ibkr_actor.core.messages import RestoreContracts, RestoreHolders, RestoreJobs, RestorePacing
+from ibkr_actor.schema.keys import Keys
+
+PACING_FIELD: Final = "windows"
+
+Restored = RestoreContracts | RestoreHolders | RestoreJobs | RestorePacing
+
+
+class Stored(Struct, frozen=True):
+    """Hashes by field, and what pacing remembers."""
+
+    contracts: dict[str, bytes]
+    holders: dict[str, bytes]
+    jobs: dict[str, bytes]
+    pacing: bytes
+
+    def messages(self) -> list[Restored]:
+        """For the actors, contracts first."""
+        holders = tuple(HolderWrite(name, value) for name, value in self.holders.items())
+        return [
+            RestoreContracts(self.contracts),
+            RestoreHolders(holders),
+            RestorePacing(self.pacing),
+            RestoreJobs(self.jobs),
+        ]
+
+
+async def read_stored(link: Link, keys: Keys) -> Stored:
+    """Reads it all.
+
+    Raises:
+        Refused, Unreachable: it cannot be read now.
+    """
+    return Stored(
+        contracts=_fields(await link.call("HGETALL", keys.contracts)),
+        holders=_fields(await link.call("HGETALL", keys.subscriptions)),
+        jobs=_fields(await link.call("HGETALL", keys.jobs)),
+        pacing=await link.call("HGET", keys.pacing, PACING_FIELD) or b"",
+    )
+
+
+def _fields(answer: Sequence[bytes]) -> dict[str, bytes]:
+    return {name.decode(): value for name, value in zip(answer[::2], answer[1::2], strict=True)}
