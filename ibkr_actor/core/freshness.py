@@ -22,8 +22,9 @@ Freshness = Literal["", "fresh", "quiet", "stale"]
 _FACTOR: Final = 2.5
 # After this time without another like it, a long silence counts half.
 _HALF_LIFE_S: Final = 1_200.0
-# What was heard for less than this says little about what is usual.
+# What was heard for less than this, and in fewer looks, says little about what is usual.
 _KNOWN_AFTER_S: Final = 60.0
+_KNOWN_AFTER_LOOKS: Final = 10
 # What is taken for usual before; bars come every 5 s. Source: IBKR, TWS API, "Real Time Bars".
 _UNKNOWN_S: Final[dict[LineType, float]] = {"level1": 60.0, "tick_by_tick": 120.0, "bars": 20.0}
 _UNKNOWN_DEFAULT_S: Final = 60.0
@@ -41,21 +42,24 @@ HALTED_TICKS: Final = frozenset({49, 90})
 class Rhythm:
     """The longest silence of late in one phase of the market, as a measure of what is usual."""
 
-    __slots__ = ("known_s", "longest_s")
+    __slots__ = ("known_s", "longest_s", "looks")
 
     def __init__(self) -> None:
         self.longest_s = 0.0
         self.known_s = 0.0
+        # In how many looks it had spoken.
+        self.looks = 0
 
     def note(self, silence_s: float) -> None:
         """A silence ended that was nothing out of the ordinary."""
         self.longest_s = max(silence_s, self.longest_s * 0.5 ** (silence_s / _HALF_LIFE_S))
         self.known_s += silence_s
+        self.looks += 1
 
     def limit_s(self, least_s: float, unknown_s: float) -> float:
         """The silence from which on something is wrong."""
         usual_s = _FACTOR * self.longest_s
-        if self.known_s < _KNOWN_AFTER_S:
+        if self.known_s < _KNOWN_AFTER_S and self.looks < _KNOWN_AFTER_LOOKS:
             usual_s = max(usual_s, unknown_s)
         return min(max(usual_s, least_s), _LIMIT_MAX_S)
 

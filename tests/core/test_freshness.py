@@ -199,6 +199,15 @@ def test_a_line_that_is_always_slow_is_not_called_stale_at_its_own_pace() -> Non
     assert "stale" in events(house.run(200))
 
 
+def test_a_line_that_spoke_in_eleven_seconds_is_stale_ten_seconds_after_the_last_and_one_of_three_is_not() -> None:
+    for spoke_s, state in ((12, "stale"), (3, "fresh")):
+        house = Watched("2026-01-05 15:00")
+        house.subscribe(stock())
+        house.run(spoke_s, house.every(1, "AAPL"))
+        house.run(9)
+        assert house.fresh() == state
+
+
 def test_bars_come_every_five_seconds_and_are_missed_soon() -> None:
     house = Watched("2026-01-05 15:00")
     house.subscribe(stock(), "bar.5s")
