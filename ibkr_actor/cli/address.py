@@ -39,11 +39,22 @@ def redis_url(settings: Settings) -> str:
         return str(json.loads(path.read_text(encoding="utf-8"))["url"])
     except FileNotFoundError:
         raise ConfigurationError(
-            "no Redis to read: IBKR_REDIS_URL is not set and no embedded server runs in "
-            f"IBKR_DATA_DIR={settings.data_dir}"
+            "no Redis to read: IBKR_REDIS_URL is not set and no embedded server runs for "
+            f"IBKR_GATEWAY_NAME={settings.gateway_name} in IBKR_DATA_DIR={settings.data_dir}: "
+            "start one with `ibkr-actor run`, or set IBKR_REDIS_URL"
         ) from None
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"{path} cannot be read ({error}): set IBKR_REDIS_URL") from None
+
+
+def away(settings: Settings, error: Exception) -> str:
+    """That Redis does not answer, and what to look at."""
+    whose = (
+        "is IBKR_REDIS_URL right, and the server up?"
+        if settings.redis_address is not None
+        else "it is a sidecar's embedded server: does `ibkr-actor run` still run?"
+    )
+    return f"Redis does not answer: {str(error).rstrip('.')}; {whose}"
 
 
 Reader = Callable[[Redis, Keys, argparse.Namespace], Awaitable[int]]
@@ -85,7 +96,7 @@ async def _read(reader: Reader, url: str, settings: Settings, arguments: argpars
     except BrokenPipeError:
         raise  # that is standard output, not Redis: whoever read it has gone
     except (RedisError, OSError) as error:
-        print(f"ibkr-actor: Redis does not answer: {error}", file=sys.stderr)
+        print(f"ibkr-actor: {away(settings, error)}", file=sys.stderr)
         return EXIT_NO
     finally:
         await redis.aclose()

@@ -13,8 +13,10 @@ from typing import Any
 from redis.asyncio import Redis
 
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO
-from ibkr_actor.client import NoAnswer, call
-from ibkr_actor.schema.commands import AnyCommand, Rejection, Reply
+from ibkr_actor.client import MarketDataError, NoAnswer, call
+from ibkr_actor.client.calls import refusal
+from ibkr_actor.client.gateways import nobody
+from ibkr_actor.schema.commands import AnyCommand, Reply
 from ibkr_actor.schema.keys import Keys
 
 
@@ -38,8 +40,7 @@ async def ask(redis: Redis, keys: Keys, command: AnyCommand, timeout_s: float) -
     except NoAnswer as error:
         raise Refused(str(error)) from None
     if reply.error is not None:
-        mistaken = reply.error.code == "validation_error"
-        raise Refused(told(reply.error), EXIT_CONFIGURATION if mistaken else EXIT_NO)
+        raise said_no(refusal(command, reply.error))
     if reply.status == "expired":
         raise Refused(f"{reply.op} expired: {reply.note or 'it was not done in time'}")
     return reply
@@ -48,25 +49,19 @@ async def ask(redis: Redis, keys: Keys, command: AnyCommand, timeout_s: float) -
 async def require_sidecar(redis: Redis, keys: Keys) -> None:
     """Raises: Refused, when nobody publishes. A command would wait in its stream for the next start."""
     if not await redis.exists(keys.heartbeat):
-        raise Refused(f"no sidecar publishes for {keys.root} (no heartbeat)")
+        raise Refused(await nobody(redis, keys))
 
 
-def refuse(error: Refused, about: str = "") -> int:
+def said_no(error: MarketDataError) -> Refused:
+    """The same as a line and an exit status: that of a wrong argument where the command made no sense."""
+    return Refused(str(error), EXIT_CONFIGURATION if error.code == "validation_error" else EXIT_NO)
+
+
+def refuse(error: Refused | MarketDataError) -> int:
     """Prints the line and returns the exit status."""
-    print(f"ibkr-actor: {about + ': ' if about else ''}{error}", file=sys.stderr)
-    return error.status
-
-
-def told(error: Rejection) -> str:
-    """`code: message`, with what an ambiguous name may mean and when to try again."""
-    text = f"{error.code}: {error.message}"
-    if error.candidates:
-        named = [f"con_id {each.con_id} ({each.sec_type} {each.exchange} {each.currency})" for each in error.candidates]
-        text += f"; it may mean {', '.join(named[:5])}{', ...' if len(named) > 5 else ''}"
-    if error.retryable:
-        when = f" in {error.retry_after_s:g} s" if error.retry_after_s else " later"
-        text += f"; try again{when}"
-    return text
+    refused = error if isinstance(error, Refused) else said_no(error)
+    print(f"ibkr-actor: {refused}", file=sys.stderr)
+    return refused.status
 
 
 def say_json(value: Any) -> None:

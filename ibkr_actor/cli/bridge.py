@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ibkr_actor.cli.address import redis_url, with_redis
+from ibkr_actor.cli.asking import Refused, refuse, require_sidecar
 from ibkr_actor.cli.main import EXIT_NO
 from ibkr_actor.client import Client
 from ibkr_actor.client.errors import MarketDataError
@@ -51,12 +52,12 @@ def _bus(arguments: argparse.Namespace) -> EnvelopeBus:
 async def _publish(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
     bus = _bus(arguments)
     try:
+        await require_sidecar(redis, keys)
         async with Client(redis, client=_name(), prefix=keys.prefix, gateway=keys.gateway) as client:
             print(f"publishing to {bus.key('marketdata.*')}", file=sys.stderr)
             await run_bridge(client, bus, _kinds(arguments), *arguments.instruments, group=arguments.group)
-    except MarketDataError as error:
-        print(f"ibkr-actor: {error}", file=sys.stderr)
-        return EXIT_NO
+    except (Refused, MarketDataError) as error:
+        return refuse(error)
     finally:
         with anyio.CancelScope(shield=True):
             await bus.close()

@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 
 from ibkr_actor.cli.address import with_redis
 from ibkr_actor.cli.asking import Refused as NoGo
-from ibkr_actor.cli.asking import refuse, require_sidecar, table, told
-from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO
+from ibkr_actor.cli.asking import refuse, require_sidecar, table
+from ibkr_actor.cli.main import EXIT_NO
 from ibkr_actor.cli.process import log_to_stderr
 from ibkr_actor.cli.sub import line
 from ibkr_actor.client import Client, MarketDataError, Refused
@@ -50,11 +50,8 @@ async def _chain(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int
                 lines=arguments.lines,
             )
             return await (_follow(feed, arguments) if arguments.follow or arguments.json else _once(feed, arguments))
-    except NoGo as error:
-        return refuse(error, arguments.instrument)
-    except MarketDataError as error:
-        mistaken = error.code == "validation_error"
-        return refuse(NoGo(told(error.rejection), EXIT_CONFIGURATION if mistaken else EXIT_NO), arguments.instrument)
+    except (NoGo, MarketDataError) as error:
+        return refuse(error)
 
 
 async def _follow(feed: Any, arguments: argparse.Namespace) -> int:
@@ -84,9 +81,9 @@ async def _once(feed: Any, arguments: argparse.Namespace) -> int:
     found = within(window, options) if window is not None else []
     if window is not None and _is_empty(window):
         spot = "unknown" if window.spot is None else f"{window.spot:.10g}"
-        raise NoGo(f"no listed option lies in the window: the price of the underlying is {spot}")
+        raise NoGo(f"{arguments.instrument}: no listed option lies in the window; the underlying is at {spot}")
     if window is None or not found:
-        raise NoGo(f"no data of any option within {arguments.timeout:g} s: is the market open?")
+        raise NoGo(f"{arguments.instrument}: no data of any option within {arguments.timeout:g} s: is the market open?")
     print("\n".join(text(window, found)), flush=True)
     return 0
 

@@ -13,9 +13,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from ibkr_actor.cli.doctor_findings import Finding, fail, ok, warn
+from ibkr_actor.cli.record_text import record_of
 from ibkr_actor.client import NoAnswer, call
+from ibkr_actor.client.gateways import named, others
 from ibkr_actor.core.ib_codes import lookup
-from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.commands import StatusCommand
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import System
@@ -79,7 +80,9 @@ async def check_sidecar(redis: Redis, keys: Keys, timeout_s: float) -> list[Find
     """Its heartbeat, its lines, and what IB refused it of late."""
     beat: Any = await redis.get(keys.heartbeat)
     if beat is None:
-        return [warn("sidecar", f"none publishes for {keys.root}", "start one: ibkr-actor run")]
+        there = await others(redis, keys)
+        advice = f"start one: ibkr-actor run{'; or set IBKR_GATEWAY_NAME: ' + named(keys, there) if there else ''}"
+        return [warn("sidecar", f"none publishes for {keys.root}", advice)]
     told = json.loads(beat)
     state, who = told.get("state", "unknown"), f"version {told.get('version')}, pid {told.get('pid')}"
     out = [
@@ -113,7 +116,7 @@ async def _refusals(redis: Redis, keys: Keys) -> list[Finding]:
     newest: dict[int, System] = {}
     entries: Any = await redis.xrevrange(keys.system, count=SYSTEM_LOOKED_AT)
     for _, fields in entries or ():
-        record = decode_record(fields)
+        record = record_of(fields)
         if isinstance(record, System) and record.code is not None and record.code not in newest:
             newest[record.code] = record
     advice = "subscribe to the data in IB's Client Portal (Market Data Subscriptions), or set IBKR_MARKET_DATA_TYPE=3"

@@ -17,11 +17,10 @@ import anyio
 from redis.asyncio import Redis
 
 from ibkr_actor.cli.address import with_redis
-from ibkr_actor.cli.asking import told
 from ibkr_actor.cli.history_files import Writer, open_writer
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO
 from ibkr_actor.cli.process import log_to_stderr
-from ibkr_actor.client import Client, MarketDataError, NoAnswer
+from ibkr_actor.client import Client, MarketDataError
 from ibkr_actor.client.connect import SERVER_ERRORS, is_away
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.commands import History, HistoryTicks
@@ -110,11 +109,9 @@ async def _one(
             async for batch in batches:
                 writer.write(instrument, batch)
                 progress.rows(instrument, len(batch.rows))
-    except NoAnswer as error:
-        progress.failed(instrument, str(error))
     except MarketDataError as error:
         progress.mistaken |= error.code == "validation_error"
-        progress.failed(instrument, told(error.rejection))
+        progress.failed(instrument, str(error))
     else:
         assert job.done is not None
         progress.done(instrument, job.done)
@@ -173,9 +170,10 @@ class Progress:
         self._show(at_once=True)
 
     def failed(self, instrument: str, reason: str) -> None:
+        """`reason` names the instrument, as every refusal does."""
         self._shares[instrument] = 1.0
         self._etas.pop(instrument, None)
-        self.troubles.append(f"{instrument}: {reason}")
+        self.troubles.append(reason)
 
     def end(self) -> None:
         self._show(at_once=True)

@@ -21,12 +21,12 @@ from redis.exceptions import RedisError
 
 from ibkr_actor import app
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
-from ibkr_actor.cli.asking import told
 from ibkr_actor.cli.main import EXIT_NO
 from ibkr_actor.cli.process import log_to_stderr, until_signal
 from ibkr_actor.cli.replay_records import play_records
 from ibkr_actor.cli.replay_source import Form, Wanted, asked_in, form_of
 from ibkr_actor.client import NoAnswer, call, connect
+from ibkr_actor.client.calls import refusal
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.load_settings import load_settings
 from ibkr_actor.schema.commands import Subscribe
@@ -37,6 +37,7 @@ from ibkr_actor.sim import ReplayError, Simulator, SimulatorSettings
 # Of the rows that `simulate --replay` plays, when no other is named. Source: sim.settings.
 INSTRUMENT: Final = "700.STK.SEHK.HKD"
 ANSWER_TIMEOUT_S: Final = 30.0
+LOOK_EVERY_S: Final = 0.05
 _UNLINK_COUNT: Final = 500
 
 
@@ -159,14 +160,23 @@ async def _through_sidecar(
     return max(statuses, default=0)
 
 
+async def _started(redis: Redis, keys: Keys) -> None:
+    """Waits for the sidecar: before its first start nobody knows the gateway's name, and who asks is told so."""
+    with anyio.move_on_after(ANSWER_TIMEOUT_S):
+        while True:
+            if await redis.exists(keys.heartbeat):
+                return
+            await anyio.sleep(LOOK_EVERY_S)
+
+
 async def _subscribe(redis: Redis, keys: Keys, wanted: list[Wanted], *, as_json: bool) -> int:
     status = 0
+    await _started(redis, keys)
     for each in wanted:
         command = Subscribe(client="replay", instrument=each.instrument, kinds=list(each.kinds), lease_s=0)
         reply = await call(redis, keys, command, timeout_s=ANSWER_TIMEOUT_S)
         if reply.error is not None:
-            name = each.instrument if isinstance(each.instrument, str) else each.instrument.symbol
-            print(f"ibkr-actor: {name}: {told(reply.error)}", file=sys.stderr)
+            print(f"ibkr-actor: {refusal(command, reply.error)}", file=sys.stderr)
             status = EXIT_NO
         for key in reply.streams or []:
             print(f'{{"stream":"{key}"}}' if as_json else key, flush=True)

@@ -33,7 +33,7 @@ async def _snap(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
         try:
             reply = await ask(redis, keys, command, arguments.timeout)
         except Refused as error:
-            statuses.append(refuse(error, instrument))
+            statuses.append(refuse(error))
             return
         result: Any = reply.result or {}
         if arguments.json:

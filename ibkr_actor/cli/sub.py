@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 
 from ibkr_actor.cli.address import with_redis
 from ibkr_actor.cli.asking import Refused as NoGo
-from ibkr_actor.cli.asking import refuse, require_sidecar, told
-from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO
+from ibkr_actor.cli.asking import refuse, require_sidecar
+from ibkr_actor.cli.main import EXIT_NO
 from ibkr_actor.cli.process import log_to_stderr
 from ibkr_actor.cli.record_text import json_line, kinds_of, text_line
 from ibkr_actor.client import Client, Item, MarketDataError, Missed, Refused
@@ -47,11 +47,8 @@ async def _sub(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
             )
             many = len(kinds) * len(arguments.instruments) > 1
             return await _print(feed, arguments, many=many)
-    except NoGo as error:
+    except (NoGo, MarketDataError) as error:
         return refuse(error)
-    except MarketDataError as error:
-        mistaken = error.code == "validation_error"
-        return refuse(NoGo(told(error.rejection), EXIT_CONFIGURATION if mistaken else EXIT_NO))
 
 
 async def _print(feed: Any, arguments: argparse.Namespace, *, many: bool) -> int:

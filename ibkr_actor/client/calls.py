@@ -17,10 +17,12 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from ibkr_actor.client.connect import patiently
-from ibkr_actor.client.errors import NoAnswer, error_of
+from ibkr_actor.client.errors import MarketDataError, NoAnswer, error_of, named
+from ibkr_actor.client.gateways import is_known, others, told
 from ibkr_actor.client.reader import Reader
 from ibkr_actor.schema.codec import decode_reply, encode_command
-from ibkr_actor.schema.commands import AnyCommand, Reply
+from ibkr_actor.schema.commands import AnyCommand, Rejection, Reply
+from ibkr_actor.schema.instruments import InstrumentQuery
 from ibkr_actor.schema.keys import Keys
 
 _log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ class Calls:
         self._timeout_s = timeout_s
         self._turn = anyio.Lock()
         self._listening = anyio.Event()  # from then on no reply is overlooked
+        self._gateway_known = False  # somebody publishes there, or has before
+        self.wrote = False  # a command may be there for somebody
         # Command id -> who hears every reply to it, as long as they want to.
         self._hearers: dict[str, Hearer] = {}
         # Who hears the replies that nobody waits for.
@@ -85,7 +89,7 @@ class Calls:
         """
         reply = await self.reply(command, timeout_s)
         if reply.error is not None:
-            raise error_of(reply.error)
+            raise refusal(command, reply.error)
         return reply
 
     def named(self, command: AnyCommand) -> AnyCommand:
@@ -105,19 +109,35 @@ class Calls:
         """Writes a command that is `named`, and waits for the event.
 
         Raises:
-            NoAnswer: it did not come in time.
+            NoAnswer: it did not come in time, or never can: there are sidecars, and none for this gateway.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         written = False
         with anyio.move_on_after(limit_s):
+            await self._check_gateway()
             await self.write(lambda: command)
             written = True
             await came.wait()
         if came.is_set():
             return
         if not written:
-            raise NoAnswer(f"Redis did not take {command.id!r} within {limit_s:g} s")
-        raise NoAnswer(f"no answer to {command.id!r} within {limit_s:g} s: is a sidecar running for {self._keys.root}?")
+            raise NoAnswer(f"Redis did not take {_of(command)} within {limit_s:g} s: is it there?")
+        text = f"no answer to {_of(command)} within {limit_s:g} s: is a sidecar running for {self._keys.root}?"
+        raise NoAnswer(f"{text} `ibkr-actor doctor` tells")
+
+    async def _check_gateway(self) -> None:
+        """A gateway that never was, where there are others, is a mistake; any other may still come.
+
+        Raises:
+            NoAnswer: so it is.
+        """
+        if not self._gateway_known:
+            self._gateway_known = await patiently(lambda: is_known(self._redis, self._keys), "gateway")
+        if self._gateway_known:
+            return
+        there = await patiently(lambda: others(self._redis, self._keys), "gateway")
+        if there:
+            raise NoAnswer(told(self._keys, there))
 
     async def write(self, decide: Callable[[], AnyCommand | None]) -> None:
         """Writes what `decide` says when its turn comes: commands stand in the order they were decided in.
@@ -130,4 +150,27 @@ class Calls:
             if command is None:
                 return
             entry: Any = {"j": encode_command(command)}
+            self.wrote = True
             await patiently(lambda: self._redis.xadd(self._keys.commands(), entry), "commands")
+
+
+def refusal(command: AnyCommand, rejection: Rejection) -> MarketDataError:
+    """The exception for a refused command, naming the instrument that the command is about."""
+    instrument = instrument_of(command)
+    error = error_of(rejection)
+    return error if instrument is None else named(error, instrument)
+
+
+def instrument_of(command: AnyCommand) -> str | None:
+    """What a command is about, as it was written; None where it is about none."""
+    instrument: str | InstrumentQuery | None = getattr(command, "instrument", None)  # not every command has one
+    if isinstance(instrument, InstrumentQuery):
+        return " ".join(f"{name}={value}" for name, value in msgspec.to_builtins(instrument).items())
+    return instrument
+
+
+def _of(command: AnyCommand) -> str:
+    """A command as a person knows it: what is asked, and of what."""
+    instrument = instrument_of(command)
+    tag = command.__struct_config__.tag
+    return f"{tag!r}" if instrument is None else f"{tag!r} of {instrument}"

@@ -5,6 +5,7 @@ Converts a rejection into its exception; decides nothing about retries.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from msgspec.structs import replace
@@ -25,7 +26,14 @@ class MarketDataError(Exception):
         self.rejection = rejection
 
     def __str__(self) -> str:
-        return f"{self.rejection.code}: {self.rejection.message}"
+        """Code, message, and what to do, in one line."""
+        advice = self.advice
+        return f"{self.rejection.code}: {self.rejection.message}" + (f"; {advice}" if advice else "")
+
+    @property
+    def advice(self) -> str:
+        """What to do about it; empty where the message says it."""
+        return advice_on(self.rejection)
 
     @property
     def code(self) -> Code:
@@ -145,9 +153,42 @@ ERRORS: Final[dict[Code, type[MarketDataError]]] = {
 }
 
 
+# What helps besides waiting, where a message by itself does not say it.
+_ADVICE: Final[dict[Code, str]] = {
+    "line_limit": "give lines back (`ibkr-actor lines` tells who holds them), or set IBKR_LINES to what the login has",
+    "permissions_missing": "subscribe to these data at IB, or ask for delayed ones (feed delayed)",
+    "competing_session": "end the other session of this login",
+    "connection_failed": "`ibkr-actor doctor` finds out why there is no connection to IB",
+    "ambiguous_instrument": "say which",
+    "internal": "the sidecar's log says more",
+}
+_CANDIDATES_NAMED: Final = 5
+
+
+def advice_on(rejection: Rejection) -> str:
+    """What to do about a refusal: which names would do, what to change, when to try again."""
+    parts = []
+    if text := _ADVICE.get(rejection.code):
+        parts.append(text + _candidates(rejection))
+    if rejection.code == "invalid_instrument" and rejection.ib_code is not None:
+        # IB only says that there is none; what the text lacks a message of ours says itself.
+        parts.append("`ibkr-actor search` finds what there is")
+    if rejection.retryable:
+        wait_s = rejection.retry_after_s
+        parts.append("try again " + (f"in {wait_s:g} s" if wait_s else "later"))
+    return "; ".join(parts)
+
+
+def _candidates(rejection: Rejection) -> str:
+    """`: con_id 1 (STK NASDAQ USD), ...`, each as it may be asked for."""
+    found = rejection.candidates or []
+    named = [f"con_id {one.con_id} ({one.sec_type} {one.exchange} {one.currency})" for one in found]
+    return (": " if found else "") + ", ".join(named[:_CANDIDATES_NAMED] + ["..."] * (len(found) > _CANDIDATES_NAMED))
+
+
 def named(error: MarketDataError, instrument: str) -> MarketDataError:
     """The same error, saying of which instrument: among several, nobody could tell."""
-    if isinstance(error, NoAnswer) or instrument in error.message:
+    if isinstance(error, NoAnswer) or re.search(rf"(?<![\w.]){re.escape(instrument)}(?!\w)", error.message):
         return error
     return type(error)(replace(error.rejection, message=f"{instrument}: {error.message}"))
 

@@ -14,8 +14,9 @@ from msgspec import Struct, structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ibkr_actor.client.calls import instrument_of
 from ibkr_actor.client.conflation import Conflator
-from ibkr_actor.client.errors import MarketDataError, named
+from ibkr_actor.client.errors import MarketDataError
 from ibkr_actor.client.group import GroupReader
 from ibkr_actor.client.holding import Hold, Holding, stream_of
 from ibkr_actor.client.items import AnyItem, Checkpoint, Item, Missed, Refused, Unknown, decoded
@@ -172,12 +173,11 @@ class Feed(Generic[R]):
         if errors:
             raise errors[0]
         if refusals and (self._wish.refused == "raise" or len(refusals) == len(self._holds)):
-            hold, error = refusals[0]
-            raise named(error, str(hold.command.instrument))
+            raise refusals[0][1]
         for hold, error in refusals:
             for kind in hold.kinds:
                 # Nobody has said what its canonical name would be.
-                stream = Stream(kind, str(hold.command.instrument))
+                stream = Stream(kind, instrument_of(hold.command) or "")
                 self._offer(Item(stream, "", Refused(stream, error)))
 
     async def _follower(self, *, backfilled: bool) -> Follower:

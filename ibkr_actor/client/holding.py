@@ -15,7 +15,7 @@ from msgspec import Struct, field, structs
 from redis.exceptions import RedisError
 
 from ibkr_actor.client.calls import Calls
-from ibkr_actor.client.errors import MarketDataError, NoAnswer, error_of
+from ibkr_actor.client.errors import MarketDataError, NoAnswer, error_of, named
 from ibkr_actor.schema.commands import AnyCommand, Renew, Reply, Subscribe, Unsubscribe
 from ibkr_actor.schema.instruments import InstrumentQuery
 from ibkr_actor.schema.keys import CHAIN, Keys, Stream
@@ -119,7 +119,7 @@ class Holding:
         """The client ends: everything it holds is given back at once."""
         self._over = True
         self._tell()
-        if not self._asked:
+        if not self._asked or not self._calls.wrote:
             return
         with anyio.CancelScope(shield=True), anyio.move_on_after(_LEAVE_S):
             try:
@@ -134,7 +134,7 @@ class Holding:
             await self._ask(hold, first=True)
         except (MarketDataError, RedisError) as error:
             errors.append(error)
-            if isinstance(error, NoAnswer):
+            if isinstance(error, NoAnswer) and self._calls.wrote:
                 self.look()  # it may be done later, and then for nobody
         else:
             self._holds.append(hold)
@@ -181,7 +181,7 @@ class Holding:
             self.look()
         elif reply.status == "rejected" and reply.error is not None:
             for key in reply.streams:
-                self._refuse(key, error_of(reply.error))
+                self._refuse(key, named(error_of(reply.error), self._stream(key).instrument))
 
     def _refuse(self, key: str, error: MarketDataError) -> None:
         for hold in self._holds:

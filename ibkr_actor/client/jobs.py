@@ -13,9 +13,9 @@ import anyio
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from ibkr_actor.client.calls import Calls
+from ibkr_actor.client.calls import Calls, refusal
 from ibkr_actor.client.connect import SERVER_ERRORS, is_away
-from ibkr_actor.client.errors import Internal, MarketDataError, error_of
+from ibkr_actor.client.errors import MarketDataError
 from ibkr_actor.client.items import decoded
 from ibkr_actor.client.reader import Follower, Reader
 from ibkr_actor.schema.commands import Cancel, History, HistoryTicks, Rejection, Reply
@@ -161,7 +161,7 @@ class Job(Generic[Row]):
                 if self._on_progress is not None:
                     self._on_progress(reply.result)
         if reply.error is not None:
-            self._error = error_of(reply.error)
+            self._error = refusal(self._command, reply.error)
         if reply.status in ("done", "rejected", "expired"):
             self._ended.set()
         self._replied.set()
@@ -203,7 +203,7 @@ class Job(Generic[Row]):
         """Cancels what is not over."""
         if self._follower is not None:
             self._follower.close()
-        if self.done is not None or self._ended.is_set() or not self._written:
+        if self.done is not None or self._ended.is_set() or not self._calls.wrote:
             return
         with anyio.CancelScope(shield=True), anyio.move_on_after(_LEAVE_S):
             cancel = Cancel(job=self.name or f"{self._calls.client}.{self._command.id}")
@@ -216,7 +216,8 @@ class Job(Generic[Row]):
         with anyio.move_on_after(_LAST_REPLY_S):
             await self._ended.wait()
         self._check()
-        raise Internal(Rejection("internal", f"the job was {done.outcome}: {done.message or 'no reason was given'}"))
+        text = f"the job was {done.outcome}: {done.message or 'no reason was given'}"
+        raise refusal(self._command, Rejection("internal", text))
 
 
 def rows_of(batch: Bars | Ticks) -> Iterator[HistoryBar | HistoryTick]:

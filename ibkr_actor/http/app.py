@@ -24,7 +24,7 @@ from ibkr_actor.http.openapi import openapi
 from ibkr_actor.http.page_files import page
 from ibkr_actor.http.routes import EVENTS, ROWS, Row
 from ibkr_actor.http.service import Service
-from ibkr_actor.http.websocket import websocket
+from ibkr_actor.http.websocket import no_upgrade, websocket
 from ibkr_actor.settings import Settings
 
 SOCKET = "/api/v1/ws"
@@ -67,7 +67,8 @@ def _route(row: Row) -> Route:
 def application(service: Service, *, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
     """The application around a service that somebody else runs."""
     routes: list[BaseRoute] = [_route(row) for row in ROWS]
-    routes += [Route("/openapi.json", openapi, methods=["GET"]), WebSocketRoute(SOCKET, websocket)]
+    routes += [Route("/openapi.json", openapi, methods=["GET"])]
+    routes += [WebSocketRoute(SOCKET, websocket), Route(SOCKET, no_upgrade, methods=["GET"])]
     routes += [Route("/", page, methods=["GET"]), Route("/{name}", page, methods=["GET"])]
     endpoints = frozenset({*(row.path for row in ROWS), "/openapi.json", SOCKET, "/"})
     guard = Middleware(Guard, config=service.config, metrics=service.metrics, endpoints=endpoints)

@@ -15,7 +15,9 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ibkr_actor.client.calls import refusal
 from ibkr_actor.client.connect import BLOCK_MS_MAX
+from ibkr_actor.client.gateways import nobody
 from ibkr_actor.http.errors import HttpError, of_redis, of_rejection
 from ibkr_actor.schema.codec import decode_reply, encode_command
 from ibkr_actor.schema.commands import AnyCommand, Reply
@@ -68,7 +70,7 @@ class Asking:
             if not kept:
                 self._waiting.pop(command.id, None)
         if first[0].error is not None:
-            raise of_rejection(first[0].error)
+            raise of_rejection(refusal(command, first[0].error).rejection)
         if first[0].status == "expired":
             raise HttpError("expired", "the command expired before it was done")
         return first[0]
@@ -104,7 +106,7 @@ class Asking:
     async def _send(self, command: AnyCommand) -> None:
         try:
             if not await self._redis.exists(self._keys.heartbeat):
-                raise HttpError("no_sidecar", f"no sidecar publishes for {self._keys.root} (no heartbeat)")
+                raise HttpError("no_sidecar", await nobody(self._redis, self._keys))
             await self._redis.xadd(self._keys.commands(), {"j": encode_command(command)})
         except (RedisError, OSError) as error:
             raise of_redis(error) from None

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ibkr_actor.client.errors import advice_on
 from ibkr_actor.schema.commands import Rejection
 
 JSON: Final = "application/json"
@@ -40,6 +41,8 @@ STATUS: Final[dict[str, int]] = {
     "method_not_allowed": 405,
     "too_large": 413,
     "unsupported_media_type": 415,
+    "unknown_field": 422,
+    "upgrade_required": 426,
     "wrong_host": 421,
     "no_sidecar": 503,
     "redis_unavailable": 503,
@@ -81,6 +84,9 @@ class HttpError(Exception):
         """`Retry-After` where it helps, and what a 401 must say."""
         if self.status == 401:
             return {"www-authenticate": "Bearer"}
+        if self.status == 426:
+            # Source: RFC 9110, 15.5.22: a 426 names the protocol.
+            return {"upgrade": "websocket", "connection": "upgrade"}
         return {} if self.retry_after_s is None else {"retry-after": str(max(1, math.ceil(self.retry_after_s)))}
 
 
@@ -90,6 +96,8 @@ def of_rejection(rejection: Rejection, **details: Any) -> HttpError:
         details["ib_code"] = rejection.ib_code
     if rejection.candidates:
         details["candidates"] = msgspec.to_builtins(rejection.candidates)
+    if advice := advice_on(rejection):
+        details["advice"] = advice
     wait_s = rejection.retry_after_s
     if wait_s is None and rejection.retryable:
         wait_s = RETRY_AFTER_S.get(rejection.code, 1.0)

@@ -6,6 +6,7 @@ Knows the routes' templates only, never what they do.
 from __future__ import annotations
 
 import hmac
+import json
 import time
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
@@ -33,6 +34,8 @@ SECURITY: Final = {
 # Methods that are counted by name: a client may make up any other.
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 OPEN: Final = frozenset({"/health"})
+# Fields of a body that meant nothing, named in the answer.
+NAMED_MAX: Final = 10
 
 
 class Guard:
@@ -111,6 +114,9 @@ class Guard:
 
     def _dress(self, message: Message, headers: Headers, scope: Scope) -> None:
         answered = MutableHeaders(scope=message)
+        if ignored := scope.get("state", {}).get("ignored"):
+            # As JSON within ASCII: any text may be a name.
+            answered["ignored-fields"] = json.dumps([name[:40] for name in ignored[:NAMED_MAX]])
         for name, value in SECURITY.items():
             answered.setdefault(name, value)
         origin = headers.get("origin")

@@ -90,7 +90,8 @@ def _wanted(asked: StreamQuotes | StreamBars | StreamRecords, kinds: list[str]) 
 
 
 def _last_event_id(request: Request) -> str | None:
-    return request.headers.get("last-event-id") or request.query_params.get("last_event_id")
+    query = request.query_params
+    return request.headers.get("last-event-id") or query.get("last_event_id") or query.get("lastEventId")
 
 
 async def _stream(

@@ -76,7 +76,7 @@ async def _gathered(service: Service, asked: HistoricalBars) -> Bars:
     what = instrument(asked.symbol, asked.exchange, asked.currency)
     start, end = (_span_end(text, asked.resolution) for text in (asked.start, asked.end))
     if await service.heartbeat() is None:
-        raise HttpError("no_sidecar", f"no sidecar publishes for {service.keys.root} (no heartbeat)")
+        raise HttpError("no_sidecar", await service.nobody())
     if service.client is None:
         raise HttpError("busy", "the service has just started")
     job = service.client.history(what, start=start, end=end, bar=asked.resolution, use_rth=asked.use_rth)

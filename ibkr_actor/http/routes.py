@@ -33,6 +33,7 @@ class Row(Struct, frozen=True, kw_only=True):
 EVENTS: Final = "text/event-stream"
 REFUSED: Final = (
     "validation_error",
+    "unknown_field",
     "permissions_missing",
     "invalid_instrument",
     "ambiguous_instrument",
@@ -144,7 +145,7 @@ ROWS: Final = (
         summary="The sidecar's own events: connection, farms, subscriptions, gaps, pacing, Redis",
         query=live_routes.SystemQuery,
         media=EVENTS,
-        errors=("validation_error", "too_many_clients"),
+        errors=("validation_error", "unknown_field", "too_many_clients"),
     ),
     Row(
         method="POST",
@@ -171,6 +172,6 @@ ROWS: Final = (
         summary="Takes a price from elsewhere into a stream of its own",
         body=bodies.IngestTick,
         answer=bodies.Ingested,
-        errors=("validation_error", *BODY),
+        errors=("validation_error", "unknown_field", *BODY),
     ),
 )

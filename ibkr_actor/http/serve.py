@@ -75,7 +75,7 @@ async def serve(config: HttpConfig, redis_url: str, listener: socket.socket, sto
         timeout_graceful_shutdown=GRACE_S,
     )
     server = _Server(settings)
-    log.info("http.serving address=%s", address_of(listener))
+    log.info("http_serving address=%s", address_of(listener))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(service.run)
 

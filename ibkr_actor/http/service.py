@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from ibkr_actor import __version__
 from ibkr_actor.client import Client, connect
+from ibkr_actor.client.gateways import nobody
 from ibkr_actor.http.asking import Asking
 from ibkr_actor.http.config import HttpConfig
 from ibkr_actor.http.errors import HttpError, of_redis
@@ -83,6 +84,13 @@ class Service:
             HttpError: Redis is away.
         """
         return await self._json(self.keys.heartbeat)
+
+    async def nobody(self) -> str:
+        """That no sidecar publishes for this gateway, and for which one does. Raises: HttpError."""
+        try:
+            return await nobody(self.redis, self.keys)
+        except (RedisError, OSError) as error:
+            raise of_redis(error) from None
 
     async def figures(self) -> dict[str, Any] | None:
         """The sidecar's own figures, as it writes them beside the heartbeat. Raises: HttpError."""

@@ -43,7 +43,7 @@ async def _health(service: Service) -> Health:
         beat = await service.heartbeat()
         if beat is None:
             state = "absent"
-            reasons.append(f"no sidecar publishes for {service.keys.root} (no heartbeat)")
+            reasons.append(await service.nobody())
         else:
             state = str(beat.get("state", "unknown"))
             if state != "ready":

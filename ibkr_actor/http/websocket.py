@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 import anyio
 import msgspec
 from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ibkr_actor.http import shapes
 from ibkr_actor.http.bodies import Currency, Exchange, Symbols, instrument
-from ibkr_actor.http.errors import HttpError
+from ibkr_actor.http.errors import HttpError, answer
 from ibkr_actor.http.items import Item, position_of
 from ibkr_actor.http.leases import named
 from ibkr_actor.http.outlet import Notice
@@ -62,6 +64,12 @@ async def websocket(socket: WebSocket) -> None:
     except (WebSocketDisconnect, RuntimeError):
         return  # it has gone
     await _close(socket, code, reason)
+
+
+async def no_upgrade(request: Request) -> Response:
+    """A plain request to where the WebSocket is."""
+    message = "this is a WebSocket: connect with ws:// or wss://, or use /api/v1/stream/... for events over HTTP"
+    return answer(HttpError("upgrade_required", message))
 
 
 async def _serve(socket: WebSocket, it: Live) -> int:

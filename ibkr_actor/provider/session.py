@@ -15,6 +15,7 @@ import anyio
 from market_data_core import ConnectionFailed, MarketDataError
 
 from ibkr_actor.client import Client, connect
+from ibkr_actor.client.gateways import nobody
 from ibkr_actor.provider.errors import handle_ib_error
 from ibkr_actor.provider.metrics import ibkr_connection_uptime_seconds
 from ibkr_actor.provider.own_sidecar import OwnSidecar
@@ -199,7 +200,7 @@ class IBKRSessionManager:
         keys = Keys(self.settings.prefix, self.settings.gateway_name)
         async with connect(url) as redis:
             if not await redis.exists(keys.heartbeat):
-                raise ConnectionFailed(f"no sidecar publishes under {keys.root} there: is `ibkr-actor run` running?")
+                raise ConnectionFailed(await nobody(redis, keys))
 
     async def _hold(self, url: str, opened: asyncio.Future[Client]) -> None:
         """Holds the client open from one task: what it opens must be closed where it was opened."""

@@ -33,7 +33,8 @@ def test_every_code_of_the_contract_has_a_class_of_its_own() -> None:
     assert len(set(ERRORS.values())) == len(ERRORS)
     for code in get_args(Code):
         error = error_of(Rejection(code, "why"))
-        assert (error.code, error.message, str(error)) == (code, "why", f"{code}: why")
+        assert (error.code, error.message) == (code, "why")
+        assert str(error).startswith(f"{code}: why")
 
 
 def test_an_error_carries_what_the_rejection_says() -> None:
@@ -108,5 +109,5 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_refusal_says_of_which_instrument_once() -> None:
     error = named(error_of(Rejection("invalid_instrument", "no such contract", ib_code=200)), "NOSUCH")
     assert (type(error), error.ib_code) == (ERRORS["invalid_instrument"], 200)
-    assert str(error) == "invalid_instrument: NOSUCH: no such contract"
+    assert error.message == "NOSUCH: no such contract"
     assert named(error, "NOSUCH") is error

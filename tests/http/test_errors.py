@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, get_args
@@ -34,7 +35,7 @@ async def redis_url() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def lone(redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(redis_url, answer_s=0.3) as client:
+    async with serving(redis_url, answer_s=1.0) as client:
         yield client
 
 
@@ -87,6 +88,42 @@ async def test_a_body_that_is_not_as_it_must_be_is_400(lone: httpx.AsyncClient, 
 async def test_a_query_that_is_not_as_it_must_be_is_400(lone: httpx.AsyncClient, query: str) -> None:
     refused = await lone.get(f"{QUOTES}?{query}")
     assert (refused.status_code, error_of(refused)["code"]) == (400, "validation_error")
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "meant"),
+    [("symbols=AAPL&hertz=1", "hertz", "hz"), ("symbols=AAPL&exchnage=ISLAND", "exchnage", "did you mean 'exchange'?")],
+)
+async def test_a_name_in_a_query_that_means_nothing_is_422(
+    lone: httpx.AsyncClient, query: str, field: str, meant: str
+) -> None:
+    error = error_of(refused := await lone.get(f"{QUOTES}?{query}"))
+    assert (refused.status_code, error["code"], error["field"]) == (422, "unknown_field", field)
+    assert meant in error["message"]
+    # What every stream takes, and what keeps caches away; without a sidecar it is 503.
+    for known in ("last_event_id=1-0", "lastEventId=1-0", "_=1700000000"):
+        assert (await lone.get(f"{QUOTES}?symbols=AAPL&{known}")).status_code == 503
+
+
+async def test_a_misspelt_field_of_a_body_is_422_and_one_that_means_nothing_is_named_in_the_answer(
+    lone: httpx.AsyncClient,
+) -> None:
+    bars = {"symbol": "AAPL", "start": "2026-01-05", "end": "2026-01-06"}
+    error = error_of(refused := await lone.post("/api/v1/historical/bars", json=bars | {"useRTH": False}))
+    assert (refused.status_code, error["code"], error["field"]) == (422, "unknown_field", "useRTH")
+    assert "'use_rth'" in error["message"]
+    tick = {"symbol": "A", "price": 1.0, "timestamp": "2026-01-01T00:00:00Z"}
+    taken = await lone.post("/v1/ingest/ibkr/tick", json=tick | {"source": "x", "naïve\r\n": 1})
+    assert taken.status_code == 200
+    assert json.loads(taken.headers["ignored-fields"]) == ["source", "naïve\r\n"]
+    assert "ignored-fields" not in (await lone.post("/v1/ingest/ibkr/tick", json=tick)).headers
+
+
+async def test_a_plain_request_to_the_websocket_is_426(lone: httpx.AsyncClient) -> None:
+    refused = await lone.get("/api/v1/ws")
+    assert (refused.status_code, error_of(refused)["code"]) == (426, "upgrade_required")
+    assert refused.headers["upgrade"] == "websocket"
+    assert (await lone.post("/api/v1/ws")).status_code == 405
 
 
 @pytest.mark.parametrize("last_event_id", ["x", "1-0,2-0", "1-0-0"])
