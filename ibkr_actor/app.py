@@ -99,7 +99,7 @@ async def run(
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(EmbeddedRedis(configs.embedded(settings)))
         if not settings.redis_address:
-            log.info("redis.embedded kind=%s url=%s", server.kind, f"redis://127.0.0.1:{server.port}")
+            log.info("redis_embedded kind=%s port=%d", server.kind, server.port)
         if settings.http_enabled:
             # Before the sidecar: a port that is taken ends the process at once, and /health answers from the start.
             await stack.enter_async_context(http_beside(settings, server.own_url))
@@ -217,7 +217,7 @@ class Sidecar:
 
     async def _wind_down(self) -> None:
         """Gives back the lines, closes the connection, and writes what is pending, all within `drain_s`."""
-        log.info("stopping: giving back lines, closing the connection, writing what is pending")
+        log.info("sidecar_stopping: lines are given back, the connection is closed, what is pending is written")
         with anyio.move_on_after(self.settings.drain_s):
             self.mailboxes["contracts"].tell(Stop())
             self.mailboxes["reference"].tell(Stop())
@@ -225,10 +225,11 @@ class Sidecar:
             self.mailboxes["subscriptions"].tell(Stop())
             await self._session_over.wait()
             if await self.bus.drain(self.settings.drain_s):
-                log.info("stopped: everything is written")
+                log.info("sidecar_stopped: everything is written")
                 await self.gateway.aclose()
                 return
-        log.warning("stopped after IBKR_DRAIN_S=%g with records unwritten: %s", self.settings.drain_s, self.bus.state)
+        drain_s, redis = self.settings.drain_s, self.bus.state
+        log.warning("sidecar_stopped_unwritten drain_s=%g redis=%s reason=%r", drain_s, redis.state, redis.reason)
         await self.gateway.aclose()
 
     def reload(self) -> Reloaded:

@@ -69,5 +69,5 @@ class Reloading:
         if "log_level" in changed:
             logging.getLogger().setLevel(self._settings.log_level.upper())
         found = Reloaded(changed, [name for name in different if name not in CHANGEABLE])
-        log.info("settings.reloaded changed=%s needs_restart=%s", sorted(changed), found.needs_restart)
+        log.info("settings_reloaded changed=%s needs_restart=%s", sorted(changed), found.needs_restart)
         return found

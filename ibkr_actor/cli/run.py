@@ -29,9 +29,10 @@ def main(arguments: argparse.Namespace) -> int:
     settings = reread()
     log_to_stderr(settings.log_level)
     log = logging.getLogger(__name__)
-    log.info("ibkr-actor %s: gateway %s at %s:%d", __version__, settings.gateway_name, settings.host, settings.port)
+    where = (settings.gateway_name, settings.host, settings.port)
+    log.info("sidecar_starting version=%s gateway=%s host=%s port=%d", __version__, *where)
     for note in unknown_variables():
-        log.warning("%s is no setting and changes nothing", note)
+        log.warning("setting_unknown name=%r: it changes nothing", note)
     hangup = Hangup()
     anyio.run(until_signal, partial(_serve, settings, reread, hangup), hangup)
     return 0

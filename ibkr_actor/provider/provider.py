@@ -215,7 +215,7 @@ class IBKRProvider(MarketDataProvider):
             text = f"{mapping.utc(hole.from_ns)} to {mapping.utc(hole.to_ns)}: {hole.reason} {hole.message}".strip()
             if hole.reason in _NOT_ANSWERED:
                 raise TemporaryUnavailable(f"no bars of {symbol} from {text}", code=hole.reason.upper())
-            log.warning("no_bars symbol=%s %s", symbol, text)
+            log.warning("no_bars symbol=%s hole=%r", symbol, text)
 
     # ---- what all have in common
 

@@ -283,9 +283,9 @@ async def run_simulator(settings: SimulatorSettings, *, started: Callable[[Simul
     """
     async with Simulator(settings) as simulator:
         version = "of the recording" if settings.play is not None else settings.server_version
-        logger.info("simulator listening on %s:%d, server version %s", settings.host, simulator.port, version)
+        logger.info("simulator_listening host=%s port=%d server_version=%r", settings.host, simulator.port, version)
         if simulator.replayed is not None:
-            logger.info("replaying %s as %s", settings.replay_file, simulator.replayed.key)
+            logger.info("simulator_replays file=%s instrument=%s", settings.replay_file, simulator.replayed.key)
         if started is not None:
             started(simulator)
         await anyio.sleep_forever()

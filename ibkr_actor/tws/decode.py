@@ -151,7 +151,7 @@ class Decoder:
         self._next_log_s = now_s + LOG_INTERVAL_S
         for failure in self._failures.values():
             log.warning(
-                "gateway.decode_failed conn=%d message=%d frames=%d reason=%r failed_so_far=%d",
+                "gateway_decode_failed conn=%d message=%d frames=%d reason=%r failed_so_far=%d",
                 self.conn,
                 failure.message_id,
                 failure.frames,

@@ -158,7 +158,7 @@ class Gateway:
         if decoder.fault is not None:
             self._corrupt += 1
             reason = f"corrupt stream: {decoder.fault}"
-            log.error("gateway.corrupt conn=%d reason=%r", batch.conn, reason)
+            log.error("gateway_corrupt conn=%d reason=%r", batch.conn, reason)
             if self._inbox.end(batch.conn):
                 events.append(ConnectionLost(batch.conn, batch.received_ns, reason))
             self._forget(batch.conn)
@@ -261,7 +261,7 @@ class Gateway:
             client.abandon()
             if tap is not None and live.reader is None:
                 tap.ended(reason, by_gateway=False)
-            log.info("gateway.connect_failed conn=%d reason=%r", conn, reason)
+            log.info("gateway_connect_failed conn=%d reason=%r", conn, reason)
             taken = isinstance(error, HandshakeFailed)
             self._inbox.put(ConnectFailed(conn, self._now_ns(), reason, taken))
 
@@ -276,7 +276,7 @@ class Gateway:
             connection.close()
             raise ConnectionAbortedError("closed by us")
         self._connected += 1
-        log.info("gateway.connected conn=%d server_version=%d", conn, version)
+        log.info("gateway_connected conn=%d server_version=%d", conn, version)
         live.reader = reader
         reader.start()
 
@@ -311,7 +311,7 @@ class Gateway:
 
     def _refuse(self, live: _Live, request: Request, code: int, message: str) -> None:
         self._refused += 1
-        log.warning("gateway.request_refused request=%s code=%d reason=%r", type(request).__name__, code, message)
+        log.warning("gateway_request_refused request=%s code=%d reason=%r", type(request).__name__, code, message)
         self._inbox.put(ErrorNotice(live.conn, self._now_ns(), request.req_id, code, message))
 
     def _sender_failed(self) -> None:

@@ -118,7 +118,7 @@ class Reader(EReader):
                 self._tap.ended(reason, by_gateway=self._connection.isConnected())
             self._connection.close()
             self._inbox.lost(ConnectionLost(self._number, self._now_ns(), reason))
-            log.info("gateway.reader_ended conn=%d reason=%r", self._number, reason)
+            log.info("gateway_reader_ended conn=%d reason=%r", self._number, reason)
 
     def _read(self) -> str:
         """Reads until the end; returns the reason for it."""

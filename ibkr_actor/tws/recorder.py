@@ -187,7 +187,7 @@ class _Recording:
         self._unflushed = 0
         self._retry_at_s = time.monotonic() + RETRY_S
         self.file.abandon()
-        log.error("recorder.failed reason=%r retry_s=%g", error.strerror or str(error), RETRY_S)
+        log.error("recorder_failed reason=%r retry_s=%g", error.strerror or str(error), RETRY_S)
 
 
 class Recorder:
@@ -321,7 +321,7 @@ class Recorder:
         if isinstance(line, Dropped):
             self._dropped += line.frames
             log.warning(
-                "recorder.dropped conn=%d direction=%s frames=%d bytes=%d: the recorder is behind",
+                "recorder_dropped conn=%d direction=%s frames=%d bytes=%d: the recorder is behind",
                 note.tap.conn, line.direction, line.frames, line.bytes,
             )  # fmt: skip
         if recording is None:

@@ -75,7 +75,7 @@ def make_room(config: RecorderConfig) -> int:
         if total + config.file_bytes <= config.max_bytes and count < _FILES_MAX:
             break
         Path(path).unlink(missing_ok=True)
-        log.info("recorder.removed file=%s bytes=%d", path, size)
+        log.info("recorder_removed file=%s bytes=%d", path, size)
         total -= size
         count -= 1
         removed += size
@@ -149,7 +149,7 @@ class RecordingFile:
         self.parts += 1
         self._part_bytes = self._unwritten_bytes = 0
         self._put(self._compressor.compress(self.encode(msgspec.structs.replace(self._header, part=self.parts))))
-        log.info("recorder.file file=%s conn=%d", path, self._header.conn)
+        log.info("recorder_file file=%s conn=%d", path, self._header.conn)
 
     def _put(self, data: bytes) -> None:
         assert self._descriptor is not None

@@ -45,7 +45,7 @@ def check_ibapi() -> str:
     if fault:
         remove = f"pip uninstall -y {names[0]}" if names else "remove the directory of ibapi from sys.path"
         raise UnsupportedIbapi(f"{label} cannot be used ({fault}), {NEEDED} is needed: {remove} && {INSTALL}")
-    log.info("ibapi.found distribution=%s", label.replace(" ", "-"))
+    log.info("ibapi_found distribution=%s", label.replace(" ", "-"))
     return label
 
 

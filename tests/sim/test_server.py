@@ -36,8 +36,8 @@ async def test_run_says_where_it_listens_and_what_it_replays(tmp_path: Path, cap
         async with connected(running[0]) as peer:
             assert peer.server_version == 213
         tasks.cancel_scope.cancel()
-    assert f"simulator listening on 127.0.0.1:{running[0].port}, server version 213" in caplog.messages
-    assert f"replaying {rows} as 700.STK.SEHK.HKD" in caplog.messages
+    assert f"simulator_listening host=127.0.0.1 port={running[0].port} server_version=213" in caplog.messages
+    assert f"simulator_replays file={rows} instrument=700.STK.SEHK.HKD" in caplog.messages
 
 
 @pytest.mark.anyio

@@ -140,7 +140,7 @@ class Held(RecordingFile):
 
     def write(self, lines: bytes) -> None:
         self.entered.set()
-        self.released.wait(10)
+        self.released.wait(60)
         super().write(lines)
 
 
@@ -164,7 +164,7 @@ def test_what_a_slow_disk_does_not_take_in_time_is_dropped_counted_and_noted(
     monkeypatch.setattr(recorder_module, "RecordingFile", Held)
     recorder = Recorder(RecorderConfig(directory=tmp_path, queue_bytes=2_000))
     tap = opened(recorder)
-    assert Held.entered.wait(10)
+    assert Held.entered.wait(60)
     for number in range(10):
         tap.received(number, [b"5" * 500], 504)
     if ended:
@@ -179,7 +179,7 @@ def test_what_a_slow_disk_does_not_take_in_time_is_dropped_counted_and_noted(
     assert 0 < kept < 10
     assert isinstance(written[-1], End) is ended
     assert recorder.counters()["recorder_dropped_frames"] == 10 - kept
-    assert any("recorder.dropped" in record.message for record in caplog.records)
+    assert any("recorder_dropped" in record.message for record in caplog.records)
 
 
 class Full(RecordingFile):
@@ -210,7 +210,7 @@ def test_a_full_disk_ends_no_connection_and_recording_goes_on_when_there_is_room
     assert (dropped.direction, dropped.frames) == ("both", 2)
     assert (frame.ns, end.reason) == (5, "over")
     assert recorder.counters()["recorder_failures"] == 2
-    assert sum("recorder.failed" in record.message for record in caplog.records) == 2
+    assert sum("recorder_failed" in record.message for record in caplog.records) == 2
 
 
 def test_what_was_flushed_can_be_read_without_a_close(tmp_path: Path) -> None:
