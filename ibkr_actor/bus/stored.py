@@ -11,9 +11,12 @@ from typing import Final
 from msgspec import Struct
 
 from ibkr_actor.bus.connection import Link
+from ibkr_actor.bus.tails import read_tails
 from ibkr_actor.core.effects import HolderWrite
+from ibkr_actor.core.holders import begun_with_past
 from ibkr_actor.core.messages import RestoreContracts, RestoreHolders, RestoreJobs, RestorePacing
 from ibkr_actor.schema.keys import Keys
+from ibkr_actor.schema.records import DataRecord
 
 PACING_FIELD: Final = "windows"
 
@@ -21,19 +24,19 @@ Restored = RestoreContracts | RestoreHolders | RestoreJobs | RestorePacing
 
 
 class Stored(Struct, frozen=True):
-    """Hashes by field, and what pacing remembers."""
+    """Hashes by field, the ends of streams whose past was on its way, and what pacing remembers."""
 
     contracts: dict[str, bytes]
-    holders: dict[str, bytes]
+    holders: tuple[HolderWrite, ...]
+    tails: dict[str, tuple[DataRecord, ...]]
     jobs: dict[str, bytes]
     pacing: bytes
 
     def messages(self) -> list[Restored]:
         """For the actors, contracts first."""
-        holders = tuple(HolderWrite(name, value) for name, value in self.holders.items())
         return [
             RestoreContracts(self.contracts),
-            RestoreHolders(holders),
+            RestoreHolders(self.holders, self.tails),
             RestorePacing(self.pacing),
             RestoreJobs(self.jobs),
         ]
@@ -45,9 +48,12 @@ async def read_stored(link: Link, keys: Keys) -> Stored:
     Raises:
         Refused, Unreachable: it cannot be read now.
     """
+    fields = _fields(await link.call("HGETALL", keys.subscriptions))
+    holders = tuple(HolderWrite(name, value) for name, value in fields.items())
     return Stored(
         contracts=_fields(await link.call("HGETALL", keys.contracts)),
-        holders=_fields(await link.call("HGETALL", keys.subscriptions)),
+        holders=holders,
+        tails=await read_tails(link, keys, begun_with_past(holders)),
         jobs=_fields(await link.call("HGETALL", keys.jobs)),
         pacing=await link.call("HGET", keys.pacing, PACING_FIELD) or b"",
     )

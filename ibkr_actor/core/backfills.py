@@ -6,15 +6,17 @@ Matches no record (`core.joining`) and asks IB nothing: the history core fetches
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.deadlines import Deadlines
-from ibkr_actor.core.effects import Effect, Instant, Publish, Tell
+from ibkr_actor.core.effects import Effect, HolderWrite, Instant, Publish, Tell, WriteHolders
 from ibkr_actor.core.heals import Heals
+from ibkr_actor.core.holders import Holder, holder_write
 from ibkr_actor.core.interval import asked
 from ibkr_actor.core.joining import Fetch, Joining, Wish
 from ibkr_actor.core.kinds import KindRow
@@ -27,13 +29,15 @@ from ibkr_actor.schema.records import DataRecord, Gap
 EARLY_MARGIN_NS: Final = 60 * NS
 BAR_NS: Final = 5 * NS
 _LENGTH: Final = re.compile(r"(\d{1,7})([smhd])")
+_DAY_NS: Final = 86_400 * NS
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 # Holes of history that are told one by one; more of them are one gap.
 _GAPS_MAX: Final = 20
 # Why IB has nothing, where nothing is missing.
 _NOT_MISSING: Final = frozenset({"before_head"})
 
-Timer = Literal["look", "end"]
+# `look`: fetch what it is time for; `end`: the history is late; `keep`: it stands in the stream for good.
+Timer = Literal["look", "end", "keep"]
 
 
 class _Past(Struct, frozen=True):
@@ -73,11 +77,15 @@ def read_wish(text: str, days_max: int, now_ns: int) -> Wish:
         raise ValueError(
             f"backfill {text[:50]!r} is neither a length (90s, 15m, 2h, 1d) nor a start in the past in ISO 8601"
         )
-    at = since if isinstance(since, datetime) else datetime(since.year, since.month, since.day, tzinfo=UTC)
     # The trade date of a day may begin the evening before it.
-    if now_ns - int(at.timestamp()) * NS > (days_max + 1) * 86_400 * NS:
+    if now_ns - _ns(since) > (days_max + 1) * _DAY_NS:
         raise ValueError(f"backfill begins more than {days_max} days ago; ask `history` for more")
     return Wish(start=text)
+
+
+def _ns(since: date | datetime) -> int:
+    at = since if isinstance(since, datetime) else datetime(since.year, since.month, since.day, tzinfo=UTC)
+    return int(at.timestamp()) * NS
 
 
 class Backfills:
@@ -88,9 +96,12 @@ class Backfills:
         self.heals = Heals(config)
         # number -> stream; set by `begin`, cleared when it goes live or its channel closes.
         self.open: dict[int, Joining] = {}
+        # number -> stream that went live; a restart begins with its past again until that surely stands in Redis.
+        self._kept: dict[int, Channel] = {}
         self._timers = Deadlines[tuple[int, Timer]]()
         self._count = 0
         self._joined = 0
+        self._resumed = 0
         self._dropped = 0
 
     def next_wakeup_s(self) -> float | None:
@@ -99,25 +110,52 @@ class Backfills:
 
     def status(self) -> dict[str, object]:
         dropped = self._dropped + sum(joining.dropped for joining in self.open.values())
-        return {"heals": self.heals.status(), "open": len(self.open), "joined": self._joined, "dropped": dropped}
+        counts = {"resumed": self._resumed, "dropped": dropped}
+        return {"heals": self.heals.status(), "open": len(self.open), "joined": self._joined, **counts}
 
-    def begin(self, channel: Channel, wish: Wish, client: str, now: Instant) -> None:
+    def begin(self, channel: Channel, wish: Wish, client: str, now: Instant) -> Joining:
         """The channel holds its live data back from now on."""
         self._count += 1
         joining = Joining(self._count, channel, client, wish, held_max=self._config.backfill_held_max)
         channel.joining = self.open[joining.number] = joining
         self._timers.set((joining.number, "look"), now.s + self._config.backfill_wait_s)
+        return joining
+
+    def resume(self, channel: Channel, holder: Holder, tail: Sequence[DataRecord], now: Instant) -> None:
+        """Goes on with what was begun before the process started, behind `tail`, the end of what stands in the stream.
+
+        Without one it is begun again. What lies too far back by now will be a gap.
+        """
+        if channel.joining is not None:
+            return
+        begin_ns: int | None = None
+        try:
+            wish = read_wish(holder.backfill, self._config.backfill_days, now.ns)
+        except ValueError:
+            # Written by this, and legal then: it is only too long ago.
+            wish = Wish(start=holder.backfill)
+            begin_ns = _ns(asked(holder.backfill, "", now.ns).since)
+        joining = self.begin(channel, wish, holder.client, now)
+        joining.reached_ns = begin_ns
+        if tail:
+            joining.resume(tail)
+        self._resumed += 1
 
     def stop(self, channel: Channel) -> list[Effect]:
         """The channel closes: nothing more is fetched for it."""
+        for number in [number for number, kept in self._kept.items() if kept is channel]:
+            del self._kept[number]
+            self._timers.clear((number, "keep"))
         joining, channel.joining = channel.joining, None
         effects = self.heals.stop(channel) if channel.tap is not None else []
         return effects if joining is None else effects + self._forget(joining)
 
-    def stop_all(self, now: Instant) -> list[Effect]:
-        """The process ends: what is held is published, and what is missing before it is said."""
+    def stop_all(self) -> list[Effect]:
+        """The process ends: the next one goes on behind what was published. What is held it fetches."""
         effects = self.heals.stop_all()
-        return effects + [effect for joining in list(self.open.values()) for effect in self._give_up(joining, now)]
+        for joining in list(self.open.values()):
+            effects += self._forget(joining)
+        return effects
 
     # ---- when to fetch
 
@@ -136,13 +174,19 @@ class Backfills:
         effects = self.heals.wake_up(now)
         for number, timer in self._timers.due(now.s):
             joining = self.open.get(number)
-            if joining is None:
-                continue
-            if timer == "look":
-                effects += self._next(joining, now)
-            else:
-                effects += self._late(joining, now)
+            if timer == "keep":
+                effects += self._stands(self._kept.pop(number))
+            elif joining is not None:
+                effects += self._next(joining, now) if timer == "look" else self._late(joining, now)
         return effects
+
+    def _stands(self, channel: Channel) -> list[Effect]:
+        """All of it stands in Redis: a restart need not look. Affects: the holders of the channel."""
+        writes: list[HolderWrite] = []
+        for client, holder in channel.holders.items():
+            holder = channel.holders[client] = structs.replace(holder, backfill="")
+            writes.append(holder_write(channel.stream, holder, channel.line.contract))
+        return [WriteHolders(tuple(writes))]
 
     def _next(self, joining: Joining, now: Instant) -> list[Effect]:
         if joining.fetch is not None:
@@ -165,22 +209,32 @@ class Backfills:
     def _fetch(self, joining: Joining, to_ns: int, now: Instant, *, final: bool) -> list[Effect]:
         """Asks for all up to `to_ns` that the stream does not have; when there is nothing, it goes on."""
         wish, row = joining.wish, joining.channel.row
+        effects = self._too_long_ago(joining, to_ns, now)
         from_ns = joining.reached_ns
         if from_ns is None and not wish.start:
             from_ns = to_ns - wish.length_s * NS + (0 if final else EARLY_MARGIN_NS)
-        joining.fetch = Fetch(from_ns, to_ns, final)
+        joining.begin(Fetch(from_ns, to_ns, final))
         # The seam's second of ticks is always looked at, since its begin may lie before the first live one.
         ticks = row.line_type == "tick_by_tick"
         end_ns = to_ns if final or not ticks else to_ns - NS
         if from_ns is not None and (end_ns < from_ns or (end_ns == from_ns and not ticks)):
-            return self._over(joining, now, whole=True, gaps=[])
+            return effects + self._over(joining, now, whole=True, gaps=[])
         past = past_of(row, joining.channel.line.what_to_show)
         assert past is not None
         start = wish.start if from_ns is None else _text(from_ns)
         self._timers.set((joining.number, "end"), now.s + self._config.backfill_timeout_s)
         contract = joining.channel.line.source
         fetch = FetchPast(joining.number, joining.client, contract, past.bar, past.what_to_show, row.rth, start, end_ns)
-        return [Tell("history", fetch)]
+        return [*effects, Tell("history", fetch)]
+
+    def _too_long_ago(self, joining: Joining, to_ns: int, now: Instant) -> list[Effect]:
+        """After a long time without this process more is missing than is fetched: that is a gap."""
+        from_ns = joining.reached_ns
+        limit_ns = to_ns - (self._config.backfill_days + 1) * _DAY_NS
+        if from_ns is None or from_ns >= limit_ns:
+            return []
+        joining.reached_ns = limit_ns
+        return self._publish(joining, [joining.gap("no_history", from_ns, limit_ns, now.ns)])
 
     # ---- what came
 
@@ -224,8 +278,11 @@ class Backfills:
         return joining.gap("no_history", from_ns, now.ns if first_ns is None else first_ns, now.ns)
 
     def _late(self, joining: Joining, now: Instant) -> list[Effect]:
-        """The history did not come in time."""
+        """The history did not come in time, which does not run while there is no connection."""
         if joining.fetch is None:
+            return []
+        if joining.channel.line.req_id is None:
+            self._timers.set((joining.number, "end"), now.s + self._config.backfill_timeout_s)
             return []
         return [Tell("history", ForgetPast(joining.number)), *self._failed(joining, now)]
 
@@ -245,10 +302,9 @@ class Backfills:
         joining.channel.joining = None
         self._close(joining)
         self._joined += 1
+        self._kept[joining.number] = joining.channel
+        self._timers.set((joining.number, "keep"), now.s + self._config.backfill_keep_s)
         return effects
-
-    def _give_up(self, joining: Joining, now: Instant) -> list[Effect]:
-        return [*self._join(joining, [self._missing(joining, now)], now), Tell("history", ForgetPast(joining.number))]
 
     def _forget(self, joining: Joining) -> list[Effect]:
         self._dropped += joining.held

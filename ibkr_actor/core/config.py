@@ -118,8 +118,9 @@ class SubscriptionsConfig(Struct, frozen=True):
     "Tick-by-Tick Data"). A stream with a backfill holds `backfill_held_max` live records until its history is there; at
     most `backfill_days` of it. Without live data for `backfill_wait_s` what there is is fetched before; IB's history is
     taken to be complete `backfill_settle_s` after a second, and not to come when it takes longer than
-    `backfill_timeout_s`. `prove_s` is how long a line with a permission warning may stay silent; `probe_s` how often a
-    line silenced by a competing session is asked for again. `lease_s` is the lease of who names none; 0 never ends.
+    `backfill_timeout_s`; a restart looks for its end until `backfill_keep_s` after it was published.
+    `prove_s` is how long a line with a permission warning may stay silent; `probe_s` how often a line silenced by a
+    competing session is asked for again. `lease_s` is the lease of who names none; 0 never ends.
     `snapshots_max` commands may wait for a snapshot, each `snapshot_timeout_s` at most; IB takes 11 s for one.
     `kept_bars` of IB's 50 open requests of history may be bars that are kept up to date: the rest is for jobs.
     `depth_lines` order books may be open, each `depth_rows` deep (Source: IBKR, "Market Depth Data": 3 at least).
@@ -158,6 +159,7 @@ class SubscriptionsConfig(Struct, frozen=True):
     backfill_wait_s: float = 10.0
     backfill_settle_s: float = 2.0
     backfill_timeout_s: float = 3_600.0
+    backfill_keep_s: float = 30.0
     hours_look_s: float = 600.0
     roll_days: int = 0
     roll_look_s: float = 1_800.0

@@ -5,6 +5,7 @@ Gives back no line: it tells `core.subscriptions` who left.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -33,6 +34,8 @@ class Holder(Struct, frozen=True):
     feed: int = 0
     fallback: bool = False
     priority: int = NORMAL
+    # What the stream is to begin with, until that stands in it.
+    backfill: str = ""
 
 
 class StoredHolder(Struct, frozen=True):
@@ -47,6 +50,7 @@ class StoredHolder(Struct, frozen=True):
     feed: int = 0
     fallback: bool = False
     priority: int = NORMAL
+    backfill: str = ""
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -71,6 +75,7 @@ def holder_write(stream: Stream, holder: Holder, contract: Contract) -> HolderWr
         holder.feed,
         holder.fallback,
         holder.priority,
+        holder.backfill,
     )
     return HolderWrite(holder_field(stream, holder.client), _encode(stored))
 
@@ -101,5 +106,19 @@ def read_holder(write: HolderWrite) -> tuple[Stream, Holder, Contract]:
         stored.feed,
         stored.fallback,
         stored.priority,
+        stored.backfill,
     )
     return Stream(parts[0], parts[1]), holder, stored.contract
+
+
+def begun_with_past(writes: Iterable[HolderWrite]) -> tuple[Stream, ...]:
+    """The streams whose past was still being fetched when this was written."""
+    found: dict[Stream, None] = {}
+    for write in writes:
+        try:
+            stream, holder, _ = read_holder(write)
+        except (ValueError, msgspec.MsgspecError):
+            continue  # of a chain, or unreadable: told of where it is restored
+        if holder.backfill:
+            found[stream] = None
+    return tuple(found)

@@ -5,6 +5,8 @@ Decides no request and reads no command.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import structs
 
 from ibkr_actor.core.backfills import Backfills
@@ -26,6 +28,7 @@ from ibkr_actor.core.lines import Channel, Line
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import Rejection, Reply
 from ibkr_actor.schema.keys import Stream
+from ibkr_actor.schema.records import DataRecord
 
 
 class Holdings:
@@ -56,6 +59,12 @@ class Holdings:
         self._by_client.setdefault(holder.client, {})[channel.stream] = channel
         self._start_lease(channel, holder, now)
         return holder_write(channel.stream, holder, channel.line.contract)
+
+    def take_up(self, channel: Channel, holder: Holder, tail: Sequence[DataRecord], now: Instant) -> None:
+        """The same after a restart; a stream whose past was on its way goes on behind its `tail`."""
+        self.add(channel, holder, now)
+        if holder.backfill:
+            self._backfills.resume(channel, holder, tail, now)
 
     def _start_lease(self, channel: Channel, holder: Holder, now: Instant) -> None:
         key = (channel.stream, holder.client)

@@ -71,6 +71,25 @@ class Joining:
         self._dropped_ns: int | None = None
         # Ticks of the newest second seen: more of it may come.
         self._tail: list[tuple[int, DataRecord]] = []
+        # The newest second that stood in the stream before a restart, its ticks, and those of them that the present
+        # fetch has yet to bring again.
+        self._stands_ns = 0
+        self._stand: Counter[tuple[object, ...]] = Counter()
+        self._again: Counter[tuple[object, ...]] = Counter()
+
+    def resume(self, tail: Sequence[DataRecord]) -> None:
+        """Goes on behind the end of the stream: its newest bar, or the ticks of its newest second."""
+        last = tail[-1]
+        if isinstance(last, Bar):
+            self.reached_ns = last.end_ns if last.final else last.start_ns
+            return
+        self.reached_ns = self._stands_ns = second_of(last)
+        self._stand = Counter(record_key(record) for record in tail)
+
+    def begin(self, fetch: Fetch) -> None:
+        """What is fetched from now on."""
+        self.fetch = fetch
+        self._again = self._stand.copy() if fetch.from_ns == self._stands_ns else Counter()
 
     # ---- live
 
@@ -125,9 +144,13 @@ class Joining:
             assert isinstance(at_ns, int)
             if at_ns > fetch.to_ns or (at_ns == fetch.to_ns and not fetch.final):
                 continue
+            record = tick_of(entry, row)
+            if at_ns == fetch.from_ns and self._again[record_key(record)] > 0:
+                self._again[record_key(record)] -= 1
+                continue
             if self._tail and at_ns > self._tail[-1][0]:
                 found += self._flush()
-            self._tail.append((at_ns, tick_of(entry, row)))
+            self._tail.append((at_ns, record))
         return found
 
     def _flush(self) -> list[DataRecord]:

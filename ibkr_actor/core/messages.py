@@ -180,9 +180,13 @@ class RestoreContracts(Struct, frozen=True):
 
 
 class RestoreHolders(Struct, frozen=True):
-    """The `subscriptions` hash as found at start."""
+    """The `subscriptions` hash as found at start, and the ends of the streams whose past was being fetched.
+
+    `tails` holds the newest bar, or the ticks of the newest second, of a stream by its name, in order.
+    """
 
     holders: tuple[HolderWrite, ...]
+    tails: dict[str, tuple[DataRecord, ...]] = {}
 
 
 class RestorePacing(Struct, frozen=True):

@@ -167,7 +167,8 @@ class Subscribing:
             raise _invalid("feed comes with the kinds quote, tick and greeks only; all others are live")
         lease_s = min(lease_s, self.config.lease_max_s)
         priority = PRIORITIES.index(command.priority)
-        return Holder(ref.client, lease_s, ticks, ref.id, now.ns, heal, feed, command.fallback, priority)
+        wanted = (feed, command.fallback, priority, command.backfill)
+        return Holder(ref.client, lease_s, ticks, ref.id, now.ns, heal, *wanted)
 
     def _check_feed(self, command: Subscribe, rows: list[KindRow], instrument: str) -> None:
         """One stream has one feed: that of whoever opened it."""
@@ -259,9 +260,11 @@ class Subscribing:
         ticks = holder.generic_ticks if channel.row.line_type == "level1" else frozenset[int]()
         if channel.stands_in:
             ticks = needed_ticks(channel)
+        # What the stream begins with is kept with whoever holds it.
+        backfill = holder.backfill or next((each.backfill for each in channel.holders.values() if each.backfill), "")
         known = channel.holders.get(holder.client)
         since_ns = holder.since_ns if known is None else known.since_ns
-        return structs.replace(holder, generic_ticks=ticks, since_ns=since_ns)
+        return structs.replace(holder, generic_ticks=ticks, since_ns=since_ns, backfill=backfill)
 
     def _chains_give_way(self, slots: list[str], instrument: str, now: Instant) -> list[Effect]:
         """Chains have spare lines only: they give up as many as are needed and not free."""

@@ -285,7 +285,7 @@ class SubscriptionsCore:
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         """Gives the lines back but keeps the holders, which the next start restores; then pacing and session stop."""
-        effects = self._backfills.stop_all(now) + self._guests.stop(now)
+        effects = self._backfills.stop_all() + self._guests.stop(now)
         for line in self._book.lines.values():
             effects += self._book.unask(line, ended=False) + self._book.set_state(line, "starved", "stopped", now)
         effects += self._silences.stop(now)
@@ -347,7 +347,8 @@ class SubscriptionsCore:
         for stream, row, holder, contract in sorted(stored, key=lambda found: (-found[2].priority, found[2].since_ns)):
             channel = self._subscribing.restored(stream.instrument, row, contract, holder)
             channel.line.proven = True
-            self._holdings.add(channel, self._subscribing.own(holder, channel), now)
+            tail = message.tails.get(stream.name, ())
+            self._holdings.take_up(channel, self._subscribing.own(holder, channel), tail, now)
         for line in self._book.by_priority():
             effects += self._book.ask(line, now)
         if unreadable:

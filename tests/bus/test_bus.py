@@ -22,6 +22,7 @@ from ibkr_actor.bus.connection import Link
 from ibkr_actor.bus.embedded import EmbeddedConfig, EmbeddedRedis
 from ibkr_actor.bus.server_binary import ServerBinary
 from ibkr_actor.core.effects import HolderWrite
+from ibkr_actor.core.holders import Holder, holder_write
 from ibkr_actor.core.messages import (
     CommandReceived,
     CommandsReadable,
@@ -33,7 +34,9 @@ from ibkr_actor.core.messages import (
 )
 from ibkr_actor.errors import ConfigurationError, Fenced
 from ibkr_actor.schema.commands import Reply
-from ibkr_actor.schema.records import System
+from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.keys import Stream
+from ibkr_actor.schema.records import Bar, End, Gap, System, Trade
 from tests.bus.kit import (
     DEADLINE_S,
     QUOTE,
@@ -142,6 +145,39 @@ async def test_start_returns_what_a_restart_restores(config: BusConfig, probe: P
         RestoreJobs({"j1": b"{}"}),
     ]
     assert second.epoch > first.epoch
+
+
+def wishing(stream: Stream, backfill: str) -> HolderWrite:
+    contract = Contract(1, "AAPL", "STK", "SMART", "USD", instrument=stream.instrument)
+    return holder_write(stream, Holder("me", 0.0, frozenset(), "1", 0, backfill=backfill), contract)
+
+
+async def test_start_returns_where_streams_end_whose_past_was_on_its_way(config: BusConfig, probe: Probe) -> None:
+    def tick(second: int, size: str) -> Trade:
+        return Trade(0, 0, 1, 9, second * 1_000_000_000, 1, 1, 1.5, size, "X", "", False, False)
+
+    bars = Stream("bar.5s", "B")
+    bar = Bar(0, 0, 1, 9, None, 1, 1, 5, 10, 1.0, 1.0, 1.0, 1.0, "1", None, None, True, 0, "TRADES")
+    gap = Gap(0, 0, 1, 9, None, 1, 0, "disconnect", 1, 2)
+    last = [tick(2, "1")] * 600
+    first = Bus(config)
+    await first.start()
+    async with running(first):
+        first.publish([(TRADE, tick(1, "5")), *[(TRADE, each) for each in last], (TRADE, gap)])
+        first.publish([(bars, bar), (QUOTE, quote())])
+        other = Stream("trade", "OTHER")
+        first.publish([(other, tick(1, "5")), (other, End(0, 0, 1, 9, None, 1, 0, "no_holders"))])
+        first.write_holders((wishing(TRADE, "1h"), wishing(bars, "2h"), wishing(other, "1h"), wishing(QUOTE, "")))
+        assert await first.drain(DEADLINE_S)
+    await probe.do("XADD", probe.keys.stream(TRADE.kind, TRADE.instrument), "*", "x", "no record")
+    found = next(each for each in await Bus(config).start() if isinstance(each, RestoreHolders))
+    assert sorted(found.tails) == sorted([TRADE.name, bars.name])
+    (end,) = found.tails[bars.name]
+    assert isinstance(end, Bar)
+    assert end.end_ns == 10
+    assert [(each.source_ns, each.size) for each in found.tails[TRADE.name] if isinstance(each, Trade)] == [
+        (2_000_000_000, "1")
+    ] * 600
 
 
 async def test_a_redis_that_lost_its_data_is_told_to_those_who_keep_some_there(config: BusConfig, probe: Probe) -> None:

@@ -5,33 +5,65 @@ from __future__ import annotations
 import pytest
 
 from ibkr_actor.core.config import SubscriptionsConfig
-from ibkr_actor.core.effects import Effect
+from ibkr_actor.core.effects import Answer, Effect, HolderWrite, WriteHolders
 from ibkr_actor.core.events import RealTimeBar, TickByTickLast
-from ibkr_actor.core.messages import FetchPast, ForgetPast, PastDone, PastRows, Stop
+from ibkr_actor.core.holders import begun_with_past
+from ibkr_actor.core.joining import second_of
+from ibkr_actor.core.messages import FetchPast, ForgetPast, PastDone, PastRows, RestoreHolders, Stop
 from ibkr_actor.schema.commands import Subscribe
 from ibkr_actor.schema.records import Bar, Bars, DataRecord, Done, End, Gap, Hole, Ticks, Trade
 from tests.core.desk import Desk
-from tests.core.kit import START_NS, answer, at, notes, ns, published, stock, told
+from tests.core.kit import START_NS, answer, at, notes, ns, only, published, stock, told
 
 NS = 1_000_000_000
 HOUR_S = 3_600
+DAY_S = 86_400
 
 
 class PastDesk(Desk):
     """A desk with one stream that begins with its past, and the history core at the test's hand."""
 
-    def __init__(self, kind: str, backfill: str = "1h", config: SubscriptionsConfig | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        backfill: str = "1h",
+        config: SubscriptionsConfig | None = None,
+        *,
+        before: PastDesk | None = None,
+        s: float = 0,
+    ) -> None:
+        """With a desk of `before`, what a process does at `s` that finds what that one left in Redis."""
         self.fetched: list[FetchPast] = []
         self.forgotten = 0
         self.records: list[DataRecord] = []
-        super().__init__(config)
+        self.stored: dict[str, bytes] = {}
+        super().__init__(config, up=before is None)
+        if before is not None:
+            self.take_up(before, s)
+            return
         command = Subscribe(instrument="AAPL.STK.SMART.USD", kinds=[kind], lease_s=0, backfill=backfill)
         self.accepted = self.send(command, 0, contract=stock())
         self.req_id = self.last_req_id
         if self.req_id:
             self.sent(self.req_id, 0)
 
+    def take_up(self, before: PastDesk, s: float) -> None:
+        self.stored, self.records = dict(before.stored), list(before.records)
+        writes = tuple(HolderWrite(name, value) for name, value in self.stored.items())
+        tails = {stream.name: _tail(self.records) for stream in begun_with_past(writes)} if self.records else {}
+        self.note(self.core.handle(RestoreHolders(writes, tails), at(s)))
+        self.up(s)
+        self.req_id = self.last_req_id
+        self.sent(self.req_id, s)
+
     def note(self, effects: list[Effect]) -> list[Effect]:
+        for write in [write for each in only(Answer, effects) for write in each.holders] + [
+            write for each in only(WriteHolders, effects) for write in each.holders
+        ]:
+            if write.value is None:
+                self.stored.pop(write.field)
+            else:
+                self.stored[write.field] = write.value
         self.fetched += told(effects, FetchPast)
         self.forgotten += len(told(effects, ForgetPast))
         self.records += [record for _, record in published(effects)]
@@ -79,6 +111,12 @@ class PastDesk(Desk):
         return [
             (each.cause, _seconds(each.from_ns), _seconds(each.to_ns)) for each in self.records if isinstance(each, Gap)
         ]
+
+
+def _tail(records: list[DataRecord]) -> tuple[DataRecord, ...]:
+    """What a restart finds at the end of a stream."""
+    data = [each for each in records if isinstance(each, Bar | Trade)]
+    return tuple(each for each in data if second_of(each) == second_of(data[-1]))
 
 
 def _seconds(at_ns: int | None) -> float | None:
@@ -272,14 +310,123 @@ def test_who_leaves_meanwhile_ends_the_stream_and_the_fetching() -> None:
     assert len(desk.records) == 1
 
 
-def test_at_the_end_of_the_process_what_is_held_is_published_behind_a_gap() -> None:
+# ---- restart
+
+
+def test_the_end_of_the_process_leaves_the_rest_to_the_next_one() -> None:
     desk = PastDesk("bar.5s")
     desk.live(5, s=10)
     desk.wake(12)
+    desk.past(-5, s=13)
     desk.note(desk.core.handle(Stop(), at(13)))
-    assert desk.gaps == [("no_history", 5 - HOUR_S, 5)]
-    assert desk.bars == [(5, 0)]
-    assert desk.forgotten == 1
+    assert (desk.bars, desk.gaps, desk.forgotten) == ([(-5, 1)], [], 1)
+    after = PastDesk("bar.5s", before=desk, s=60)
+    after.live(65, s=70)
+    after.wake(72)
+    assert (after.fetched[0].start, _s(after.fetched[0].end_ns)) == ("2026-01-01T00:00:00+00:00", 65)
+
+
+def test_a_stream_whose_past_was_on_its_way_goes_on_behind_what_stands_in_it() -> None:
+    desk = PastDesk("bar.5s")
+    desk.live(5, s=10)
+    desk.wake(12)
+    desk.past(-20, -15, s=13)
+    after = PastDesk("bar.5s", before=desk, s=100)
+    after.live(105, s=110)
+    after.wake(112)
+    (fetch,) = after.fetched
+    assert (fetch.bar, fetch.client) == ("5s", "c")
+    assert (fetch.start, _s(fetch.end_ns)) == ("2025-12-31T23:59:50+00:00", 105)
+    after.past(-10, -5, s=113)
+    after.live(110, s=115)
+    after.past(100, s=116)
+    after.done(116)
+    assert after.bars == [(-20, 1), (-15, 1), (-10, 1), (-5, 1), (100, 1), (105, 0), (110, 0)]
+    assert after.gaps == []
+
+
+def test_a_past_of_which_nothing_stands_in_the_stream_is_begun_again() -> None:
+    desk = PastDesk("bar.5s", "10m")
+    desk.live(5, s=10)
+    after = PastDesk("bar.5s", before=desk, s=100)
+    after.live(105, s=110)
+    after.wake(112)
+    assert (after.fetched[0].start, _s(after.fetched[0].end_ns)) == ("2025-12-31T23:51:45+00:00", 105)
+
+
+def test_a_stream_that_went_live_is_no_longer_looked_at_after_half_a_minute() -> None:
+    desk = PastDesk("bar.5s")
+    desk.live(5, s=10)
+    desk.wake(12)
+    desk.past(0, s=13)
+    desk.done(13)
+    desk.live(10, s=15)
+    # Until then nobody knows whether all of it was written: what is missing behind its end is fetched.
+    early = PastDesk("bar.5s", before=desk, s=40)
+    early.live(45, s=50)
+    early.wake(52)
+    assert (early.fetched[0].start, _s(early.fetched[0].end_ns)) == ("2026-01-01T00:00:15+00:00", 45)
+    desk.wake(43)
+    assert not begun_with_past(HolderWrite(name, value) for name, value in desk.stored.items())
+    late = PastDesk("bar.5s", before=desk, s=60)
+    late.live(65, s=70)
+    late.wake(80)
+    assert (late.fetched, late.bars[-1]) == ([], (65, 0))
+
+
+def test_a_second_holder_keeps_the_wish_when_the_first_one_leaves() -> None:
+    desk = PastDesk("bar.5s")
+    desk.subscribe("bar.5s", client="second", s=1)
+    desk.unsubscribe("bar.5s", s=2)
+    assert list(desk.stored) == ["bar.5s:AAPL.STK.SMART.USD:second"]
+    after = PastDesk("bar.5s", before=desk, s=100)
+    after.wake(110)
+    assert after.fetched[0].client == "second"
+
+
+def test_ticks_of_the_second_in_which_the_process_ended_are_matched_one_by_one() -> None:
+    desk = PastDesk("trade", "10m")
+    desk.wake(10)
+    desk.past_trades((-59, "1"), (-58, "2"), (-58, "2"), (-57, "4"), s=11)
+    assert desk.ticks == [(-59, "1", 1), (-58, "2", 1), (-58, "2", 1)]
+    # The last one of that second was lost with the process.
+    desk.records.pop()
+    after = PastDesk("trade", before=desk, s=100)
+    after.wake(110)
+    assert after.fetched[0].start == "2025-12-31T23:59:02+00:00"
+    # It fails once: what was not published of that second is fetched again, and nothing else.
+    after.past_trades((-58, "2"), (-58, "2"), s=111)
+    after.done(111, "failed")
+    after.trades(120, "7", s=120.5)
+    after.wake(123)
+    assert after.fetched[1].start == "2025-12-31T23:59:02+00:00"
+    after.past_trades((-58, "2"), (-58, "2"), (-57, "4"), (120, "7"), s=124)
+    after.done(124)
+    assert after.ticks == [(-59, "1", 1), (-58, "2", 1), (-58, "2", 1), (-57, "4", 1), (120, "7", 0)]
+    assert after.gaps == []
+
+
+def test_what_lies_too_far_back_after_a_long_time_without_the_process_is_a_gap() -> None:
+    desk = PastDesk("bar.5s", "2026-01-01")
+    after = PastDesk("bar.5s", before=desk, s=10 * DAY_S)
+    after.live(10 * DAY_S, s=10 * DAY_S + 5)
+    after.wake(10 * DAY_S + 10)
+    assert after.gaps == [("no_history", 0, 2 * DAY_S)]
+    assert (after.fetched[0].start, _s(after.fetched[0].end_ns)) == ("2026-01-03T00:00:00+00:00", 10 * DAY_S)
+
+
+def test_while_there_is_no_connection_history_is_not_late() -> None:
+    desk = PastDesk("bar.5s")
+    desk.live(5, s=10)
+    desk.wake(12)
+    desk.down(13)
+    desk.wake(12 + HOUR_S)
+    assert (desk.forgotten, desk.gaps) == (0, [])
+    desk.up(12 + HOUR_S)
+    desk.past(0, s=12 + HOUR_S)
+    desk.done(12 + HOUR_S)
+    assert desk.bars == [(0, 1), (5, 0)]
+    assert desk.gaps == []
 
 
 def test_a_client_is_told_active_with_the_first_live_data() -> None:

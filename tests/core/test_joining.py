@@ -140,3 +140,40 @@ def test_what_is_not_held_lies_in_a_gap_that_ends_where_the_held_ones_begin(coun
     assert one.dropped == count - len(kept)
     expected = [("overflow", NS, kept[0] * NS)] if one.dropped else []
     assert [(gap.cause, gap.from_ns, gap.to_ns) for gap in gaps] == expected
+
+
+@given(
+    tape=tapes,
+    page=st.integers(1, 7),
+    first=st.integers(0, 24),
+    lost=st.integers(0, 24),
+    failed=st.integers(0, 24),
+    at=st.integers(0, 24),
+)
+def test_ticks_are_the_tape_also_when_the_process_dies_on_the_way(
+    tape: list[Tick], page: int, first: int, lost: int, failed: int, at: int
+) -> None:
+    """It had `first` ticks, of which the last `lost` never were written; the next process fails once, too."""
+    at = min(at, len(tape) - 1)
+    stream: list[DataRecord] = []
+    one = joining("trade")
+    one.begin(Fetch(None, 7 * NS, final=False))
+    for entry in pages(tape[:first], page):
+        stream += one.take([entry])
+    del stream[max(0, len(stream) - lost) :]
+    again = joining("trade")
+    if stream:
+        again.resume([each for each in stream if each.source_ns == stream[-1].source_ns])
+    for final, count in ((False, failed), (True, len(tape))):
+        from_ns = again.reached_ns
+        if final:
+            # Live data begins behind what stands there, as it did not exist before the line was up again.
+            at = next((n for n in range(at, len(tape)) if tape[n][0] * NS > (from_ns or 0)), len(tape))
+            for tick in tape[at:]:
+                again.hold(live(tick))
+        again.begin(Fetch(from_ns, again.first_ns or 7 * NS, final=final))
+        since = [tick for tick in tape if tick[0] * NS >= (from_ns or 0)]
+        for entry in pages(since[:count], page):
+            stream += again.take([entry])
+        stream += again.join([], 0) if final else again.fetched(whole=False)
+    assert shown(stream) == tape
