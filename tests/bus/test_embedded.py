@@ -223,7 +223,7 @@ async def test_a_link_says_what_is_wrong_with_the_password(tmp_path: Path) -> No
 
 async def test_a_frozen_server_makes_a_link_give_up_in_time(tmp_path: Path) -> None:
     async with embedded(tmp_path) as server:
-        link = Link(RedisConfig(url=server.own_url, answer_timeout_s=0.05), "impatient")
+        link = Link(RedisConfig(url=server.own_url, answer_timeout_s=1.0), "impatient")
         await link.open()
         kill(server.pid, signal.SIGSTOP)
         try:

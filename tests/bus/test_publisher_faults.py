@@ -230,7 +230,7 @@ async def test_a_frozen_server_that_does_its_old_work_after_all_doubles_nothing(
         url = server.own_url
         config = bus_config(url)
         quick = RedisConfig(
-            url=url, backoff_min_s=0.01, backoff_max_s=0.02, answer_timeout_s=0.1, connect_timeout_s=0.1
+            url=url, backoff_min_s=0.01, backoff_max_s=0.02, answer_timeout_s=0.5, connect_timeout_s=0.5
         )
         impatient = BusConfig(redis=quick)
         async with probing(config) as probe, publishing(impatient) as publisher:

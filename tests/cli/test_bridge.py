@@ -6,13 +6,14 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from anyio.streams.text import TextReceiveStream
 
 from ibkr_actor.cli.main import main
-from tests.e2e.kit import own_environment
+from tests.e2e.kit import House, own_environment
 from tests.provider.kit import two_of_a_house
 
 DEADLINE_S = 60.0
@@ -24,9 +25,10 @@ async def test_what_it_publishes_it_reads(tmp_path: Path) -> None:
         environment = own_environment(IBKR_REDIS_URL=house.url, PYTHONPATH=str(Path(__file__).parents[2]))
         command = [sys.executable, "-m", "ibkr_actor", "bridge"]
         publishing = [*command, "AAPL", "EUR.CASH.IDEALPRO.USD", "--kinds", "quote", "--namespace", "mine"]
-        reading = [*command, "--read", "marketdata.quotes", "--namespace", "mine", "--count", "20"]
         with anyio.fail_after(DEADLINE_S):
             async with await anyio.open_process(publishing, cwd=tmp_path, env=environment) as publisher:
+                count = await until_both(house)
+                reading = [*command, "--read", "marketdata.quotes", "--namespace", "mine", "--count", str(count)]
                 async with await anyio.open_process(reading, cwd=tmp_path, env=environment) as reader:
                     assert reader.stdout is not None
                     text = "".join([part async for part in TextReceiveStream(reader.stdout)])
@@ -34,10 +36,19 @@ async def test_what_it_publishes_it_reads(tmp_path: Path) -> None:
                 publisher.send_signal(signal.SIGTERM)
                 assert await publisher.wait() == 0
         events = [json.loads(line) for line in text.splitlines()]
-        assert len(events) == 20
+        assert len(events) == count
         assert {event["schema_id"] for event in events} == {"_models.Quote"}
         assert {event["payload"]["symbol"] for event in events} == {"AAPL", "EUR"}
         await sim.wait_for(lambda: sim.line_count() == 0)
+
+
+async def until_both(house: House) -> int:
+    """How many events there are, once there are some of both instruments."""
+    while True:
+        entries: Any = await house.redis.xrange("mine:marketdata.quotes")
+        symbols = {json.loads(fields[b"data"])["payload"]["symbol"] for _, fields in entries}
+        if len(symbols) == 2:
+            return len(entries)
 
 
 @pytest.mark.parametrize(

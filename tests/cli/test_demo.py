@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_demo_serves_the_status_page_and_ends_with_its_totals_having_lost_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", "ibkr_actor", "demo", "--seconds", "3"],
+        [sys.executable, "-u", "-m", "ibkr_actor", "demo", "--seconds", "6"],
         env=own_environment(PYTHONPATH=str(ROOT)),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -25,7 +25,7 @@ def test_the_demo_serves_the_status_page_and_ends_with_its_totals_having_lost_no
         try:
             assert demo.stdout is not None
             before = ""
-            while not before.endswith("0 lost, 3 s left\n"):
+            while not before.endswith("0 lost, 6 s left\n"):
                 line = demo.stdout.readline()
                 assert line, demo.communicate()
                 before += line
@@ -42,7 +42,7 @@ def test_the_demo_serves_the_status_page_and_ends_with_its_totals_having_lost_no
     assert last.startswith("demo: ")
     records, seen, lost = (int(part.split()[0]) for part in last.removeprefix("demo: ").split(", "))
     assert records > 50
-    assert 9 <= seen <= 11  # bars come every five seconds: perhaps not in these three
+    assert 9 <= seen <= 11  # bars come every five seconds: perhaps not in these few
     assert lost == 0
     assert "redis-cli" in before
     assert "ibkr-actor tail quote AAPL" in before

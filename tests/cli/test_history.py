@@ -105,10 +105,10 @@ async def test_a_job_without_rows_has_a_header_and_one_of_two_is_kept(redis: Red
 
 
 async def test_no_sidecar_is_one_line_for_each_job(redis: Redis, capsys: pytest.CaptureFixture[str]) -> None:
-    assert await run(redis, "AAPL", "MSFT", out=None, timeout_s=0.2) == EXIT_NO
+    assert await run(redis, "AAPL", "MSFT", out=None, timeout_s=2.0) == EXIT_NO
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert re.fullmatch(r"ibkr-actor: AAPL: no answer to '\w+' within 0.2 s: is a sidecar running for .*", min(lines))
+    assert re.fullmatch(r"ibkr-actor: AAPL: no answer to '\w+' within 2 s: is a sidecar running for .*", min(lines))
 
 
 async def test_a_reader_of_our_output_that_has_gone_comes_as_itself(
@@ -128,7 +128,7 @@ async def test_a_redis_that_goes_away_and_stays_away_ends_it() -> None:
 
     async def read(redis: Redis) -> None:
         try:
-            await run(redis, "AAPL", out=None, timeout_s=0.2)
+            await run(redis, "AAPL", out=None, timeout_s=2.0)
         except RedisConnectionError as error:
             raised.append(error)
 

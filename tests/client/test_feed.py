@@ -28,7 +28,7 @@ STREAM = "midpoint:A"
 
 @pytest.fixture
 async def client(server: EmbeddedRedis, keys: Keys) -> AsyncIterator[Client]:
-    async with Client(server.own_url, prefix=keys.prefix, gateway=keys.gateway, timeout_s=0.2) as it:
+    async with Client(server.own_url, prefix=keys.prefix, gateway=keys.gateway, timeout_s=2.0) as it:
         yield it
 
 

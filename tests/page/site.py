@@ -39,7 +39,6 @@ class Site:
             self._gateway_port,
             http_enabled=False,
             heartbeat_s=0.2,
-            heartbeat_ttl_s=1.0,
             reconnect_backoff_max_ms=100,
         )
         self._house: House = self._start("sidecar", house)

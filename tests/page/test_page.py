@@ -75,8 +75,12 @@ class Story:
 
     def until(self, wanted: Callable[[], Any]) -> Any:
         """The first value that is true."""
-        wait = WebDriverWait(self.window.driver, DEADLINE_S, poll_frequency=0.1)
+        wait = WebDriverWait(self.window.driver, DEADLINE_S, poll_frequency=0.1, ignored_exceptions=[IndexError])
         return wait.until(lambda driver: wanted())
+
+    def until_state(self, wanted: str) -> None:
+        """Once the page says of the whole that it is `ok`, `bad`."""
+        self.until(lambda: self.window.run("return document.body.dataset.state") == wanted)
 
     def age_s(self, selector: str) -> float:
         """An age below a minute, in seconds."""
@@ -128,9 +132,9 @@ def it_shows_the_connection_and_every_stream(story: Story) -> None:
     story.until(lambda: story.text("#sentence") == "3 streams, all fresh.")
     # Subscriptions are told one by one, and the page asks twice a second at most.
     story.until(lambda: "strat-1, recorder" in story.texts("#streams tr")[0])
-    assert story.text("#word") == "ready"
-    assert story.window.driver.title == "ready \u00b7 ibkr_actor"
-    assert story.window.run("return document.body.dataset.state") == "ok"
+    story.until(lambda: story.text("#word") == "ready")
+    story.until(lambda: story.window.driver.title == "ready \u00b7 ibkr_actor")
+    story.until_state("ok")
     rows = story.texts("#streams tr")
     assert len(rows) == 3
     assert rows[0].startswith("AAPLSTK SMART USDquotefresh")
@@ -141,8 +145,8 @@ def it_shows_the_connection_and_every_stream(story: Story) -> None:
     )
     assert ["market data lines", "3", "100"] in meters
     assert ["messages", "50"] in [[label, most] for label, _, most in meters]
-    assert "usfarm" in story.texts("#farms li")
-    assert story.text("#redis").startswith("stateup")
+    story.until(lambda: "usfarm" in story.texts("#farms li"))
+    story.until(lambda: story.text("#redis").startswith("stateup"))
     story.until(lambda: "ready" in story.texts("#events td:nth-child(3)"))
 
 
@@ -152,8 +156,8 @@ def quotes_move_and_charts_grow(story: Story) -> None:
     story.until(lambda: story.text(f"{card} .book") != first)
     curve = "return document.querySelector(arguments[0]).getAttribute('d')"
     story.until(lambda: "H" in (story.window.run(curve, f"{card} .curve") or ""))
-    assert 0 <= story.age_s(f"{card} .age") < DEADLINE_S
-    assert story.window.run("return document.querySelector(arguments[0]).dataset.trust", card) == "new"
+    story.until(lambda: 0 <= story.age_s(f"{card} .age") < DEADLINE_S)
+    story.until(lambda: story.window.run("return document.querySelector(arguments[0]).dataset.trust", card) == "new")
     assert story.window.run(SHIFTS) < 0.02
 
 
@@ -234,12 +238,11 @@ def an_outage_of_the_gateway_is_seen_and_its_gap_is_kept(story: Story, site: Sit
     card = f"[data-instrument='{AAPL}']"
     site.stop("gateway")
     story.until(lambda: set(story.texts("#streams .state span:first-child")) == {"cut off"})
-    assert story.window.run("return document.body.dataset.state") == "bad"
-    assert story.text("#word") != "ready"
-    assert "gateway" in story.text("#sentence")
+    story.until_state("bad")
+    story.until(lambda: story.text("#word") != "ready" and "gateway" in story.text("#sentence"))
     story.until(lambda: story.text("#since").startswith("no data for "))
-    assert story.window.run("return document.querySelector(arguments[0]).dataset.trust", card) == "old"
-    assert story.text("#losses").startswith("cut off now3 streams")
+    story.until(lambda: story.window.run("return document.querySelector(arguments[0]).dataset.trust", card) == "old")
+    story.until(lambda: story.text("#losses").startswith("cut off now3 streams"))
     age_s = story.age_s(f"{card} .age")
     story.until(lambda: story.age_s(f"{card} .age") > age_s)
     site.start_gateway()
@@ -258,8 +261,8 @@ def an_outage_of_the_gateway_is_seen_and_its_gap_is_kept(story: Story, site: Sit
 def without_a_sidecar_nothing_looks_fresh(story: Story, site: Site) -> None:
     site.stop("sidecar")
     story.until(lambda: story.text("#word") == "no sidecar")
-    assert set(story.texts("#streams .state")) == {"unknown"}
-    assert set(story.texts(".card .badge")) == {"unknown"}
+    story.until(lambda: set(story.texts("#streams .state")) == {"unknown"})
+    story.until(lambda: set(story.texts(".card .badge")) == {"unknown"})
     assert story.window.run("return document.querySelectorAll('.state[data-tone=good]:not(#events *)').length") == 0
     ratio, where = story.window.run(CONTRAST)
     assert ratio >= 4.5, where
@@ -268,17 +271,17 @@ def without_a_sidecar_nothing_looks_fresh(story: Story, site: Site) -> None:
 def without_redis_the_page_says_so(story: Story, site: Site) -> None:
     site.stop("redis")
     story.until(lambda: story.text("#word") == "no Redis")
-    assert story.window.run("return document.body.dataset.state") == "bad"
-    assert set(story.texts("#streams .state")) == {"unknown"}
+    story.until_state("bad")
+    story.until(lambda: set(story.texts("#streams .state")) == {"unknown"})
 
 
 def without_a_server_ages_grow_and_all_is_unknown(story: Story, site: Site) -> None:
     site.stop("http")
     story.until(lambda: story.text("#word") == "server lost")
-    assert "lost the server" in story.text("#sentence")
+    story.until(lambda: "lost the server" in story.text("#sentence"))
     since = story.text("#since")
     story.until(lambda: story.text("#since") != since)
-    assert set(story.texts("#streams .state")) == {"unknown"}
+    story.until(lambda: set(story.texts("#streams .state")) == {"unknown"})
     story.until(lambda: story.text("#events-note").startswith("not followed"))
     others = [line for line in story.errors() if "Failed to load resource" not in line and "ERR_" not in line]
     assert others == []

@@ -337,10 +337,10 @@ async def test_nightly_restart_as_ib_async_lives_it() -> None:
         assert [code for code in codes if code not in (2104, 2106, 2158)] == [1100, 2103, 2105]
         await sim.advance(29.0)
         with pytest.raises(OSError, match=r"refused|Connect"):
-            await ib.connectAsync("127.0.0.1", sim.port, clientId=1, timeout=2)
+            await ib.connectAsync("127.0.0.1", sim.port, clientId=1, timeout=DEADLINE_S)
         await sim.advance(1.0)
         with pytest.raises((TimeoutError, ConnectionError)):
-            await ib.connectAsync("127.0.0.1", sim.port, clientId=1, timeout=1)
+            await ib.connectAsync("127.0.0.1", sim.port, clientId=1, timeout=3)
         assert codes[-1] == 326
         await sim.advance(10.0)
         codes.clear()

@@ -88,7 +88,7 @@ async def test_defect_1_no_byte_is_lost_when_a_recv_of_4096_bytes_is_followed_by
 def test_defect_3_a_send_that_the_socket_takes_in_small_pieces_arrives_whole() -> None:
     near, far = socket.socketpair()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    connection = SilenceNoticed(near, 5.0)
+    connection = SilenceNoticed(near, DEADLINE_S)
     message = with_length(text_frame(178, 81, 5, "x" * 1_000_000))
     received = bytearray()
 
@@ -245,7 +245,7 @@ async def test_defect_11_a_reader_that_fails_says_so_before_it_dies(monkeypatch:
     near, far = socket.socketpair()
     inbox = Inbox(1000)
     inbox.connected(Connected(1, 0, 178, ""))
-    reader = Reader(SilenceNoticed(near, 5.0), inbox, 1)
+    reader = Reader(SilenceNoticed(near, DEADLINE_S), inbox, 1)
     hooked: list[type[BaseException] | None] = []
     monkeypatch.setattr(threading, "excepthook", lambda arguments: hooked.append(arguments.exc_type))
 
