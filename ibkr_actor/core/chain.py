@@ -62,10 +62,9 @@ class Chain:
         self.feed = feed
         # con_id -> contract, of all that is listed; None before it was looked up.
         self.listed: dict[int, Contract] | None = None
-        # Whether it is being looked up, how often that failed, and when to do it (again).
+        # Whether it is being looked up, and how often that failed.
         self.looking_up = False
         self.failures = 0
-        self.look_up_s: float | None = None
         self.window = Window(spec)
         self.turns = Turns(turns)
         # con_id -> member with a line.

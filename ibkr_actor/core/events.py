@@ -24,7 +24,6 @@ REQ_ID_DIGIT: Final[dict[Owner, int]] = {
     "reference": 4,
 }
 _OWNER_BY_DIGIT: Final[dict[int, Owner]] = {digit: owner for owner, digit in REQ_ID_DIGIT.items()}
-NO_REQ_ID: Final = -1
 
 
 def owner_of(req_id: int) -> Owner:

@@ -43,7 +43,6 @@ class Work:
         self.asks = Asks(req_ids, timeout_s=config.answer_timeout_s)
         self.jobs: dict[str, Job] = {}
         self._conn: int | None = None
-        self._server_version = 0
         self.known = Known(config.contracts_max)
         self.cache = WindowCache(config, self)
         self.paging = Paging(self)
@@ -350,7 +349,7 @@ class Work:
     # ---- session and time
 
     def session_up(self, message: SessionUp, now: Instant) -> list[Effect]:
-        self._conn, self._server_version = message.conn, message.server_version
+        self._conn = message.conn
         effects = self.asks.session_up(message.conn)
         for job in list(self.jobs.values()):
             effects += self.advance(job, now)

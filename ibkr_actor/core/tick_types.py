@@ -151,7 +151,6 @@ QUOTE_SIZES: Final = frozenset(
         TickType.DELAYED_VOLUME,
     )
 )
-QUOTE_TYPES: Final = QUOTE_PRICES | QUOTE_SIZES
 # The price an option computation is made of, one of `schema.records.GREEKS_SOURCES`.
 GREEKS_SOURCE_OF: Final[dict[int, str]] = {
     int(TickType.BID_OPTION_COMPUTATION): "bid",

@@ -1,11 +1,10 @@
-"""Owns which data bars and ticks are made of: what each type of security has, and what IB names instead.
+"""Owns which data bars and ticks are made of: what each type of security has.
 
 Must not send; the history core asks here.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 # Source: IBKR, Historical Bar Whattoshow.
@@ -50,12 +49,6 @@ def for_ticks(sec_type: str, wanted: str = "") -> str:
     """The same for historical ticks, which know three kinds only."""
     usual = _USUAL.get(sec_type, "TRADES")
     return _checked(wanted, TICKS) or (usual if usual in TICKS else "TRADES")
-
-
-def named_instead(message: str, refused: str) -> str | None:
-    """The kind of data that the text of error 10299 names besides the `refused` one; in any language."""
-    words = re.findall(r"[A-Z_]+", message)
-    return next((word for word in words if word in BARS and word != refused), None)
 
 
 def _checked(wanted: str, legal: tuple[str, ...]) -> str:

@@ -52,7 +52,6 @@ class Hub:
         self._changed = anyio.Event()
         self._reading: anyio.CancelScope | None = None
         self.entries = 0
-        self.reads = 0
         self.losses = 0
 
     @property
@@ -122,7 +121,6 @@ class Hub:
         self._reading = None
         if not answer:
             return
-        self.reads += 1
         newest_ms = position_of(answer[0][1][-1][0])[0]
         self._observe(max(0.0, time.time() - newest_ms / 1000), sum(len(entries) for _, entries in answer))
         for key, entries in answer:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ibkr_actor.core.tick_types import QUOTE_PRICES, QUOTE_SIZES, QUOTE_TYPES, TickType
+from ibkr_actor.core.tick_types import QUOTE_PRICES, QUOTE_SIZES, TickType
 
 
 def test_names_and_numbers_are_those_of_the_official_client() -> None:
@@ -15,4 +15,3 @@ def test_names_and_numbers_are_those_of_the_official_client() -> None:
 def test_the_top_of_book_is_bid_ask_last_their_sizes_and_the_volume_live_and_delayed() -> None:
     assert sorted(QUOTE_PRICES) == [1, 2, 4, 66, 67, 68]
     assert sorted(QUOTE_SIZES) == [0, 3, 5, 8, 69, 70, 71, 74]
-    assert len(QUOTE_TYPES) == 14

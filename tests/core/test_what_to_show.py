@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ibkr_actor.core.what_to_show import for_bars, for_ticks, named_instead
+from ibkr_actor.core.what_to_show import for_bars, for_ticks
 
 
 @pytest.mark.parametrize(
@@ -34,16 +34,3 @@ def test_an_unknown_kind_is_refused_with_the_legal_ones() -> None:
         for_bars("STK", "TRADE")
     with pytest.raises(ValueError, match="is not one of TRADES, BID_ASK, MIDPOINT"):
         for_ticks("STK", "ASK")
-
-
-@pytest.mark.parametrize(
-    ("message", "named"),
-    [
-        ("Expected what to show is AGGTRADES, please use that instead of TRADES.", "AGGTRADES"),
-        ("Statt TRADES wird AGGTRADES erwartet", "AGGTRADES"),
-        ("TRADES is wrong", None),
-        ("", None),
-    ],
-)
-def test_error_10299_names_what_to_use(message: str, named: str | None) -> None:
-    assert named_instead(message, "TRADES") == named
