@@ -57,7 +57,8 @@ class EnvelopeBus:
         self.dlq_max_retries = dlq_max_retries
         self.maxlen = maxlen
         self.claim_idle_s = claim_idle_s
-        # (stream, id) -> group and deliveries of what was given out and not answered for yet.
+        # (stream, id) -> group and deliveries of what was given out and not answered for yet; no more than a stream
+        # keeps, since who never answers has lost older ones from the stream as well.
         self._given: dict[tuple[str, str], tuple[str, int]] = {}
 
     def key(self, stream: str) -> str:
@@ -219,6 +220,8 @@ class EnvelopeBus:
             await self._bury(stream, group, entry, str(error))
             return None
         self._given[stream, entry_id] = group, deliveries
+        if len(self._given) > self.maxlen:
+            del self._given[next(iter(self._given))]
         return envelope
 
     async def _bury(self, stream: str, group: str, entry: Entry, reason: str) -> None:

@@ -130,6 +130,18 @@ async def test_d29_a_stream_keeps_about_its_maxlen_and_so_do_the_dead(redis: Red
     assert 200 <= await redis.xlen("mdp:s") <= 400
 
 
+async def test_d29_who_never_answers_fills_no_memory(redis: Redis) -> None:
+    bus = EnvelopeBus(redis, maxlen=3)
+    for number in range(5):
+        await bus.publish("s", quote(number))
+    envelopes = await read(bus, "c", 5)
+    with pytest.raises(ValueError, match="was not given out here"):
+        await bus.ack("s", envelopes[1].id)
+    for envelope in envelopes[2:]:
+        await bus.ack("s", envelope.id)
+    assert await pending(redis) == 2
+
+
 async def test_d29_what_was_there_before_the_first_consumer_is_read(redis: Redis) -> None:
     bus = EnvelopeBus(redis)
     for number in range(3):
