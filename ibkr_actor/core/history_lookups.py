@@ -28,8 +28,9 @@ from ibkr_actor.schema.commands import Histogram, Rejection, Reply, Schedule
 from ibkr_actor.schema.instruments import Contract
 
 _NS = 1_000_000_000
-# Source: IBKR, the durations a request may have: at most 365 D, then years.
 _DAYS_MAX = 365
+# Trade dates that a year has at least. Years are what both of IB's tables of durations allow for daily bars.
+_DAYS_OF_YEAR = 240
 
 
 class Lookups:
@@ -38,8 +39,8 @@ class Lookups:
     def __init__(self, config: HistoryConfig, req_ids: ReqIds) -> None:
         self._config = config
         self.asks = Asks(req_ids, timeout_s=config.answer_timeout_s)
-        # number as text -> the command, and its contract; cleared when it is settled.
-        self._waiting: dict[str, tuple[CommandRef, Contract]] = {}
+        # number as text -> the command, its contract, and how many trade dates it wants; cleared when it is settled.
+        self._waiting: dict[str, tuple[CommandRef, Contract, int]] = {}
         self._count = 0
         self._deadlines = Deadlines[str]()
 
@@ -60,7 +61,7 @@ class Lookups:
             return [rejected(ref, Rejection("validation_error", str(error)))]
         self._count += 1
         name = str(self._count)
-        self._waiting[name] = ref, contract
+        self._waiting[name] = ref, contract, command.days if isinstance(command, Schedule) else 0
         deadline_s = self._config.lookup_timeout_s
         if command.deadline_ms is not None:
             deadline_s = min(deadline_s, command.deadline_ms / 1000 - now.ns / _NS)
@@ -84,7 +85,8 @@ class Lookups:
                 if not 1 <= command.days <= _DAYS_MAX:
                     raise ValueError(f"days must be 1 to {_DAYS_MAX}")
                 end = _end_text(command.end, now.ns)
-                return ReqHistoricalData(0, contract, end, f"{command.days} D", "1 day", "SCHEDULE", use_rth)
+                duration = f"{-(-command.days // _DAYS_OF_YEAR)} Y"
+                return ReqHistoricalData(0, contract, end, duration, "1 day", "SCHEDULE", use_rth)
 
     def _rth(self, wanted: bool | UnsetType) -> bool:
         return self._config.use_rth if wanted is UNSET else wanted
@@ -111,7 +113,7 @@ class Lookups:
         if ask is None:
             return []
         effects: list[Effect] = []
-        for ref, contract in self._take(ask):
+        for ref, contract, days in self._take(ask):
             try:
                 sessions = from_schedule(event, contract.time_zone)
             except ValueError as error:
@@ -122,7 +124,7 @@ class Lookups:
                     "trade_date": day.trade_date.strftime("%Y%m%d"),
                     "segments": [[str(start), str(end)] for start, end in day.segments],
                 }
-                for day in sessions
+                for day in list(sessions)[-days:]
             ]
             result = {"con_id": contract.con_id, "time_zone": sessions.zone.key, "sessions": rows}
             effects.append(Answer(ref, Reply(id=ref.id, op=ref.op, status="result", result=result)))
@@ -162,7 +164,7 @@ class Lookups:
             late = self.asks.farms.late("question", self._config.answer_timeout_s, was_asked=True)
             effects += self._reject(ask, late, ended=False)
         for name in self._deadlines.due(now.s):
-            ref, _ = self._waiting.pop(name)
+            ref, _, _ = self._waiting.pop(name)
             was_asked = self.asks.waits(name)
             late = self.asks.farms.late("question", timeout_s, was_asked=was_asked)
             effects += [*self.asks.leave(name), rejected(ref, late)]
@@ -171,13 +173,13 @@ class Lookups:
     def stop(self) -> list[Effect]:
         """Everyone who waits is told."""
         rejection = Rejection("connection_failed", "the sidecar stops", None, True, 5.0)
-        effects: list[Effect] = [rejected(ref, rejection) for ref, _ in self._waiting.values()]
+        effects: list[Effect] = [rejected(ref, rejection) for ref, _, _ in self._waiting.values()]
         self._waiting.clear()
         return effects
 
     # ---- inside
 
-    def _take(self, ask: Ask) -> list[tuple[CommandRef, Contract]]:
+    def _take(self, ask: Ask) -> list[tuple[CommandRef, Contract, int]]:
         found = []
         for name, _ in ask.waiters:
             self._deadlines.clear(name)
@@ -188,13 +190,13 @@ class Lookups:
 
     def _settle(self, ask: Ask, result: Mapping[str, object], *, ended: bool = True) -> list[Effect]:
         effects: list[Effect] = []
-        for ref, contract in self._take(ask):
+        for ref, contract, _ in self._take(ask):
             whole = {"con_id": contract.con_id, "instrument": contract.instrument, **result}
             effects.append(Answer(ref, Reply(id=ref.id, op=ref.op, status="result", result=whole)))
         return effects + self.asks.close(ask, ended=ended)
 
     def _reject(self, ask: Ask, rejection: Rejection, *, ended: bool = True) -> list[Effect]:
-        effects: list[Effect] = [rejected(ref, rejection) for ref, _ in self._take(ask)]
+        effects: list[Effect] = [rejected(ref, rejection) for ref, _, _ in self._take(ask)]
         return effects + self.asks.close(ask, ended=ended)
 
 

@@ -70,10 +70,11 @@ def test_a_schedule_is_answered_by_trade_date_with_half_days_and_without_holiday
     desk.send(Schedule(instrument="AAPL", days=10, end="2025-12-31", use_rth=True))
     ((req_id, request),) = desk.open.items()
     assert isinstance(request, ReqHistoricalData)
-    assert (request.end, request.duration, request.what_to_show) == ("20260101-00:00:00", "10 D", "SCHEDULE")
+    assert (request.end, request.duration, request.what_to_show) == ("20260101-00:00:00", "1 Y", "SCHEDULE")
     found = reply(desk.answer(req_id))
     assert isinstance(found.result, dict)
     assert found.result["time_zone"] == "America/New_York"
+    assert len(found.result["sessions"]) == 10
     by_date = {row["trade_date"]: row["segments"] for row in found.result["sessions"]}
     assert by_date["20251224"] == [["1766586600000000000", "1766599200000000000"]]
     assert "20251225" not in by_date
