@@ -10,7 +10,6 @@ import re
 from abc import ABCMeta, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar
 
 import anyio
 import msgspec
@@ -160,9 +159,6 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `instrument` is a symbol, pair, key or con_id, `client` a client id; without them all are meant. `for_s` (`for` in
     scripts) is how long it lasts; without it, until `mend`.
     """
-
-    # Names of fields that take a duration, as scripts write them.
-    DURATIONS: ClassVar[frozenset[str]] = frozenset({"for"})
 
     @classmethod
     def called(cls) -> str:

@@ -53,11 +53,6 @@ class HistoryDesk(Desk):
         self._small_bars = rules.SmallBars(world.real_time_bars_window)
         world.faults.live_updates_lost.append(self.end_updates)
 
-    @property
-    def open_queries(self) -> int:
-        """Queries that are not over, of all clients; head timestamps until they are cancelled."""
-        return len(self._queries)
-
     def handlers(self) -> Handlers:
         return {
             h.ReqHistoricalData: self._bars,

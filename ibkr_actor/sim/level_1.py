@@ -149,12 +149,6 @@ def _dividends(back: Background, _: View, now_s: float) -> Iterable[m.Message]:
         yield m.TickString(tick_type=59, value=f"{paid},{ahead:%Y%m%d},{quarter:.2f}")
 
 
-def _fund_value(back: Background, view: View, offset: float) -> float | None:
-    if back.instrument.stock_type != "ETF":
-        return None
-    return round(view.last * (1 + back.pick("premium", -8, 8) / 10_000 + offset), 4)
-
-
 def _odd_lots(back: Background, view: View, now_s: float) -> Iterable[m.Message]:
     """Better than the round lots by a tick on either side, in fewer shares than a lot."""
     it = back.instrument
