@@ -8,9 +8,16 @@ from __future__ import annotations
 from typing import Final
 
 from ibkr_actor.core import events
-from ibkr_actor.core.freshness import HALTED_TICKS
 from ibkr_actor.core.quote import TopOfBook
-from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF, QUOTE_PRICES, QUOTE_SIZES, TickType
+from ibkr_actor.core.tick_types import (
+    DELAYED_TICKS,
+    GREEKS_SOURCE_OF,
+    HALTED_TICKS,
+    QUOTE_PRICES,
+    QUOTE_SIZES,
+    TickType,
+)
+from ibkr_actor.core.tick_values import price_of_tick, size_of_tick
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import FEED_DELAYED, Computed, Option
 
@@ -19,7 +26,6 @@ OPEN_INTEREST: Final = 101
 _OPEN_INTEREST_OF: Final = {"C": int(TickType.OPTION_CALL_OPEN_INTEREST), "P": int(TickType.OPTION_PUT_OPEN_INTEREST)}
 _FUTURES_OPEN_INTEREST: Final = int(TickType.FUTURES_OPEN_INTEREST)
 _CLOSES: Final = frozenset({int(TickType.CLOSE), int(TickType.DELAYED_CLOSE)})
-_FIRST_DELAYED: Final = int(TickType.DELAYED_BID)
 _NOTHING: Final = Computed(None, None, None, None, None, None, None, None)
 
 
@@ -43,7 +49,7 @@ class Values:
                 if tick_type in QUOTE_PRICES:
                     self.top.merge_price(event)
                 elif tick_type in _CLOSES:
-                    self.close = event.price
+                    self.close = price_of_tick(event)
             case events.TickSize(tick_type=tick_type):
                 self._note_feed(tick_type)
                 if tick_type in QUOTE_SIZES:
@@ -62,14 +68,8 @@ class Values:
         return True
 
     def _note_feed(self, tick_type: int) -> None:
-        if tick_type >= _FIRST_DELAYED and self.feed < FEED_DELAYED and tick_type in _DELAYED:
+        if self.feed < FEED_DELAYED and tick_type in DELAYED_TICKS:
             self.feed = FEED_DELAYED
-
-
-# Numbers above the first delayed one that are not delayed data do not tell the feed.
-_DELAYED: Final = (
-    QUOTE_PRICES | QUOTE_SIZES | _CLOSES | frozenset(GREEKS_SOURCE_OF)
-) & frozenset(range(_FIRST_DELAYED, 200))  # fmt: skip
 
 
 def price_of(top: TopOfBook, close: float | None = None) -> float | None:
@@ -111,7 +111,7 @@ class Member(Values):
         elif isinstance(event, events.TickSize):
             tick_type = event.tick_type
             if tick_type in (_OPEN_INTEREST_OF[self.contract.right], _FUTURES_OPEN_INTEREST):
-                self.open_interest = event.size
+                self.open_interest = size_of_tick(event)
         self.dirty = True
         return True
 

@@ -312,7 +312,7 @@ class MarketDataType(MarketDataEvent, frozen=True, gc=False):
 class TickReqParams(MarketDataEvent, frozen=True, gc=False):
     min_tick: float | None
     bbo_exchange: str
-    snapshot_permissions: int
+    snapshot_permissions: int | None
 
 
 class TickSnapshotEnd(MarketDataEvent, frozen=True, gc=False):
@@ -396,4 +396,4 @@ class HistoricalSchedule(HistoryEvent, frozen=True):
 class HistogramData(HistoryEvent, frozen=True):
     """`rows` are (price, size)."""
 
-    rows: tuple[tuple[float, str], ...]
+    rows: tuple[tuple[float | None, str | None], ...]

@@ -35,8 +35,6 @@ _OPENING_S: Final = 60.0
 _EXTENDED_MIN_S: Final = 60.0
 _LIMIT_MAX_S: Final = 3_600.0
 _FROZEN: Final = frozenset({2, 4})
-# Source: IBKR, TWS API, "Halted": 1 for a regulatory, 2 for a volatility halt; 0 and -1 for none.
-HALTED_TICKS: Final = frozenset({49, 90})
 
 
 class Rhythm:

@@ -11,9 +11,15 @@ from typing import Any, Final
 from ibkr_actor.core import events, stand_ins, translate
 from ibkr_actor.core.bar_builder import Told
 from ibkr_actor.core.book import BadRow, Book
-from ibkr_actor.core.freshness import HALTED_TICKS
 from ibkr_actor.core.lines import Channel, Item, Line, add, append
-from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF, QUOTE_PRICES, QUOTE_SIZES, TickType
+from ibkr_actor.core.tick_types import (
+    DELAYED_TICKS,
+    GREEKS_SOURCE_OF,
+    HALTED_TICKS,
+    QUOTE_PRICES,
+    QUOTE_SIZES,
+    TickType,
+)
 from ibkr_actor.schema.records import FEED_DELAYED, FLAG_BUILT, DataRecord
 
 _BAR_NS: Final = 5_000_000_000
@@ -23,6 +29,8 @@ _FIRST_DELAYED: Final = int(TickType.DELAYED_BID)
 def _tick_price(line: Line, event: events.TickPrice, items: list[Item]) -> None:
     tick_type = event.tick_type
     if tick_type not in QUOTE_PRICES:
+        if line.feed < FEED_DELAYED and tick_type in DELAYED_TICKS:
+            line.feed = FEED_DELAYED
         channel = line.tick
         if channel is None:
             line.unheld += 1
@@ -68,6 +76,8 @@ def _quote(line: Line, tick_type: int, received_ns: int, items: list[Item]) -> N
 def _tick_value(line: Line, event: events.TickGeneric | events.TickString, items: list[Item]) -> None:
     if event.tick_type in HALTED_TICKS and isinstance(event, events.TickGeneric):
         line.halted = (event.value or 0) > 0
+    if line.feed < FEED_DELAYED and event.tick_type in DELAYED_TICKS:
+        line.feed = FEED_DELAYED
     if line.standing_in and isinstance(event, events.TickString):
         stand_ins.traded(line, event, items)
     channel = line.tick

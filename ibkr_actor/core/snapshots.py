@@ -20,7 +20,8 @@ from ibkr_actor.core.quote import TopOfBook
 from ibkr_actor.core.replies import expired, rejected, rejection_of
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import ReqMktData
-from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF, QUOTE_PRICES, QUOTE_SIZES, TickType
+from ibkr_actor.core.tick_types import DELAYED_TICKS, GREEKS_SOURCE_OF, QUOTE_PRICES, QUOTE_SIZES, TickType
+from ibkr_actor.core.tick_values import price_of_tick, size_of_tick, value_of_tick
 from ibkr_actor.schema.commands import Rejection, Reply, Snapshot
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import FEED_DELAYED
@@ -31,13 +32,12 @@ COST: Final = (
     "subscription"
 )
 _NAMES: Final = {int(tick_type): tick_type.name.lower().removeprefix("delayed_") for tick_type in TickType}
-_FIRST_DELAYED: Final = int(TickType.DELAYED_BID)
-_LAST_DELAYED: Final = int(TickType.DELAYED_OPEN)
 _COMPUTED: Final = (
     "implied_vol", "delta", "gamma", "vega", "theta", "option_price", "pv_dividend", "underlying_price",
 )  # fmt: skip
 
-Key = tuple[int, str, bool]
+# The contract's identity, its exchange, and whether it is regulatory.
+Key = tuple[str, str, bool]
 
 
 class Waiter(Struct, frozen=True):
@@ -104,7 +104,7 @@ class Snapshots:
         left_s = self._config.snapshot_timeout_s
         if command.deadline_ms is not None:
             left_s = min(left_s, (command.deadline_ms * 1_000_000 - now.ns) / 1e9)
-        key = (contract.con_id, contract.exchange, command.regulatory)
+        key = (contract.identity, contract.exchange, command.regulatory)
         self._count += 1
         self._waiters[self._count] = Waiter(ref, key, left_s < self._config.snapshot_timeout_s)
         self.deadlines.set(self._count, now.s + left_s)
@@ -136,15 +136,16 @@ class Snapshots:
                 if tick_type in QUOTE_PRICES:
                     taken.top.merge_price(event)
                 else:
-                    taken.values[_name(tick_type)] = event.price
+                    taken.values[_name(tick_type)] = price_of_tick(event)
             case events.TickSize(tick_type=tick_type):
                 taken.feed = _feed(taken.feed, tick_type)
                 if tick_type in QUOTE_SIZES:
                     taken.top.merge_size(event)
                 else:
-                    taken.values[_name(tick_type)] = event.size
+                    taken.values[_name(tick_type)] = size_of_tick(event)
             case events.TickGeneric() | events.TickString():
-                taken.values[_name(event.tick_type)] = event.value
+                taken.feed = _feed(taken.feed, event.tick_type)
+                taken.values[_name(event.tick_type)] = value_of_tick(event)
             case events.TickOptionComputation():
                 source = GREEKS_SOURCE_OF.get(event.tick_type, str(event.tick_type))
                 taken.greeks[source] = {name: getattr(event, name) for name in _COMPUTED}
@@ -271,4 +272,4 @@ def _name(tick_type: int) -> str:
 
 
 def _feed(feed: int, tick_type: int) -> int:
-    return FEED_DELAYED if _FIRST_DELAYED <= tick_type <= _LAST_DELAYED and feed < FEED_DELAYED else feed
+    return FEED_DELAYED if feed < FEED_DELAYED and tick_type in DELAYED_TICKS else feed

@@ -5,6 +5,7 @@ Decides neither when level 1 stands in nor when it ends: `core.fallbacks` does.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from ibkr_actor.core.events import TickString
@@ -76,8 +77,8 @@ def _trade(line: Line, event: TickString) -> Trade | None:
         value, source_ns = float(price), int(at_ms) * _NS_PER_MS
     except ValueError:
         return None
-    flags = line.flags | FLAG_FALLBACK
+    if not math.isfinite(value):
+        return None
+    head = (0, 0, line.con_id, event.received_ns, source_ns or None, line.feed, line.flags | FLAG_FALLBACK)
     plain = size.rstrip("0").rstrip(".") if "." in size else size
-    return Trade(
-        0, 0, line.con_id, event.received_ns, source_ns, line.feed, flags, value, plain or None, "", "", False, False
-    )
+    return Trade(*head, value, plain or None, "", "", False, False)

@@ -151,6 +151,10 @@ QUOTE_SIZES: Final = frozenset(
         TickType.DELAYED_VOLUME,
     )
 )
+# Source: IBKR, TWS API, "Halted": 1 for a regulatory, 2 for a volatility halt, 0 for none, -1 where it is not known.
+HALTED_TICKS: Final = frozenset({int(TickType.HALTED), int(TickType.DELAYED_HALTED)})
+# Data that come late, and so tell the feed of a line even before IB has named it.
+DELAYED_TICKS: Final = frozenset(int(tick_type) for tick_type in TickType if tick_type.name.startswith("DELAYED_"))
 # The price an option computation is made of, one of `schema.records.GREEKS_SOURCES`.
 GREEKS_SOURCE_OF: Final[dict[int, str]] = {
     int(TickType.BID_OPTION_COMPUTATION): "bid",

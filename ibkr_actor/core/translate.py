@@ -21,8 +21,9 @@ from ibkr_actor.core.events import (
     TickSize,
     TickString,
 )
-from ibkr_actor.core.quote import NO_SIZE, TopOfBook, is_no_price
+from ibkr_actor.core.quote import TopOfBook
 from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF
+from ibkr_actor.core.tick_values import price_of_tick, size_of_tick, value_of_tick
 from ibkr_actor.schema.records import (
     FLAG_BUILT,
     FLAG_REFILLED,
@@ -70,23 +71,18 @@ def known_quote(top: TopOfBook, con_id: int, feed: int, flags: int) -> Quote | N
 
 
 def tick_price(event: TickPrice, con_id: int, feed: int, flags: int) -> Tick:
-    """A price that is not top of book (high, low, close, mark, ...); a size that came with it is IB's repetition.
-
-    -1 without a size is no price: IB sends it for a day without trades and while the market is closed.
-    """
-    price = None if is_no_price(event.price, event.size) else event.price
-    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, price)
+    """A price that is not top of book (high, low, close, mark, ...); a size that came with it is IB's repetition."""
+    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, price_of_tick(event))
 
 
 def tick_size(event: TickSize, con_id: int, feed: int, flags: int) -> Tick:
     """A size that is not top of book (open interest, average volume, ...), as text."""
-    size = None if event.size == NO_SIZE else event.size
-    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, size)
+    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, size_of_tick(event))
 
 
 def tick_value(event: TickGeneric | TickString, con_id: int, feed: int, flags: int) -> Tick:
     """A generic tick (number) or a string tick (text)."""
-    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, event.value)
+    return Tick(0, 0, con_id, event.received_ns, None, feed, flags, event.tick_type, value_of_tick(event))
 
 
 def trade(event: TickByTickLast, con_id: int, feed: int, flags: int) -> Trade:
@@ -96,7 +92,7 @@ def trade(event: TickByTickLast, con_id: int, feed: int, flags: int) -> Trade:
         0,
         con_id,
         event.received_ns,
-        event.time_ns,
+        event.time_ns or None,
         feed,
         flags,
         event.price,
@@ -115,7 +111,7 @@ def bid_ask(event: TickByTickBidAsk, con_id: int, feed: int, flags: int) -> BidA
         0,
         con_id,
         event.received_ns,
-        event.time_ns,
+        event.time_ns or None,
         feed,
         flags,
         event.bid,
@@ -129,13 +125,13 @@ def bid_ask(event: TickByTickBidAsk, con_id: int, feed: int, flags: int) -> BidA
 
 def midpoint(event: TickByTickMidPoint, con_id: int, feed: int, flags: int) -> MidPoint:
     """A tick-by-tick change of the midpoint."""
-    return MidPoint(0, 0, con_id, event.received_ns, event.time_ns, feed, flags, event.price)
+    return MidPoint(0, 0, con_id, event.received_ns, event.time_ns or None, feed, flags, event.price)
 
 
 def news(event: TickNews, con_id: int, feed: int, flags: int) -> News:
     """A headline; the article is asked for by its id."""
     return News(
-        0, 0, con_id, event.received_ns, event.time_ns, feed, flags,
+        0, 0, con_id, event.received_ns, event.time_ns or None, feed, flags,
         event.provider, event.article_id, event.headline, event.extra,
     )  # fmt: skip
 

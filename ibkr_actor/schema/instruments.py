@@ -107,7 +107,7 @@ class Contract(Struct, frozen=True, omit_defaults=True):
     """An instrument as IB resolved it, with what trading it on time needs. Source: reqContractDetails.
 
     `instrument` is the canonical id that names its streams; it is set when the claim on the id is decided.
-    `trading_hours` and `liquid_hours` are IB's own text in `time_zone`; `min_tick` is a price, 0 when IB sent none.
+    `trading_hours` and `liquid_hours` are IB's own text in `time_zone`; `min_tick` is a price.
     `sec_ids` are its other identifiers as IB lists them, each with its type before it (ISIN, CUSIP, ...). A combination
     has `legs`, and con_id 0.
     """
@@ -125,7 +125,7 @@ class Contract(Struct, frozen=True, omit_defaults=True):
     last_trade_date: str = ""
     strike: float | None = None
     right: str = ""
-    min_tick: float = 0.0
+    min_tick: float | None = None
     long_name: str = ""
     valid_exchanges: str = ""
     market_rule_ids: str = ""

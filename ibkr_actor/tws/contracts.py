@@ -37,7 +37,8 @@ def from_details(details: Any) -> Contract:
         last_trade_date=_date(contract.lastTradeDateOrContractMonth, contract.lastTradeDate, details.maturity),
         strike=_strike(contract.strike, contract.secType),
         right=_RIGHTS.get(contract.right.upper(), ""),
-        min_tick=price_or_none(float(details.minTick)) or 0.0,
+        # No price moves by nothing: a zero is the official decoder's for an empty field.
+        min_tick=price_or_none(float(details.minTick)) or None,
         long_name=whole_text(details.longName),
         valid_exchanges=details.validExchanges,
         market_rule_ids=details.marketRuleIds,

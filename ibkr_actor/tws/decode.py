@@ -13,7 +13,7 @@ from ibapi.decoder import Decoder as OfficialDecoder
 from ibapi.utils import BadMessage
 
 from ibkr_actor.core.events import DecodeFailed, Event
-from ibkr_actor.tws import history, proto, text
+from ibkr_actor.tws import exchanges, history, proto, text
 from ibkr_actor.tws.allowlist import BINARY_ID_VERSION, PROTOBUF_OFFSET
 from ibkr_actor.tws.broken import FRAME_ERRORS, BadFrame, CorruptStream
 from ibkr_actor.tws.inbox import FrameBatch
@@ -60,6 +60,7 @@ class Decoder:
         self.ignored_frames = 0
         self._binary_ids = server_version >= BINARY_ID_VERSION
         texts: dict[int, Any] = {**text.handlers(server_version), **history.text_handlers(server_version)}
+        texts |= exchanges.text_handlers(server_version)
         protos: dict[int, Any] = {**proto.HANDLERS, **history.PROTO_HANDLERS}
         self._text = {str(number).encode(): handle for number, handle in texts.items()}
         self._hot: dict[bytes, Any] = {number.to_bytes(4, "big"): handle for number, handle in protos.items()}

@@ -83,8 +83,10 @@ class Wrapper(ReferenceCallbacks):
         self.events.append(MarketDataType(reqId, self.received_ns, marketDataType))
 
     def tickReqParams(self, tickerId: int, minTick: float, bboExchange: str, snapshotPermissions: int) -> None:
-        permissions = 0 if snapshotPermissions == UNSET_INTEGER else snapshotPermissions
-        self.events.append(TickReqParams(tickerId, self.received_ns, price_or_none(minTick), bboExchange, permissions))
+        permissions = None if snapshotPermissions == UNSET_INTEGER else snapshotPermissions
+        # No price moves by nothing: a zero is the official decoder's for an empty field.
+        min_tick = price_or_none(minTick) or None
+        self.events.append(TickReqParams(tickerId, self.received_ns, min_tick, bboExchange, permissions))
 
     def tickNews(
         self, tickerId: int, timeStamp: int, providerCode: str, articleId: str, headline: str, extraData: str
@@ -103,7 +105,7 @@ class Wrapper(ReferenceCallbacks):
         self.events.append(HeadTimestamp(reqId, self.received_ns, headTimestamp))
 
     def histogramData(self, reqId: int, items: Any) -> None:
-        rows = tuple((item.price, plain_size(str(item.size)) or "0") for item in items)
+        rows = tuple((price_or_none(item.price), plain_size(str(item.size))) for item in items)
         self.events.append(HistogramData(reqId, self.received_ns, rows))
 
     def historicalSchedule(

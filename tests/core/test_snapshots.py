@@ -21,7 +21,7 @@ from ibkr_actor.core.messages import DataLost, RequestEnded, RequestRefused, Sto
 from ibkr_actor.core.requests import ReqMktData
 from ibkr_actor.core.snapshots import COST
 from ibkr_actor.schema.commands import Snapshot
-from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.instruments import Contract, Leg
 from tests.core.desk import Desk
 from tests.core.kit import answer, asked, at, ns, only, stock, told
 
@@ -85,6 +85,25 @@ def test_a_snapshot_is_answered_with_every_value_when_ib_says_it_is_whole() -> N
         "bbo_exchange": "9c0001",
     }
     assert desk.core.status()["lines"] == {"taken": 0, "of": 100}
+
+
+def test_what_ib_does_not_know_is_none_among_the_values_too() -> None:
+    desk = Desk()
+    take(desk)
+    desk.data(price(2, 9, -1.0), TickSize(12, ns(2), 21, "-1"), TickGeneric(12, ns(2), 49, -1.0), s=2)
+    result = answer(desk.data(TickString(12, ns(2), 45, "0"), TickSnapshotEnd(12, ns(3)), s=3)).reply.result
+    assert isinstance(result, dict)
+    assert result["ticks"] == {"avg_volume": None, "close": None, "halted": None, "last_timestamp": None}
+
+
+def test_combinations_have_a_snapshot_each_though_none_has_a_con_id() -> None:
+    desk = Desk()
+    requests = []
+    for number, other in enumerate((5, 6)):
+        legs = (Leg(1, 1, "BUY", "SMART"), Leg(other, 1, "SELL", "SMART"))
+        spread = Contract(0, "AAPL", "BAG", "SMART", "USD", instrument=f"BAG@{other:016x}", legs=legs)
+        requests += asked(desk.send(Snapshot(instrument="x"), 1, id=str(number), contract=spread))
+    assert len(requests) == 2
 
 
 def test_delayed_values_stand_under_the_same_names_and_the_feed_says_so() -> None:

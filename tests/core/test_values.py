@@ -18,6 +18,7 @@ from ibkr_actor.core.events import (
     TickOptionComputation,
     TickPrice,
     TickSize,
+    TickString,
 )
 from ibkr_actor.schema.codec import Encoding, decode_record, encode_record
 from ibkr_actor.schema.instruments import Contract
@@ -32,7 +33,7 @@ STOCK = Contract(265598, "AAPL", "STK", "SMART", "USD", instrument="AAPL.STK.SMA
 # kind -> the contract, the event that carries a price and a size, and where they stand in the record.
 KINDS: dict[str, tuple[Contract, Make, tuple[str, ...], tuple[str, ...]]] = {
     "quote": (STOCK, lambda p, s: TickPrice(12, ns(1), 1, p, s, 0), ("bid",), ("bid_size",)),
-    "tick": (STOCK, lambda p, s: TickGeneric(12, ns(1), 49, p), ("value",), ()),
+    "tick": (STOCK, lambda p, s: TickGeneric(12, ns(1), 31, p), ("value",), ()),
     "greeks": (
         OPTION,
         lambda p, s: TickOptionComputation(12, ns(1), 13, 1, p, p, p, p, p, p, p, p),
@@ -135,3 +136,64 @@ def test_bars_of_quotes_have_no_volume_whatever_ib_writes() -> None:
     ((_, record),) = published(desk.data(RealTimeBar(12, ns(5), ns(0), -1.0, -1.0, -1.0, -1.0, "-1", "-1", -1), s=5))
     shown = [getattr(record, name) for name in ("open", "high", "low", "close", "volume", "wap", "count")]
     assert shown == [-1.0, -1.0, -1.0, -1.0, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("event", "value"),
+    [
+        (TickGeneric(12, ns(1), 49, -1.0), None),
+        (TickGeneric(12, ns(1), 90, -1.0), None),
+        (TickGeneric(12, ns(1), 49, 0.0), 0.0),
+        (TickGeneric(12, ns(1), 24, -1.0), None),
+        (TickGeneric(12, ns(1), 58, -0.5), None),
+        (TickGeneric(12, ns(1), 24, 0.0), 0.0),
+        (TickGeneric(12, ns(1), 31, -1.0), -1.0),
+        (TickGeneric(12, ns(1), 46, 3.0), 3.0),
+        (TickString(12, ns(1), 45, "0"), None),
+        (TickString(12, ns(1), 88, "0"), None),
+        (TickString(12, ns(1), 45, "1767225600"), "1767225600"),
+        (TickString(12, ns(1), 32, ""), None),
+        (TickString(12, ns(1), 59, "0.83,0.92,20260208,0.23"), "0.83,0.92,20260208,0.23"),
+        (TickString(12, ns(1), 48, ";0;1767225600123;5;1.5;true"), ";0;1767225600123;5;1.5;true"),
+    ],
+)
+def test_what_ib_does_not_know_of_a_tick_is_none(event: MarketDataEvent, value: float | str | None) -> None:
+    desk = Desk()
+    desk.subscribe("tick")
+    ((_, record),) = published(desk.data(event, s=1))
+    assert isinstance(record, Tick)
+    assert record.value == value
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        TickPrice(12, ns(1), 75, 1.5, None, 0),
+        TickGeneric(12, ns(1), 90, 0.0),
+        TickGeneric(12, ns(1), 103, 4.5),
+        TickString(12, ns(1), 88, "1767225600"),
+    ],
+)
+def test_a_delayed_tick_says_so_before_ib_has_named_the_feed(event: MarketDataEvent) -> None:
+    desk = Desk()
+    desk.subscribe("tick")
+    ((_, record),) = published(desk.data(event, s=1))
+    assert isinstance(record, Tick)
+    assert record.feed == 3
+
+
+def test_odd_lots_shares_to_borrow_and_values_of_funds_are_not_delayed() -> None:
+    desk = Desk()
+    desk.subscribe("tick")
+    live = [TickPrice(12, ns(1), tick_type, 1.5, "0.5", 0) for tick_type in (105, 106, 92, 94, 95, 96, 101)]
+    sizes = [TickSize(12, ns(1), tick_type, "1000.5") for tick_type in (89, 107, 108, 86)]
+    records = [record for _, record in published(desk.data(*live, *sizes, s=1))]
+    assert [record.feed for record in records] == [1] * 11
+    assert [record.value for record in records if isinstance(record, Tick)] == [1.5] * 7 + ["1000.5"] * 4
+
+
+def test_a_time_that_ib_does_not_tell_is_none() -> None:
+    desk = Desk()
+    desk.subscribe("midpoint")
+    ((_, record),) = published(desk.data(TickByTickMidPoint(12, ns(1), 0, 1.5), s=1))
+    assert record.source_ns is None

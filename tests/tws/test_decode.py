@@ -29,6 +29,7 @@ from ibkr_actor.core.events import (
     DecodeFailed,
     ErrorNotice,
     Event,
+    HistogramData,
     ManagedAccounts,
     MarketDataType,
     NextValidId,
@@ -39,6 +40,7 @@ from ibkr_actor.core.events import (
     TickSnapshotEnd,
     TickString,
 )
+from ibkr_actor.core.reference_events import DepthExchange, DepthExchangeList
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.tws.decode import PRIVATE_IDS, Decoder
 from tests.tws.wire import NS, batch, proto_frame, stream, text_frame
@@ -101,7 +103,7 @@ def test_cold_protobuf_kinds_become_the_same_events(server_version: int) -> None
         CurrentTime(1, NS, 1_700_000_000_123_000_000),
         ContractDetailsEnd(11),
         MarketDataType(12, NS, 3),
-        TickReqParams(12, NS, 0.01, "9c0001", 0),
+        TickReqParams(12, NS, 0.01, "9c0001", None),
         TickSnapshotEnd(12, NS),
     ]
 
@@ -257,6 +259,49 @@ def test_an_absent_attribute_mask_is_no_attribute_where_the_official_decoder_say
     ]
     unset = TickPriceProto(reqId=12, tickType=1, price=1.5, attrMask=2**31 - 1)
     assert decode(226, proto_frame(1, unset)) == [TickPrice(12, NS, 1, 1.5, None, 0)]
+
+
+@pytest.mark.parametrize("server_version", [119, 178, 204])
+def test_an_empty_group_of_exchanges_is_none_where_the_official_decoder_says_zero(server_version: int) -> None:
+    rows: list[object] = ["DTB", "OPT", "", "Deep", "", "NYSE", "STK", "NYSE", "Deep2", 0]
+    expected = [DepthExchange("DTB", "OPT", "", "Deep", None), DepthExchange("NYSE", "STK", "NYSE", "Deep2", 0)]
+    if server_version < 120:
+        rows = ["DTB", "OPT", 1, "NYSE", "STK", 0]
+        expected = [DepthExchange("DTB", "OPT", "", "", None), DepthExchange("NYSE", "STK", "", "", None)]
+    frame = text_frame(server_version, 80, 2, *rows)
+    assert decode(server_version, frame) == [DepthExchangeList(tuple(expected))]
+    (failure,) = decode(server_version, text_frame(server_version, 80, 3_000_000_000, *rows))
+    assert isinstance(failure, DecodeFailed)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        text_frame(204, 81, 12, "", "9c0001", 3),
+        text_frame(204, 81, 12, "1.7976931348623157E308", "9c0001", 3),
+        proto_frame(81, TickReqParamsProto(reqId=12, bboExchange="9c0001", snapshotPermissions=3)),
+    ],
+)
+def test_a_smallest_change_of_price_that_ib_does_not_tell_is_none(frame: bytes) -> None:
+    assert decode(206, frame) == [TickReqParams(12, NS, None, "9c0001", 3)]
+
+
+@pytest.mark.parametrize("min_tick", ["", "0", "1.7976931348623157E308"])
+def test_a_contract_whose_smallest_change_of_price_is_not_told_has_none(min_tick: str) -> None:
+    message = ContractData(reqId=21)
+    message.contract.conId = 1
+    message.contractDetails.longName = "X"
+    if min_tick:
+        message.contractDetails.minTick = min_tick
+    (event,) = decode(213, proto_frame(10, message))
+    assert isinstance(event, ContractDetails)
+    assert event.contract.min_tick is None
+
+
+def test_a_size_of_a_histogram_that_ib_does_not_tell_is_none() -> None:
+    assert decode(178, text_frame(178, 89, 13, 2, 1.5, 10, 2.5, "")) == [
+        HistogramData(13, NS, ((1.5, "10"), (2.5, None)))
+    ]
 
 
 def test_an_absent_bar_price_is_none_where_the_official_decoder_says_zero() -> None:
