@@ -30,7 +30,7 @@ def test_the_demo_serves_the_status_page_and_ends_with_its_totals_having_lost_no
                 assert line, demo.communicate()
                 before += line
             page = before.partition("status page: ")[2].split()[0]
-            with httpx.Client(base_url=page, timeout=DEADLINE_S) as client:
+            with httpx.Client(base_url=page, timeout=DEADLINE_S, trust_env=False) as client:
                 assert "text/html" in client.get("/").headers["content-type"]
                 streams = client.get("/api/v1/subscriptions").json()["subscriptions"]
             rest, errors = demo.communicate(timeout=DEADLINE_S)

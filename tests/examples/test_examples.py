@@ -141,7 +141,10 @@ async def test_the_recorder_writes_every_record_once_though_it_is_killed(tmp_pat
 async def test_node_reads_both_encodings_and_goes_on_where_it_stopped(encoding: str, tmp_path: Path) -> None:
     for name in ("package.json", "package-lock.json", "read_quotes.mjs"):
         shutil.copy(NODE / name, tmp_path)
-    installed = await program("", "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline", cwd=tmp_path)
+    try:
+        installed = await program("", "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline", cwd=tmp_path)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm cannot install: no answer from its registry")
     if installed.returncode:
         pytest.skip(f"npm cannot install: {installed.stderr.strip().splitlines()[-1:]}")
     async with beside(encoding=encoding) as (house, sim, url):

@@ -195,7 +195,7 @@ def it_needs_nobody_else_and_nothing_complains(story: Story, site: Site) -> None
     assert len(loaded) > 8
     assert [name for name in loaded if not name.startswith(site.url)] == []
     assert story.errors() == []
-    with httpx.Client() as client:
+    with httpx.Client(timeout=DEADLINE_S, trust_env=False) as client:
         policy = client.get(site.url).headers["content-security-policy"]
         held = client.get(f"{site.url}api/v1/subscriptions").json()["subscriptions"]
     assert "default-src 'none'" in policy
