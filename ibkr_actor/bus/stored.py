@@ -13,6 +13,7 @@ from msgspec import Struct
 from ibkr_actor.bus.connection import Link
 from ibkr_actor.bus.tails import read_tails
 from ibkr_actor.core.effects import HolderWrite
+from ibkr_actor.core.healing import healed
 from ibkr_actor.core.holders import begun_with_past
 from ibkr_actor.core.messages import RestoreContracts, RestoreHolders, RestoreJobs, RestorePacing
 from ibkr_actor.schema.keys import Keys
@@ -24,7 +25,7 @@ Restored = RestoreContracts | RestoreHolders | RestoreJobs | RestorePacing
 
 
 class Stored(Struct, frozen=True):
-    """Hashes by field, the ends of streams whose past was on its way, and what pacing remembers."""
+    """Hashes by field, the ends of streams that are gone on with, and what pacing remembers."""
 
     contracts: dict[str, bytes]
     holders: tuple[HolderWrite, ...]
@@ -53,7 +54,7 @@ async def read_stored(link: Link, keys: Keys) -> Stored:
     return Stored(
         contracts=_fields(await link.call("HGETALL", keys.contracts)),
         holders=holders,
-        tails=await read_tails(link, keys, begun_with_past(holders)),
+        tails=await read_tails(link, keys, dict.fromkeys((*begun_with_past(holders), *healed(holders)))),
         jobs=_fields(await link.call("HGETALL", keys.jobs)),
         pacing=await link.call("HGET", keys.pacing, PACING_FIELD) or b"",
     )

@@ -14,11 +14,13 @@ from ibkr_actor.bus.connection import Link
 from ibkr_actor.core.joining import second_of
 from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.keys import Keys, Stream
-from ibkr_actor.schema.records import AnyRecord, Bar, BidAsk, DataRecord, End, MidPoint, Trade
+from ibkr_actor.schema.records import FLAG_FALLBACK, FLAG_LATE, AnyRecord, Bar, BidAsk, DataRecord, End, MidPoint, Trade
 
 _PAGE: Final = 500
 # A second of ticks has some thousands at most; what lies behind so many entries of another kind is not looked for.
 _PAGES_MAX: Final = 40
+# Newer records stand before what is late, and what level 1 stood in for may come again from history.
+_NOT_THE_END: Final = FLAG_LATE | FLAG_FALLBACK
 
 
 async def read_tails(link: Link, keys: Keys, streams: Iterable[Stream]) -> dict[str, tuple[DataRecord, ...]]:
@@ -42,6 +44,8 @@ async def _tail(link: Link, key: str) -> tuple[DataRecord, ...]:
         entries: Any = await link.call("XREVRANGE", key, before, "-", "COUNT", _PAGE)
         for _, fields in entries:
             record = _record(fields)
+            if isinstance(record, Bar | Trade | BidAsk | MidPoint) and record.flags & _NOT_THE_END:
+                continue
             # What a stream held before its last end belongs to those who held it then.
             if isinstance(record, End) or (tail and _begins_before(record, tail[-1])):
                 return tuple(reversed(tail))

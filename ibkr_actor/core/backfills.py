@@ -150,9 +150,9 @@ class Backfills:
         effects = self.heals.stop(channel) if channel.tap is not None else []
         return effects if joining is None else effects + self._forget(joining)
 
-    def stop_all(self) -> list[Effect]:
+    def stop_all(self, now: Instant) -> list[Effect]:
         """The process ends: the next one goes on behind what was published. What is held it fetches."""
-        effects = self.heals.stop_all()
+        effects = self.heals.stop_all(now)
         for joining in list(self.open.values()):
             effects += self._forget(joining)
         return effects
@@ -161,8 +161,7 @@ class Backfills:
 
     def look(self, now: Instant) -> list[Effect]:
         """Live data came, perhaps for some of them."""
-        self.heals.look(now)
-        effects: list[Effect] = []
+        effects = self.heals.look(now)
         for joining in list(self.open.values()):
             if joining.live_s is None and joining.first_ns is not None:
                 joining.live_s = now.s

@@ -1,4 +1,4 @@
-"""Owns the gaps that are refilled from history: which, in what order, and what is published when it is there.
+"""Owns the gaps that are refilled from history: which, in what order, how often it is tried, and what is published.
 
 Matches no record (`core.healing`) and holds no live one: what is refilled comes behind those that came meanwhile.
 """
@@ -6,31 +6,31 @@ Matches no record (`core.healing`) and holds no live one: what is refilled comes
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from ibkr_actor.core.built_healing import BuiltTap
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, Publish, Tell
-from ibkr_actor.core.healing import Healing, Tap
-from ibkr_actor.core.kinds import KindRow
-from ibkr_actor.core.lines import Channel
+from ibkr_actor.core.healing import Healing, Tap, can_heal
+from ibkr_actor.core.lines import Channel, PendingGap
 from ibkr_actor.core.messages import FetchPast, ForgetPast, PastDone, PastRows
 from ibkr_actor.core.sessions import NS
-from ibkr_actor.schema.records import FLAG_LATE, DataRecord, Done, Gap
+from ibkr_actor.schema.commands import Rejection
+from ibkr_actor.schema.records import FLAG_LATE, DataRecord, Gap
 
 _HOLES_MAX: Final = 20
 _DAY_NS: Final = 86_400 * NS
 # Why IB has nothing, where nothing is missing.
 _NOT_MISSING: Final = frozenset({"before_head"})
-_TICKS: Final = {"Last": "TRADES", "BidAsk": "BID_ASK", "MidPoint": "MIDPOINT"}
+_NO_ANSWER: Final = "no_answer"
+# History that fails is asked for again after so long, and each time twice as long.
+_RETRY_S: Final = 30.0
+_RETRY_MAX_S: Final = 600.0
 
 Timer = Literal["fetch", "end"]
-
-
-def can_heal(row: KindRow) -> bool:
-    """Whether IB has the history that a gap of this kind could be refilled from."""
-    return (row.line_type == "bars" and not row.built) or row.tick_type in _TICKS
 
 
 class Heals:
@@ -53,8 +53,10 @@ class Heals:
         return self._timers.next_s()
 
     def status(self) -> dict[str, object]:
+        retried = sum(1 for healing in self._open.values() if healing.tries)
         return {
             "open": len(self._open),
+            "retried": retried,
             "refilled": self._refilled,
             "failed": self._failed,
             "last_failure": self._last_failure or None,
@@ -63,7 +65,19 @@ class Heals:
     def tap(self, channel: Channel) -> None:
         """Gaps of the stream are refilled from now on, if IB has history of its kind."""
         if channel.tap is None and can_heal(channel.row):
-            channel.tap = Tap(channel, self.cuts)
+            channel.tap = (BuiltTap if channel.row.built else Tap)(channel, self.cuts)
+
+    def resume(self, channel: Channel, tail: Sequence[DataRecord]) -> None:
+        """The process begins anew with a stream that ended so: what came since is missing.
+
+        Affects: `gap` and `published` of the channel.
+        """
+        if channel.tap is None or channel.published or not tail:
+            return
+        for record in tail:
+            channel.tap.note(record)
+        channel.published = True
+        channel.gap = PendingGap("restart", tail[-1].received_ns)
 
     def stop(self, channel: Channel) -> list[Effect]:
         """The stream ends: nothing more is fetched for it."""
@@ -72,24 +86,27 @@ class Heals:
         gone = [healing for healing in self._open.values() if healing.channel is channel]
         return [effect for healing in gone for effect in self._close(healing)]
 
-    def stop_all(self) -> list[Effect]:
-        """The process ends: gaps stay as they were announced."""
-        self.cuts.clear()
-        return [effect for healing in list(self._open.values()) for effect in self._close(healing)]
+    def stop_all(self, now: Instant) -> list[Effect]:
+        """The process ends: what was not refilled will not be."""
+        waiting, self.cuts[:] = [*self._open.values(), *self.cuts], []
+        return [effect for healing in waiting for effect in self._give_up(healing, "the sidecar stopped", now)]
 
     # ---- when to fetch
 
-    def look(self, now: Instant) -> None:
+    def look(self, now: Instant) -> list[Effect]:
         """Takes up what the hot path cut. History of the seam is there a little later."""
+        effects: list[Effect] = []
         for healing in self.cuts:
             self._count += 1
             healing.number = -self._count
             if len(self._open) >= self._config.heals_max:
-                self._fail(healing, f"{self._config.heals_max} gaps are being refilled already")
+                effects += self._give_up(healing, f"{self._config.heals_max} gaps are being refilled already", now)
                 continue
             self._open[healing.number] = healing
-            self._timers.set((healing.number, "fetch"), now.s + self._config.backfill_settle_s)
+            wait_s = max(0, healing.ready_ns - now.ns) / NS
+            self._timers.set((healing.number, "fetch"), now.s + wait_s + self._config.backfill_settle_s)
         self.cuts.clear()
+        return effects
 
     def wake_up(self, now: Instant) -> list[Effect]:
         """Fetches what it is time for, and gives up what did not come."""
@@ -101,8 +118,8 @@ class Heals:
             if timer == "fetch":
                 effects += self._fetch(healing, now)
             else:
-                self._fail(healing, f"its history did not come within {self._config.backfill_timeout_s:g} s")
-                effects += self._close(healing) + self._next(now)
+                why = f"its history did not come within {self._config.backfill_timeout_s:g} s"
+                effects += self._give_up(healing, why, now) + self._next(now)
         return effects
 
     def _next(self, now: Instant) -> list[Effect]:
@@ -123,17 +140,16 @@ class Heals:
             assert gap.to_ns is not None
             healing.right_ns = gap.to_ns // NS * NS
         left_ns, right_ns = healing.left_ns, healing.right_ns
-        ticks = row.line_type != "bars"
-        if right_ns < left_ns or (right_ns == left_ns and not ticks):
+        if right_ns < left_ns or (right_ns == left_ns and healing.bar):
             return self._refilled_with(healing, [], now)
         if right_ns - left_ns > self._config.backfill_days * _DAY_NS:
-            self._fail(healing, f"it is longer than {self._config.backfill_days} days")
-            return self._close(healing)
+            return self._give_up(healing, f"it is longer than {self._config.backfill_days} days", now)
         self._fetching.add(healing.number)
-        self._timers.set((healing.number, "end"), now.s + self._config.backfill_timeout_s)
-        bar, show = ("", _TICKS[row.tick_type or "Last"]) if ticks else ("5s", line.what_to_show)
+        if (healing.number, "end") not in self._timers:
+            self._timers.set((healing.number, "end"), now.s + self._config.backfill_timeout_s)
         start = datetime.fromtimestamp(left_ns // NS, UTC).isoformat()
-        fetch = FetchPast(healing.number, "", line.source, bar, show, row.rth, start, right_ns, "backfill")
+        show = healing.what_to_show
+        fetch = FetchPast(healing.number, "", line.source, healing.bar, show, row.rth, start, right_ns, "backfill")
         return [Tell("history", fetch)]
 
     # ---- what came
@@ -149,10 +165,25 @@ class Heals:
         if healing is None:
             return []
         done = message.done
-        if done.outcome not in ("complete", "incomplete"):
-            self._fail(healing, done.message or done.outcome)
-            return self._close(healing) + self._next(now)
-        return self._refilled_with(healing, [*healing.end(), *_holes(healing, done, now)], now)
+        unanswered = not healing.count and any(hole.reason == _NO_ANSWER for hole in done.holes)
+        if done.outcome not in ("complete", "incomplete") or unanswered:
+            return self._broke_off(healing, done.message or done.outcome, message.error, now)
+        spans = [(hole.from_ns, hole.to_ns) for hole in done.holes if hole.reason not in _NOT_MISSING]
+        if len(spans) > _HOLES_MAX:
+            spans = [(spans[0][0], spans[-1][1])]
+        holes = [_gap(healing, "no_history", from_ns, to_ns, now) for from_ns, to_ns in spans]
+        return self._refilled_with(healing, [*healing.end(), *holes], now)
+
+    def _broke_off(self, healing: Healing, why: str, error: Rejection | None, now: Instant) -> list[Effect]:
+        """History failed: it is asked for again by and by, unless IB said that this will not help."""
+        self._fetching.discard(healing.number)
+        if error is not None and not error.retryable:
+            return self._give_up(healing, why, now) + self._next(now)
+        self._last_failure = f"{healing.channel.stream.name}: {why}"
+        wait_s = max(_RETRY_S * 2.0 ** min(healing.tries, 10), (error.retry_after_s if error else None) or 0.0)
+        healing.retry()
+        self._timers.set((healing.number, "fetch"), now.s + min(wait_s, _RETRY_MAX_S))
+        return self._next(now)
 
     def _refilled_with(self, healing: Healing, records: list[DataRecord], now: Instant) -> list[Effect]:
         gap = healing.gap
@@ -161,9 +192,12 @@ class Heals:
         self._forget(healing)
         return self._publish(healing, [*records, word]) + self._next(now)
 
-    def _fail(self, healing: Healing, why: str) -> None:
+    def _give_up(self, healing: Healing, why: str, now: Instant) -> list[Effect]:
+        """The gap stays, and its stream says so."""
         self._failed += 1
         self._last_failure = f"{healing.channel.stream.name}: {why}"
+        word = _gap(healing, "no_history", healing.gap.from_ns, healing.gap.to_ns, now)
+        return self._close(healing) + self._publish(healing, [word])
 
     def _close(self, healing: Healing) -> list[Effect]:
         """Nothing more comes of it, and nothing more is wanted of history."""
@@ -182,13 +216,6 @@ class Heals:
     def _publish(self, healing: Healing, records: list[DataRecord]) -> list[Effect]:
         stream = healing.channel.stream
         return [Publish([(stream, record) for record in records])] if records else []
-
-
-def _holes(healing: Healing, done: Done, now: Instant) -> list[Gap]:
-    spans = [(hole.from_ns, hole.to_ns) for hole in done.holes if hole.reason not in _NOT_MISSING]
-    if len(spans) > _HOLES_MAX:
-        spans = [(spans[0][0], spans[-1][1])]
-    return [_gap(healing, "no_history", from_ns, to_ns, now) for from_ns, to_ns in spans]
 
 
 def _gap(

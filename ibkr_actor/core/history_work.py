@@ -93,7 +93,7 @@ class Work:
         self._done_total += 1
         done = job.done(outcome, message, now.ns)
         if job.past_of is not None:
-            return [*effects, Tell("subscriptions", PastDone(job.past_of, done))]
+            return [*effects, Tell("subscriptions", PastDone(job.past_of, done, error))]
         effects.append(WriteJob(state.job, (done,), state.entries, None))
         result = history_status.ended(state, done)
         status: Status = "rejected" if error is not None else "done"

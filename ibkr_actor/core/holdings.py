@@ -61,10 +61,12 @@ class Holdings:
         return holder_write(channel.stream, holder, channel.line.contract)
 
     def take_up(self, channel: Channel, holder: Holder, tail: Sequence[DataRecord], now: Instant) -> None:
-        """The same after a restart; a stream whose past was on its way goes on behind its `tail`."""
+        """The same after a restart; a stream goes on behind its `tail`, with the past that was on its way or missed."""
         self.add(channel, holder, now)
         if holder.backfill:
             self._backfills.resume(channel, holder, tail, now)
+        elif holder.heal:
+            self._backfills.heals.resume(channel, tail)
 
     def _start_lease(self, channel: Channel, holder: Holder, now: Instant) -> None:
         key = (channel.stream, holder.client)

@@ -13,7 +13,7 @@ from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import CommandRef, HolderWrite
 from ibkr_actor.core.events import MarketDataEvent
 from ibkr_actor.core.requests import AnyRequest
-from ibkr_actor.schema.commands import AnyCommand
+from ibkr_actor.schema.commands import AnyCommand, Rejection
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import DataRecord, Done
 
@@ -180,7 +180,7 @@ class RestoreContracts(Struct, frozen=True):
 
 
 class RestoreHolders(Struct, frozen=True):
-    """The `subscriptions` hash as found at start, and the ends of the streams whose past was being fetched.
+    """The `subscriptions` hash as found at start, and the ends of the streams that are gone on with.
 
     `tails` holds the newest bar, or the ticks of the newest second, of a stream by its name, in order.
     """
@@ -265,10 +265,11 @@ class PastRows(Struct, frozen=True):
 
 
 class PastDone(Struct, frozen=True):
-    """There is no more; `done` says how it ended and what is missing."""
+    """There is no more; `done` says how it ended and what is missing, `error` why it failed, where IB said so."""
 
     number: int
     done: Done
+    error: Rejection | None = None
 
 
 class ForgetContract(Struct, frozen=True):

@@ -16,7 +16,7 @@ from ibkr_actor.core.backfills import Backfills, past_of, read_wish
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Answer, CommandRef, Effect, Instant, Publish, SetState
 from ibkr_actor.core.fallbacks import Fallbacks
-from ibkr_actor.core.heals import can_heal
+from ibkr_actor.core.healing import can_heal
 from ibkr_actor.core.holders import PRIORITIES, Holder
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.hours import market_at

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 from msgspec import Struct
 
 from ibkr_actor.core.backfills import Backfills
 from ibkr_actor.core.calcs import Calcs
 from ibkr_actor.core.chain_messages import ChainFound, ChainNotFound
-from ibkr_actor.core.chain_store import is_chain
 from ibkr_actor.core.chains import Chains
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.depth import DepthBooks
 from ibkr_actor.core.effects import (
-    Announce,
     Answer,
     Effect,
     Instant,
     Publish,
     Tell,
-    WriteHolders,
-    in_parts,
 )
 from ibkr_actor.core.events import (
     ContractDetails,
@@ -40,9 +35,7 @@ from ibkr_actor.core.events import (
 from ibkr_actor.core.fallbacks import Fallbacks
 from ibkr_actor.core.fronts import Fronts
 from ibkr_actor.core.guests import Guests
-from ibkr_actor.core.holders import read_holder
 from ibkr_actor.core.holdings import Holdings
-from ibkr_actor.core.kinds import ROWS
 from ibkr_actor.core.known_hours import KnownHours
 from ibkr_actor.core.leaving import Leaving
 from ibkr_actor.core.line_book import LineBook
@@ -75,13 +68,13 @@ from ibkr_actor.core.messages import (
 )
 from ibkr_actor.core.publishing import DATA, PUBLISH
 from ibkr_actor.core.replies import rejected
+from ibkr_actor.core.restoring import Restoring
 from ibkr_actor.core.silences import Silences
 from ibkr_actor.core.snapshots import Snapshots
-from ibkr_actor.core.subscribing import Subscribing, stated
+from ibkr_actor.core.subscribing import Subscribing
 from ibkr_actor.core.waits import Waits
-from ibkr_actor.core.watched import freshness_of
 from ibkr_actor.schema.commands import List, Rejection, Renew, Reply, Snapshot, Subscribe, Unsubscribe
-from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
+from ibkr_actor.schema.records import FLAG_SNAPSHOT
 from ibkr_actor.schema.reference_commands import CalcIv, CalcPrice
 from ibkr_actor.schema.reference_commands import Chain as ChainCommand
 
@@ -105,6 +98,7 @@ class SubscriptionsCore:
         self._subscribing = Subscribing(
             config, self._book, self._holdings, self._waits, self._backfills, self._fallbacks
         )
+        self._restoring = Restoring(self._book, self._holdings, self._chains, self._subscribing)
         self._leaving = Leaving(config, self._holdings, self._chains)
         self._silences = Silences(config, self._book, self._chains.silences)
         self._hours = KnownHours(config, self._book)
@@ -130,9 +124,9 @@ class SubscriptionsCore:
             FarmChanged: self._farm,
             ContractRefreshed: self._hours.refreshed,
             Reconfigure: self._subscribing.reconfigure,
-            RestoreHolders: self._restore,
+            RestoreHolders: self._restoring.restore,
             CommandsReadable: self._leaving.readable,
-            RedisForgot: self._say_again,
+            RedisForgot: self._restoring.say_again,
             PastRows: self._backfills.rows,
             PastDone: self._backfills.done,
             ChainFound: self._chains.found,
@@ -285,7 +279,7 @@ class SubscriptionsCore:
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         """Gives the lines back but keeps the holders, which the next start restores; then pacing and session stop."""
-        effects = self._backfills.stop_all() + self._guests.stop(now)
+        effects = self._backfills.stop_all(now) + self._guests.stop(now)
         for line in self._book.lines.values():
             effects += self._book.unask(line, ended=False) + self._book.set_state(line, "starved", "stopped", now)
         effects += self._silences.stop(now)
@@ -315,46 +309,6 @@ class SubscriptionsCore:
             case _:
                 text = f"{type(command).__name__} is not served here"
                 return [rejected(ref, Rejection("unsupported", text))]
-
-    # ---- restart
-
-    def _say_again(self, message: RedisForgot, now: Instant) -> list[Effect]:
-        """Writes all holders and states anew."""
-        lines = [line for line in self._book.lines.values() if line.state]
-        return [
-            *(WriteHolders(part) for part in in_parts(self._holdings.writes() + self._chains.writes())),
-            *(stated(channel) for line in lines for channel in line.channels.values()),
-            *(effect for line in lines for effect in freshness_of(line)),
-            *self._chains.states(),
-        ]
-
-    def _restore(self, message: RestoreHolders, now: Instant) -> list[Effect]:
-        """Takes up what was held before the process started, each with a full lease, in the old order."""
-        stored = []
-        unreadable: list[str] = []
-        effects: list[Effect] = []
-        for write in message.holders:
-            try:
-                if is_chain(write.field):
-                    effects += self._chains.restore(write, now)
-                    continue
-                stream, holder, contract = read_holder(write)
-                row = ROWS[stream.kind]
-            except (ValueError, KeyError, msgspec.MsgspecError):
-                unreadable.append(write.field)
-                continue
-            stored.append((stream, row, holder, contract))
-        for stream, row, holder, contract in sorted(stored, key=lambda found: (-found[2].priority, found[2].since_ns)):
-            channel = self._subscribing.restored(stream.instrument, row, contract, holder)
-            channel.line.proven = True
-            tail = message.tails.get(stream.name, ())
-            self._holdings.take_up(channel, self._subscribing.own(holder, channel), tail, now)
-        for line in self._book.by_priority():
-            effects += self._book.ask(line, now)
-        if unreadable:
-            text = f"{len(unreadable)} fields of the subscriptions hash cannot be read, such as {unreadable[0]!r}."
-            effects.append(Announce(System(0, 0, now.ns, "command", "holders_unreadable", "subscriptions", text)))
-        return effects
 
     # ---- time
 

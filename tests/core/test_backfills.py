@@ -10,7 +10,7 @@ from ibkr_actor.core.events import RealTimeBar, TickByTickLast
 from ibkr_actor.core.holders import begun_with_past
 from ibkr_actor.core.joining import second_of
 from ibkr_actor.core.messages import FetchPast, ForgetPast, PastDone, PastRows, RestoreHolders, Stop
-from ibkr_actor.schema.commands import Subscribe
+from ibkr_actor.schema.commands import Rejection, Subscribe
 from ibkr_actor.schema.records import Bar, Bars, DataRecord, Done, End, Gap, Hole, Ticks, Trade
 from tests.core.desk import Desk
 from tests.core.kit import START_NS, answer, at, notes, ns, only, published, stock, told
@@ -79,10 +79,10 @@ class PastDesk(Desk):
         events = [TickByTickLast(self.req_id, ns(s), False, ns(at_s), 1.5, n, False, False, "X", "") for n in sizes]
         self.data(*events, s=s)
 
-    def past(self, *starts: float, s: float) -> None:
+    def past(self, *starts: float, s: float, size: str = "5s", length_s: int = 5) -> None:
         """Bars of the past that begin at these times."""
-        rows = [(ns(n), ns(n + 5), 1.0, 2.0, 1.0, 2.0, "10", "1", 3, "20260101") for n in starts]
-        self._rows(Bars(0, 1, 265598, ns(s), None, 1, 0, "TRADES", "5s", list(rows)), s)
+        rows = [(ns(n), ns(n + length_s), 1.0, 2.0, 1.0, 2.0, "10", "1", 3, "20260101") for n in starts]
+        self._rows(Bars(0, 1, 265598, ns(s), None, 1, 0, "TRADES", size, list(rows)), s)
 
     def past_trades(self, *ticks: tuple[float, str], s: float) -> None:
         rows: list[list[int | float | str | bool | None]] = [
@@ -93,9 +93,11 @@ class PastDesk(Desk):
     def _rows(self, entry: DataRecord, s: float) -> None:
         self.note(self.core.handle(PastRows(self.fetched[-1].number, (entry,)), at(s)))
 
-    def done(self, s: float, outcome: str = "complete", holes: list[Hole] | None = None) -> None:
+    def done(
+        self, s: float, outcome: str = "complete", holes: list[Hole] | None = None, error: Rejection | None = None
+    ) -> None:
         done = Done(0, 1, 265598, ns(s), None, 1, 0, outcome, 0, 1, 0, 0, None, None, holes or [])
-        self.note(self.core.handle(PastDone(self.fetched[-1].number, done), at(s)))
+        self.note(self.core.handle(PastDone(self.fetched[-1].number, done, error), at(s)))
 
     @property
     def bars(self) -> list[tuple[float, int]]:

@@ -101,19 +101,13 @@ def test_what_ib_does_not_have_of_it_is_said_before_it_is_called_refilled() -> N
     assert desk.gaps[1:] == [("no_history", 15.0, 30.0), ("disconnect", 12.0, 35.0)]
 
 
-def test_history_that_fails_leaves_the_gap_as_it_was_announced_and_is_counted() -> None:
-    desk = broken_bars()
-    desk.wake(37)
-    desk.done(38, "failed")
-    assert len(desk.gaps) == 1
-    assert desk.counted("failed") == 1
-
-
 def test_history_that_does_not_come_is_given_up() -> None:
     desk = broken_bars()
     desk.wake(37)
     desk.wake(37 + 3600)
     assert desk.forgotten == 1
+    assert desk.gaps[1:] == [("no_history", 12.0, 35.0)]
+    assert desk.counted("failed") == 1
     desk.past(10, s=3700)
     assert desk.bars[-1] == (30, 0)
 

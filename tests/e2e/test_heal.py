@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from ibkr_actor.actors.clock import Clock
 from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.records import FLAG_LATE, FLAG_REFILLED, AnyRecord, Bar, BidAsk, Gap, MidPoint, Trade
-from ibkr_actor.sim import Simulator
-from tests.e2e.kit import KEYS, House
-from tests.e2e.past import NS, of_the_tape, running_past, ticks_of_the_tape
+from ibkr_actor.sim import Simulator, SimulatorSettings
+from tests.e2e.kit import KEYS, House, running_house, running_redis
+from tests.e2e.past import NS, PRESENT, of_the_tape, running_past, seconds, ticks_of_the_tape
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +28,7 @@ def text(ns: int) -> str:
 
 
 def live(count: int) -> Callable[[list[AnyRecord]], bool]:
-    return lambda records: sum(1 for each in records if isinstance(each, DATA) and not each.flags) >= count
+    return lambda records: sum(1 for each in records if isinstance(each, DATA) and not each.flags & FLAG_LATE) >= count
 
 
 def refilled(count: int = 1) -> Callable[[list[AnyRecord]], bool]:
@@ -69,16 +70,7 @@ async def test_bars_with_what_was_refilled_are_the_tape() -> None:
         records = await broken(sim, house, "bar.5s")
         check(records)
         bars = sorted((each for each in records if isinstance(each, Bar)), key=when)
-        got = [
-            (
-                each.start_ns,
-                each.end_ns,
-                tuple(round(price or 0, 8) for price in (each.open, each.high, each.low, each.close)),
-                each.volume,
-                each.count,
-            )
-            for each in bars
-        ]
+        got = [shape(each) for each in bars]
         expected = of_the_tape(sim, AAPL, "5s", "TRADES", text(bars[0].start_ns), text(bars[-1].end_ns), False)
         assert got == expected
         assert sum(1 for each in bars if each.flags) >= 14
@@ -109,6 +101,58 @@ async def test_ticks_with_what_was_refilled_are_the_tape(kind: str, show: str) -
         got = [figures(each) for each in data if first_ns < when(each) < last_ns]
         assert got == [row for row in expected if first_ns < float(row[0] or 0) < last_ns]
         assert len(got) >= 10
+
+
+@pytest.mark.slow
+async def test_built_bars_with_what_was_refilled_are_the_tape() -> None:
+    async with running_past(speed=SPEED, heal=True) as (sim, house):
+        (key,) = await house.subscribe(AAPL, "bar.10s.built")
+        await house.until(key, live(5))
+        sim.act("gateway_down", for_s=40.0)
+        records = await house.until(key, refilled())
+        finals = {each.start_ns: each for each in records if isinstance(each, Bar) and each.final}
+        bars = [finals[start_ns] for start_ns in sorted(finals)]
+        assert [shape(each) for each in bars] == of_the_tape(
+            sim, AAPL, "10s", "TRADES", text(bars[0].start_ns), text(bars[-1].end_ns), False
+        )
+        assert sum(1 for each in bars if each.flags == FLAG_REFILLED | FLAG_LATE) >= 4
+        for each in records:
+            # What was told last of a bar is what holds.
+            if isinstance(each, Bar) and each.start_ns in finals:
+                assert each.revision <= finals[each.start_ns].revision
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bar.5s", "trade"])
+async def test_what_was_missed_over_a_restart_of_the_sidecar_is_refilled(kind: str) -> None:
+    settings = SimulatorSettings(
+        start_time_s=seconds(PRESENT), clock_speed=SPEED, market_hours="exchange", seed=1, ticks_per_s=1.0
+    )
+    async with running_redis() as server, Simulator(settings) as sim:
+        for wanted in (live(5), refilled()):
+            clock = Clock(speed=SPEED, start_ns=round(sim.world.clock.now_s() * NS))
+            async with running_house(server.own_url, sim.port, clock=clock, heal=True) as house:
+                key = KEYS.stream(kind, AAPL)
+                if not await house.redis.exists(key):
+                    await house.subscribe(AAPL, kind)
+                records = await house.until(key, wanted)
+        gaps = [each for each in records if isinstance(each, Gap)]
+        assert [(each.cause, each.refilled) for each in gaps] == [("restart", False), ("restart", True)]
+        data = sorted((each for each in records if isinstance(each, Bar | Trade)), key=when)
+        first_ns, last_ns = when(data[0]), when(data[-1])
+        if kind == "bar.5s":
+            got = [shape(each) for each in data if isinstance(each, Bar)]
+            assert got == of_the_tape(sim, AAPL, "5s", "TRADES", text(first_ns), text(last_ns + 5 * NS), False)
+        else:
+            ticks = ticks_of_the_tape(sim, AAPL, "TRADES", text(first_ns), text(last_ns), False)
+            inside = [figures(each) for each in data if isinstance(each, Trade) and first_ns < when(each) < last_ns]
+            assert inside == [row for row in ticks if first_ns < float(row[0] or 0) < last_ns]
+        assert not sim.violations
+
+
+def shape(bar: Bar) -> tuple[int, int, tuple[float, ...], str | None, int | None]:
+    prices = tuple(round(price or 0, 8) for price in (bar.open, bar.high, bar.low, bar.close))
+    return bar.start_ns, bar.end_ns, prices, bar.volume, bar.count
 
 
 def figures(record: Trade | BidAsk | MidPoint) -> tuple[float | str | None, ...]:
