@@ -21,6 +21,8 @@ _DATE: Final = len("YYYYMMDD")
 _ANYWHERE: Final = timedelta(hours=12)
 # What IB gives a continuous future as con_id is that of the future at the front.
 _CONTINUOUS: Final = " CONTFUT"
+# So many claims are kept for each contract that is: of 20,000 options a day, all of two weeks.
+_CLAIMS_PER_ENTRY: Final = 10
 _CONTRACT, _QUERY, _UNKNOWN, _CLAIM = "contract:", "query:", "unknown:", "claim:"
 
 
@@ -59,7 +61,10 @@ def query_key(query: InstrumentQuery) -> str:
 
 
 class ContractCache:
-    """Bounded, oldest out first; only the claims on ids are kept for ever."""
+    """Bounded, oldest out first.
+
+    Claims on ids outlive what is known of contracts: a name must not pass on while anybody may still read its streams.
+    """
 
     def __init__(self, *, ttl_s: float, negative_ttl_s: float, entries_max: int) -> None:
         self._ttl_ns = int(ttl_s * _NS_PER_S)
@@ -68,8 +73,8 @@ class ContractCache:
         self._known: OrderedDict[tuple[int, str], KnownEntry] = OrderedDict()
         self._queries: OrderedDict[InstrumentQuery, QueryEntry] = OrderedDict()
         self._unknown: OrderedDict[InstrumentQuery, UnknownEntry] = OrderedDict()
-        # canonical id -> the con_id that got it first.
-        self._claims: dict[str, int] = {}
+        # canonical id -> the con_id that got it first; what was resolved longest ago stands first.
+        self._claims: OrderedDict[str, int] = OrderedDict()
 
     def find(self, query: InstrumentQuery, now_ns: int, *, stale_too: bool = False) -> Contract | None:
         """The contract a query means, if it was resolved within the time to live, or ever with `stale_too`."""
@@ -148,6 +153,8 @@ class ContractCache:
         if plain not in self._claims and contract.sec_type != "CONTFUT":
             self._claims[plain] = contract.con_id
             effects.append(WriteContract(_CLAIM + plain, str(contract.con_id).encode()))
+        if self._claims.get(plain) == contract.con_id:
+            self._claims.move_to_end(plain)
         return structs.replace(contract, instrument=self.name(contract)), effects
 
     def _evict(self) -> list[Effect]:
@@ -161,6 +168,9 @@ class ContractCache:
         while len(self._unknown) > self._entries_max:
             query, _ = self._unknown.popitem(last=False)
             effects.append(WriteContract(_UNKNOWN + query_key(query), None))
+        while len(self._claims) > _CLAIMS_PER_ENTRY * self._entries_max:
+            plain, _ = self._claims.popitem(last=False)
+            effects.append(WriteContract(_CLAIM + plain, None))
         return effects
 
     def restore(self, fields: dict[str, bytes], now_ns: int) -> tuple[list[Effect], list[str]]:
@@ -172,6 +182,9 @@ class ContractCache:
             except (msgspec.MsgspecError, ValueError):
                 unreadable.append(field)
         self._known = OrderedDict(sorted(self._known.items(), key=lambda item: item[1].resolved_at_ns))
+        for entry in self._known.values():
+            if self.owns_its_id(entry.contract):
+                self._claims.move_to_end(instrument_id(entry.contract))
         effects: list[Effect] = [WriteContract(field, None) for field in unreadable if not field.startswith(_CLAIM)]
         for query in [query for query in self._unknown if self.find_unknown(query, now_ns) is None]:
             del self._unknown[query]
