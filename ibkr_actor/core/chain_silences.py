@@ -32,7 +32,7 @@ class ChainSilences:
     def __init__(self, config: SubscriptionsConfig, feed: ChainFeed) -> None:
         self._config = config
         self._feed = feed
-        self.farms = FarmsAway(config.sweep_s)
+        self.farms = FarmsAway()
 
     def __bool__(self) -> bool:
         return bool(self._feed.chains)
@@ -151,19 +151,19 @@ class ChainSilences:
             silence.again_s = now.s + self._config.probe_s + len(chain.silences) * _PROBE_APART_S
         return chain.set_state("starved", reason, now)
 
-    def farm_back(self, from_s: float, now: Instant) -> tuple[list[Effect], set[LineKey]]:
-        """A farm that was away since `from_s` is back: what was silent meanwhile has a gap. Also names such chains."""
+    def farm_back(self, since: Instant, now: Instant) -> tuple[list[Effect], set[LineKey]]:
+        """A farm that was away since then is back: what was silent meanwhile has a gap. Also names such chains."""
         effects: list[Effect] = []
         touched: set[LineKey] = set()
         for chain in self._feed.chains.values():
             watch = self._watch_of(chain)
             watch.look(_facts(chain, watch), now)
             looked = list(self._members(chain, now))
-            if chain.live and self.farms.hides(watch, now, from_s):
+            if chain.live and self.farms.hides(watch, now, since):
                 touched.add((chain.name, CHAIN))
                 chain.miss("farm", chain.newest_ns)
             for key, each, facts in looked if chain.live else []:
-                if facts.live and key != UNDERLYING and self.farms.hides(each, now, from_s):
+                if facts.live and key != UNDERLYING and self.farms.hides(each, now, since):
                     touched.add((chain.name, CHAIN))
                     chain.miss_member(key, "farm", facts.newest_ns)
             if (chain.state, chain.reason) == ("starved", "farm"):

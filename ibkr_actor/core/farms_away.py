@@ -17,9 +17,8 @@ _IN_FLIGHT_S: Final = 1.0
 class FarmsAway:
     """Farms that are down -> since when, on the present connection."""
 
-    def __init__(self, sweep_s: float) -> None:
-        self._in_flight_s = max(_IN_FLIGHT_S, sweep_s)
-        self._since: dict[str, float] = {}
+    def __init__(self) -> None:
+        self._since: dict[str, Instant] = {}
 
     def __bool__(self) -> bool:
         return bool(self._since)
@@ -28,17 +27,21 @@ class FarmsAway:
         """The next connection tells its farms anew."""
         self._since.clear()
 
-    def gone(self, name: str, now: Instant) -> None:
-        """A farm went."""
-        self._since.setdefault(name, now.s)
+    def gone(self, name: str, now: Instant, at_ns: int) -> None:
+        """A farm went; IB's word of that left the socket at `at_ns`."""
+        self._since.setdefault(name, Instant(now.s, at_ns))
 
-    def back(self, name: str, now: Instant) -> float:
+    def back(self, name: str, now: Instant) -> Instant:
         """A farm is back; since when it was away."""
-        return self._since.pop(name, now.s)
+        return self._since.pop(name, now)
 
-    def hides(self, watch: Watch, now: Instant, from_s: float | None = None) -> bool:
-        """Whether nothing was heard since `from_s`, else since the first farm went, but for what was in flight then."""
-        if from_s is None:
-            from_s = min(self._since.values(), default=now.s)
-        begun_s = from_s + self._in_flight_s
-        return watch.phase.is_open and now.s > begun_s and watch.heard_s <= begun_s
+    def hides(self, watch: Watch, now: Instant, since: Instant | None = None) -> bool:
+        """Whether nothing came since then, else since the first farm went, but for what was in flight.
+
+        However rarely lines are looked at: it is known when their newest data left the socket.
+        """
+        if since is None:
+            since = min(self._since.values(), key=lambda each: each.s, default=now)
+        begun_s = since.s + _IN_FLIGHT_S
+        silent = watch.heard_s <= begun_s or watch.newest_ns <= since.ns + _IN_FLIGHT_S * 1e9
+        return watch.phase.is_open and now.s > begun_s and silent

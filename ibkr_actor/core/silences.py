@@ -141,13 +141,15 @@ class Silences:
             if watch.look(_facts(line), now):
                 self._heard_s = now.s
         if not message.is_up:
-            self._farms.gone(message.name, now)
+            self._farms.gone(message.name, now, message.at_ns)
+            if self._next_s is not None:
+                self._next_s = min(self._next_s, now.s + _FARM_LOOK_S)
             return []
-        from_s = self._farms.back(message.name, now)
-        effects, chains = self._chains.farm_back(from_s, now)
+        since = self._farms.back(message.name, now)
+        effects, chains = self._chains.farm_back(since, now)
         self._touched |= chains
         for line, watch in watched:
-            if line.live and self._farms.hides(watch, now, from_s):
+            if line.live and self._farms.hides(watch, now, since):
                 # Slow enough for that to be no alarm, but what it would have said is not known.
                 self._touched.add(line.key)
                 for channel in line.channels.values():

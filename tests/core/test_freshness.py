@@ -441,6 +441,19 @@ def test_a_farm_that_comes_back_without_data_leads_to_a_new_request() -> None:
     assert [gap.cause for gap in gaps(house.price("AAPL"))] == ["farm"]
 
 
+@pytest.mark.parametrize("away_s", [3, 8, 11])
+def test_a_farm_is_noticed_however_rarely_lines_are_looked_at(away_s: int) -> None:
+    house = liquid("2026-01-05 15:00", SubscriptionsConfig(sweep_s=10.0), "US", "EU")
+    for _ in range(3):
+        last_ns = house.now.ns
+        house.handle(FarmChanged("usfarm", "market", False, house.now.ns))
+        house.run(away_s, house.every(1, "EU"))
+        house.handle(FarmChanged("usfarm", "market", True, house.now.ns))
+        effects = house.price("US", "EU")
+        assert [(gap.cause, gap.from_ns) for gap in gaps(effects)] == [("farm", last_ns)]
+        house.run(13, house.every(1, "US", "EU"))
+
+
 def test_a_farm_that_was_away_for_an_instant_touched_nothing() -> None:
     house = liquid()
     house.handle(FarmChanged("usfarm", "market", False, house.now.ns))
