@@ -67,7 +67,7 @@ class Performer:
             raise TypeError(f"{type(effect).__name__} is not an effect that can be performed")
         self._dispatch(effect)
 
-    def _dispatch(self, effect: AnyEffect) -> None:
+    def _dispatch(self, effect: AnyEffect) -> None:  # noqa: C901  # one line for each effect
         match effect:
             case fx.Publish(items):
                 self._bus.publish(items)

@@ -215,8 +215,7 @@ class Work:
             empty = not part.stitch.filled.rows
             self._empty[job.state.job] = self._empty.get(job.state.job, 0) + 1 if empty else 0
             if empty and self._wants_head(job):
-                effects = self._ask_head(job)
-                return effects
+                return self._ask_head(job)
         return self.advance(job, now)
 
     # ---- sessions and head timestamps
