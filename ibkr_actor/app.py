@@ -130,10 +130,12 @@ class Sidecar:
     ) -> None:
         self.settings = settings
         self._clock = clock
+        # The border to IB: frames come out of the inbox, requests go into the gateway.
         self.inbox = Inbox(settings.inbox_max_bytes)
         recording = configs.recorder(settings)
         recorder = None if recording is None else Recorder(recording, library=check_ibapi())
         self.gateway = Gateway(configs.gateway(settings), self.inbox, recorder, now_ns=clock.now_ns)
+        # One core for each actor, and the mailbox in front of it.
         self.mailboxes = {name: Mailbox(name, waiting_max=settings.mailbox_max) for name in ACTORS}
         self.session = SessionCore(configs.session(settings, clock.speed), random.Random())
         subscriptions = SubscriptionsCore(configs.subscriptions(settings, clock.speed))
@@ -146,6 +148,7 @@ class Sidecar:
             "history": HistoryCore(configs.history(settings, clock.speed)),
             "pacing": pacing,
         }
+        # The border to Redis: records and replies go in, commands and what was stored come out by `_deliver`.
         figures = Figures(
             session=self.session,
             subscriptions=subscriptions,
