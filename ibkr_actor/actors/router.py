@@ -26,6 +26,7 @@ from ibkr_actor.core.events import (
     owner_of,
 )
 from ibkr_actor.core.messages import MarketData
+from ibkr_actor.core.reference_events import NewsBulletin, ScanEnd, ScanRow
 
 
 def owner(event: Event) -> ActorName:
@@ -44,6 +45,11 @@ def owner(event: Event) -> ActorName:
             return "reference"
         case ContractDetails() | ContractDetailsEnd() if owner_of(event.req_id) == "subscriptions":
             # Of the future at the front of a continuous one.
+            return "subscriptions"
+        case NewsBulletin():
+            return "subscriptions"
+        case ScanRow() | ScanEnd() if owner_of(event.req_id) == "subscriptions":
+            # Of a scan that is a stream.
             return "subscriptions"
         case ContractsEvent():
             return "contracts"

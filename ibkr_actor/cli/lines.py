@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from ibkr_actor.cli.address import with_redis
 from ibkr_actor.cli.asking import Refused, ask, refuse, say_json, table
 from ibkr_actor.schema.commands import List, StatusCommand
-from ibkr_actor.schema.keys import BAR_HOURS, BAR_SHOWS, CHAIN, Keys, bar_kind
+from ibkr_actor.schema.keys import BAR_HOURS, BAR_SHOWS, OWN_COMMAND, Keys, bar_kind
 
 ANSWER_TIMEOUT_S: Final = 10.0
 HEAD: Final = ("instrument", "kind", "line", "state", "freshness", "holders (seconds of lease left)")
@@ -69,8 +69,8 @@ def line_of(kind: str) -> str:
         return "level 1"
     if kind in _TICK_BY_TICK:
         return "tick-by-tick"
-    if kind == CHAIN:
-        return "chain"
+    if kind in OWN_COMMAND:
+        return kind
     return "order book" if kind.startswith("depth") else "bars" if kind not in _REAL_TIME else "real-time bars"
 
 

@@ -78,6 +78,8 @@ class Calls:
         command = self.named(command)
         with self.hearing(command.id, hear):
             await self.send(command, came, timeout_s)
+        for later in found[1:]:
+            self.on_other(later)  # it came before this task had its turn
         return found[0]
 
     async def call(self, command: AnyCommand, timeout_s: float | None = None) -> Reply:

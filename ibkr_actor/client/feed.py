@@ -26,7 +26,7 @@ from ibkr_actor.client.tally import StreamTally
 from ibkr_actor.schema.commands import Subscribe
 from ibkr_actor.schema.keys import Keys, Stream
 from ibkr_actor.schema.records import End, Gap, Reset
-from ibkr_actor.schema.reference_commands import Chain
+from ibkr_actor.schema.reference_commands import BoardCommand, Chain
 
 R = TypeVar("R")
 
@@ -34,7 +34,7 @@ R = TypeVar("R")
 class Wish(Struct, frozen=True, kw_only=True):
     """What a feed is to read: what `commands` ask for, which it holds, or `watched` streams, which it does not."""
 
-    commands: tuple[Subscribe | Chain, ...] = ()
+    commands: tuple[Subscribe | Chain | BoardCommand, ...] = ()
     watched: tuple[str, ...] = ()
     start: Start = "last"
     conflate_s: float | None = None
@@ -72,6 +72,7 @@ class Feed(Generic[R]):
         self._conflator: Conflator | None = None
         self._ready: deque[Item[AnyItem]] = deque()
         self._error: MarketDataError | None = None
+        self._early: list[tuple[str, MarketDataError]] = []  # what was refused before there was anything to read
         # Stream -> how far it was given out: where the next loop, or the next program, goes on.
         self._checkpoints: dict[Stream, Checkpoint] = {}
         self._in_hand: list[Item[AnyItem]] = []  # given out by a group and not said to be done with
@@ -153,6 +154,8 @@ class Feed(Generic[R]):
         self._streams = {key: stream_of(self._desk.keys, key) for key in keys}
         self._tallies = {key: StreamTally() for key in self._streams}
         self._source = self._group() if wish.group else await self._follower(backfilled=any(map(_backfills, commands)))
+        for key, error in self._early:
+            self._refused(key, error)
 
     async def _take_all(self) -> None:
         """All or none, unless refusals are wanted as values; what was taken before an error the caller gives back."""
@@ -220,7 +223,7 @@ class Feed(Generic[R]):
         if isinstance(source, Follower):
             source.close()
         self._conflated, self._conflator = self.conflated, None
-        self._holds, self._streams, self._error = [], {}, None
+        self._holds, self._streams, self._error, self._early = [], {}, None, []
         self._ready.clear()
         self._in_hand.clear()
         return source
@@ -280,6 +283,7 @@ class Feed(Generic[R]):
 
     def _refused(self, key: str, error: MarketDataError) -> None:
         if self._source is None:
+            self._early.append((key, error))
             return
         if self._wish.refused == "raise":
             self._error = error
@@ -312,5 +316,5 @@ class Feed(Generic[R]):
         self._in_hand.clear()
 
 
-def _backfills(command: Subscribe | Chain) -> bool:
+def _backfills(command: Subscribe | Chain | BoardCommand) -> bool:
     return isinstance(command, Subscribe) and bool(command.backfill)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypedDict, Unpack
 
 from msgspec import UNSET
@@ -17,10 +17,11 @@ from ibkr_actor.client.holding import Instrument
 from ibkr_actor.client.items import AnyItem, Notice
 from ibkr_actor.client.opening import Start
 from ibkr_actor.schema.commands import FeedName, PriorityName, Subscribe
-from ibkr_actor.schema.keys import CHAIN, KINDS, KINDS_HELP, Stream, bar_kind
+from ibkr_actor.schema.keys import KINDS, KINDS_HELP, OWN_COMMAND, Stream, bar_kind
 from ibkr_actor.schema.records import (
     Bar,
     BidAsk,
+    Bulletin,
     ChainWindow,
     Depth,
     Greeks,
@@ -28,16 +29,17 @@ from ibkr_actor.schema.records import (
     News,
     Option,
     Quote,
+    Ranking,
     System,
     Tick,
     Trade,
 )
-from ibkr_actor.schema.reference_commands import Chain
+from ibkr_actor.schema.reference_commands import BoardCommand, Chain, HoldBulletins, HoldScan
 
 _STARTS: Final = ("last", "now", "first")
 # What may be watched beside the kinds; of the first two a gateway has one each.
 _SINGLE: Final = ("system", "external")
-_OF_MANY: Final = (CHAIN, "all", "history")
+_OF_MANY: Final = (*OWN_COMMAND, "all", "history")
 
 
 class FeedOptions(TypedDict, total=False):
@@ -143,6 +145,36 @@ class Feeds(ABC):
         )
         return Feed(self._at_work, self._reading(options, (command,)))
 
+    def scan(
+        self,
+        scan_code: str,
+        *,
+        scan_instrument: str = "STK",
+        location: str = "STK.US.MAJOR",
+        rows: int = 50,
+        above_price: float | None = None,
+        below_price: float | None = None,
+        above_volume: int | None = None,
+        filters: Mapping[str, str] | None = None,
+        **options: Unpack[FeedOptions],
+    ) -> Feed[Ranking | Notice]:
+        """What a scan of the market ranks, each time that IB ranks anew: about every 30 s."""
+        command = HoldScan(
+            scan_code=scan_code,
+            scan_instrument=scan_instrument,
+            location=location,
+            rows=rows,
+            above_price=above_price,
+            below_price=below_price,
+            above_volume=above_volume,
+            filters=dict(filters or {}),
+        )
+        return Feed(self._at_work, self._reading(options, (command,)))
+
+    def bulletins(self, **options: Unpack[FeedOptions]) -> Feed[Bulletin | Notice]:
+        """IB's bulletins: its own news, and exchanges that come and go."""
+        return Feed(self._at_work, self._reading(options, (HoldBulletins(),)))
+
     def stream(
         self, kinds: str | Sequence[str], *instruments: Instrument, **options: Unpack[FeedOptions]
     ) -> Feed[AnyItem]:
@@ -195,7 +227,10 @@ class Feeds(ABC):
         return self._reading(options, commands, watched)
 
     def _reading(
-        self, options: FeedOptions, commands: tuple[Subscribe | Chain, ...], watched: tuple[str, ...] = ()
+        self,
+        options: FeedOptions,
+        commands: tuple[Subscribe | Chain | BoardCommand, ...],
+        watched: tuple[str, ...] = (),
     ) -> Wish:
         group, conflate_s = options.get("group") or "", options.get("conflate_s")
         if group and conflate_s is not None:

@@ -18,8 +18,8 @@ from ibkr_actor.client.calls import Calls
 from ibkr_actor.client.errors import MarketDataError, NoAnswer, error_of, named
 from ibkr_actor.schema.commands import AnyCommand, Renew, Reply, Subscribe, Unsubscribe
 from ibkr_actor.schema.instruments import InstrumentQuery
-from ibkr_actor.schema.keys import CHAIN, Keys, Stream
-from ibkr_actor.schema.reference_commands import Chain
+from ibkr_actor.schema.keys import BULLETIN, CHAIN, OWN_COMMAND, SCAN, Keys, Stream
+from ibkr_actor.schema.reference_commands import BoardCommand, Chain, HoldScan
 
 # A lease is renewed so often in its time: when one renewal is lost, the next comes before it runs out.
 _RENEWALS_PER_LEASE: Final = 3
@@ -28,6 +28,9 @@ _LOOK_S: Final = 20.0
 _RETRY_S: Final = 1.0
 # How long giving back may take at an end; what is left then goes with its lease.
 _LEAVE_S: Final = 2.0
+
+# Commands of which there is more to tell later.
+_HOLDING: Final = frozenset({"subscribe", "chain", "scan", "bulletins"})
 
 _log = logging.getLogger(__name__)
 Instrument = str | InstrumentQuery
@@ -39,7 +42,7 @@ class Hold(Struct, eq=False, kw_only=True):
     `keys` are the streams that the sidecar named; empty until it did.
     """
 
-    command: Subscribe | Chain
+    command: Subscribe | Chain | BoardCommand
     on_refused: Callable[[str, MarketDataError], None]
     keys: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
@@ -47,7 +50,15 @@ class Hold(Struct, eq=False, kw_only=True):
 
     @property
     def kinds(self) -> Sequence[str]:
-        return self.command.kinds if isinstance(self.command, Subscribe) else (CHAIN,)
+        match self.command:
+            case Subscribe(kinds=kinds):
+                return kinds
+            case Chain():
+                return (CHAIN,)
+            case HoldScan():
+                return (SCAN,)
+            case _:
+                return (BULLETIN,)
 
     @property
     def generic_ticks(self) -> frozenset[int]:
@@ -64,6 +75,7 @@ class Holding:
         self._tasks = tasks
         self._holds: list[Hold] = []
         self._asking: list[Hold] = []  # subscribes that are not answered
+        self._early: dict[str, list[Reply]] = {}  # by their command: what was said to them after the answer
         self._leaving: set[str] = set()  # streams that nobody wants any more, to be given back
         self._giving_back = False  # an unsubscribe is on its way
         self._changed = anyio.Event()
@@ -154,8 +166,10 @@ class Holding:
                     # A stream that was open once has its history, and nothing can be put before what it holds.
                     past = command.backfill if first else ""
                     command = structs.replace(command, generic_ticks=sorted(sent), backfill=past)
-                reply = await self._calls.call(command)
+                reply, later = await self._call(command)
                 hold.keys, hold.refused = reply.streams or [], set()
+                for one in later:
+                    self._refuse_in(hold, one)
                 self._leaving.difference_update(hold.keys)
                 # The sidecar keeps one set of generic ticks for a client, that of its latest word.
                 if self._ticks_of(hold) <= sent:
@@ -164,6 +178,15 @@ class Holding:
         finally:
             self._asking.remove(hold)
             self._tell()
+
+    async def _call(self, command: Subscribe | Chain | BoardCommand) -> tuple[Reply, list[Reply]]:
+        """The first reply, and those that came before anybody could look at it: a refusal may follow at once."""
+        named_command = self._calls.named(command)
+        later = self._early[named_command.id] = []
+        try:
+            return await self._calls.call(named_command), later
+        finally:
+            del self._early[named_command.id]
 
     def _ticks_of(self, hold: Hold) -> frozenset[int]:
         """All that this client wants on the level-1 line of the instrument."""
@@ -175,19 +198,26 @@ class Holding:
 
     def _hear(self, reply: Reply) -> None:
         """A reply that nobody waits for: what became of a subscription later."""
-        if reply.op != "subscribe" or not reply.streams:
+        if reply.op not in _HOLDING or not reply.streams:
             return
         if reply.status == "expired":
             self.look()
-        elif reply.status == "rejected" and reply.error is not None:
-            for key in reply.streams:
-                self._refuse(key, named(error_of(reply.error), self._stream(key).instrument))
+        elif reply.status == "rejected":
+            if reply.id in self._early:
+                self._early[reply.id].append(reply)
+            for hold in self._holds:
+                if hold not in self._asking:
+                    self._refuse_in(hold, reply)
 
-    def _refuse(self, key: str, error: MarketDataError) -> None:
-        for hold in self._holds:
-            if key in hold.keys and key not in hold.refused:
-                hold.refused.add(key)
-                hold.on_refused(key, error)
+    def _refuse_in(self, hold: Hold, reply: Reply) -> None:
+        assert reply.error is not None
+        for key in reply.streams or ():
+            self._refuse(hold, key, named(error_of(reply.error), self._stream(key).instrument))
+
+    def _refuse(self, hold: Hold, key: str, error: MarketDataError) -> None:
+        if key in hold.keys and key not in hold.refused:
+            hold.refused.add(key)
+            hold.on_refused(key, error)
 
     # ---- giving back
 
@@ -218,9 +248,9 @@ class Holding:
         if not free:
             return None
         instrument = free[0].instrument
-        if free[0].kind == CHAIN:
-            self._leaving.discard(self._keys.stream(CHAIN, instrument))
-            return self._calls.named(Unsubscribe(chain=instrument))
+        if (kind := free[0].kind) in OWN_COMMAND:
+            self._leaving.discard(self._keys.stream(kind, instrument))
+            return self._calls.named(_leave_own(kind, instrument))
         kinds = sorted(stream.kind for stream in free if stream.instrument == instrument)
         self._leaving.difference_update(self._keys.stream(kind, instrument) for kind in kinds)
         return self._calls.named(Unsubscribe(instrument=instrument, kinds=kinds))
@@ -273,8 +303,15 @@ class Holding:
             except MarketDataError as error:
                 again |= error.retryable
                 for key in () if error.retryable else hold.keys:
-                    self._refuse(key, error)
+                    self._refuse(hold, key, error)
         return again
+
+
+def _leave_own(kind: str, name: str) -> Unsubscribe:
+    """Gives back a stream that has a command of its own."""
+    if kind == CHAIN:
+        return Unsubscribe(chain=name)
+    return Unsubscribe(scan=name) if kind == SCAN else Unsubscribe(kinds=[kind])
 
 
 def stream_of(keys: Keys, key: str) -> Stream:

@@ -28,6 +28,7 @@ from ibkr_actor.schema.records import (
     Bar,
     Bars,
     BidAsk,
+    Bulletin,
     ChainWindow,
     Depth,
     Done,
@@ -36,6 +37,7 @@ from ibkr_actor.schema.records import (
     News,
     Option,
     Quote,
+    Ranking,
     System,
     Tick,
     Ticks,
@@ -215,6 +217,14 @@ class Client:
     def chain(self, instrument: Instrument, **wanted: Any) -> Feed[Option | ChainWindow | Notice]:
         """The options on an underlying; takes what the async client's `chain` does."""
         return Feed(self._portal, self._client.chain(instrument, **wanted))
+
+    def scan(self, scan_code: str, **wanted: Any) -> Feed[Ranking | Notice]:
+        """What a scan ranks; takes what the async client's `scan` does."""
+        return Feed(self._portal, self._client.scan(scan_code, **wanted))
+
+    def bulletins(self, **options: Unpack[FeedOptions]) -> Feed[Bulletin | Notice]:
+        """IB's bulletins."""
+        return Feed(self._portal, self._client.bulletins(**options))
 
     def stream(
         self, kinds: str | Sequence[str], *instruments: Instrument, **options: Unpack[FeedOptions]

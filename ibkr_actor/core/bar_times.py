@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ibkr_actor.core.bar_grid import cell_end, period_bounds, period_of, stretch_at
 from ibkr_actor.core.resolutions import Resolution
-from ibkr_actor.core.sessions import NS, Segment, Sessions, date_of, from_hours
+from ibkr_actor.core.sessions import NS, Segment, Sessions, clock_ns, date_of, from_hours
 from ibkr_actor.schema.instruments import Contract
 
 _DAY: Final = timedelta(days=1)
@@ -55,15 +55,14 @@ class BarTimes:
         return span
 
     def named(self, text: str) -> Span:
-        """The bar that IB names by its start in epoch seconds, or by its (last) trade date.
+        """The bar that IB names by its start, in epoch seconds or by the clock, or by its (last) trade date.
 
         Raises: ValueError for a text that is neither.
         """
         if len(text) == _DATE_DIGITS:
             return self._dated(date_of(text))
-        if not text.isdecimal() or len(text) < _DATE_DIGITS:
-            raise ValueError(f"{text[:50]!r} is no time of a bar")
-        start_ns = int(text) * NS
+        is_epoch = text.isdecimal() and len(text) > _DATE_DIGITS
+        start_ns = int(text) * NS if is_epoch else clock_ns(text, self._zone)
         if not self.resolution.intraday:
             return self._dated(self._local(start_ns).date())
         return Span(start_ns, self._end(start_ns, self._around(start_ns)))

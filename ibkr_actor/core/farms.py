@@ -39,7 +39,7 @@ _FAMILY: Final[dict[int, Family]] = {
 # Whom a farm of each family serves.
 _USERS: Final[dict[Family, tuple[ActorName, ...]]] = {
     "market": ("subscriptions",),
-    "history": ("history",),
+    "history": ("history", "subscriptions"),
     "definitions": ("contracts", "reference"),
 }
 # More changes than this in so long, and a farm is said to be restless: what it is now is told once it has settled.

@@ -144,6 +144,7 @@ _HISTORY: Final = (
     # A ranking less precise than it would be with further subscriptions: its rows come all the same.
     # Source: github.com/erdewit/ib_insync/pull/196.
     CodeRow(492, "scan less than precise", "request", "permission", "note", source=_SEEN),
+    CodeRow(10172, "no such news article", "request", "bad_request", "fail", "validation_error", source=_TABLE),
     CodeRow(10182, "live updates failed", "request", "connection", "retry", "connection_failed", True, 5.0, _TABLE),
     CodeRow(
         10187, "historical ticks not permitted", "request", "permission", "fail", "permissions_missing", source=_TABLE

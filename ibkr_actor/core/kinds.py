@@ -132,6 +132,8 @@ def _in_regular_hours(kind: str) -> str:
 def why_not(kind: str, sec_type: str, exchange: str = "") -> str | None:
     """Why IB has no such kind for the type of security (at an exchange); None when it may have it."""
     row = ROWS[kind]
+    if sec_type == "NEWS" and kind != "news":
+        return "a feed of news has headlines only; use news"
     if kind == "greeks" and sec_type not in _OPTIONS:
         return f"IB computes no greeks of {sec_type}"
     if row.line_type == "depth":

@@ -20,6 +20,7 @@ from ibkr_actor.core.requests import (
     ReqMatchingSymbols,
     ReqMktData,
     ReqRealTimeBars,
+    ReqScan,
     ReqTickByTick,
 )
 from ibkr_actor.schema.instruments import Contract
@@ -172,6 +173,9 @@ _PACING_PAGE: Final = "IBKR, TWS API: Pacing Limitations"
 _HISTORY_PAGE: Final = "IBKR, TWS API: Historical Data Limitations (legacy historical_limitations.html)"
 _SMALL_BARS_PAGE: Final = "IBKR, TWS API: Pacing Violations for Small Bars (30 secs or less)"
 
+_SCANNER_PAGE: Final = "IBKR, TWS API: Market Scanner: 10 API scanner subscriptions at a time"
+SCANS_MAX: Final = 10
+
 
 def limits_of(config: PacingConfig) -> tuple[Limit, ...]:
     """Every limit on how often something is asked."""
@@ -224,4 +228,5 @@ def open_limits_of(config: PacingConfig) -> tuple[OpenLimit, ...]:
             f"{_HISTORY_PAGE}: a much smaller number is more efficient; the number is ours",
             lambda request: is_big(request) and not is_kept(request),
         ),
+        OpenLimit("open_scans", SCANS_MAX, _SCANNER_PAGE, lambda request: isinstance(request, ReqScan)),
     )

@@ -14,8 +14,8 @@ from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Answer, CommandRef, Effect, Instant, Tell
 from ibkr_actor.core.events import ErrorNotice
 from ibkr_actor.core.farm_watch import FarmWatch
-from ibkr_actor.core.ib_codes import lookup
-from ibkr_actor.core.messages import Enqueue, FarmChanged, RateExceeded, RequestRefused, Withdraw
+from ibkr_actor.core.ib_codes import CodeRow, lookup
+from ibkr_actor.core.messages import Enqueue, FarmChanged, RateExceeded, RequestEnded, RequestRefused, Withdraw
 from ibkr_actor.core.replies import expired, rejected, rejection_of
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import AnyRequest
@@ -54,10 +54,14 @@ class CommandAsker(Struct, frozen=True):
 
 
 class Traits(Struct, frozen=True):
-    """How IB takes a question: whether a farm answers it, and whether answer and refusal bear no req_id."""
+    """How IB takes a question: whether a farm answers it, and whether answer and refusal bear no req_id.
+
+    `refusal` is what IB's refusal of it means.
+    """
 
     needs_farm: bool = False
     anonymous: bool = False
+    refusal: Callable[[CodeRow, ErrorNotice], Rejection] = rejection_of
 
 
 _PLAIN: Final = Traits()
@@ -188,17 +192,18 @@ class Questions:
         question = self._by_req[event.req_id]
         row = lookup(event.code, event.req_id)
         effects: list[Effect] = [Tell("pacing", RateExceeded(event.code))] if row.effect == "slow_down" else []
+        ended = Tell("pacing", RequestEnded(event.req_id))
         if row.effect in ("new_id", "slow_down") and question.asks < self._asks_max:
             del self._by_req[event.req_id]
-            return effects + self._send(question)
+            return [*effects, ended, *self._send(question)]
         if row.effect == "retry":
             # The request never left: asked again on the next connection, within its time.
             del self._by_req[event.req_id]
             question.req_id = None
-            return []
+            return [ended]
         if not row.ends_request and row.effect != "slow_down":
             return []
-        return effects + self._refuse(question, rejection_of(row, event))
+        return [*effects, ended, *self._refuse(question, question.traits.refusal(row, event))]
 
     def stray(self, event: ErrorNotice) -> list[Effect]:
         """IB refuses something without a req_id: it is the one question that has none, if there is just one."""

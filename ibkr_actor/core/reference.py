@@ -23,18 +23,16 @@ from ibkr_actor.core.requests import (
     ReqNewsArticle,
     ReqNewsProviders,
     ReqOptionParams,
-    ReqScan,
     ReqScannerParams,
     ReqSmartComponents,
 )
+from ibkr_actor.core.scans import check_text, in_order, read_scan, refusal_of
 from ibkr_actor.schema import reference_commands as c
 from ibkr_actor.schema.commands import Rejection
 from ibkr_actor.schema.instruments import Contract
 
-# Source: IBKR, TWS API, "Historical News Headlines": 300; "Market Scanner": 50 rows.
+# Source: IBKR, TWS API, "Historical News Headlines": 300.
 _HEADLINES_MAX: Final = 300
-_SCAN_ROWS_MAX: Final = 50
-_TEXT_MAX: Final = 200
 _NEWS_TIME: Final = "%Y-%m-%d %H:%M:%S.0"
 # What has options, and for which of them the exchange matters. Source: IBKR, TWS API, reqSecDefOptParams.
 _WITH_OPTIONS: Final = frozenset({"STK", "IND", "FUT", "CASH", "ETF", "CRYPTO"})
@@ -42,6 +40,7 @@ _WITH_OPTIONS: Final = frozenset({"STK", "IND", "FUT", "CASH", "ETF", "CRYPTO"})
 # What the farm of definitions answers; and what bears no req_id, neither answer nor refusal.
 DEFINED: Final = Traits(needs_farm=True)
 _ANONYMOUS: Final = Traits(anonymous=True)
+_SCAN: Final = Traits(refusal=refusal_of)
 
 
 class Asked(Struct, frozen=True):
@@ -63,7 +62,7 @@ def question(command: c.ReferenceCommand, contract: Contract | None) -> Asked:
             assert contract is not None
             return option_params(contract, command.exchange)
         case c.SmartComponents(bbo_exchange=place):
-            _check_text("bbo_exchange", place)
+            check_text("bbo_exchange", place)
             return Asked(("components", place), lambda req_id: ReqSmartComponents(req_id, place))
         case c.MarketRule(rule_id=rule_id):
             if not 0 < rule_id < 2**31:
@@ -76,8 +75,8 @@ def question(command: c.ReferenceCommand, contract: Contract | None) -> Asked:
         case c.ScannerParams():
             return Asked(("scans",), ReqScannerParams, _ANONYMOUS)
         case c.NewsArticle(provider=provider, article_id=article):
-            _check_text("provider", provider)
-            _check_text("article_id", article)
+            check_text("provider", provider)
+            check_text("article_id", article)
             return Asked(("article", provider, article), lambda req_id: ReqNewsArticle(req_id, provider, article))
         case c.NewsHeadlines():
             assert contract is not None
@@ -103,7 +102,7 @@ def _headlines(command: c.NewsHeadlines, contract: Contract) -> Asked:
     if not command.providers or any(not code or "+" in code for code in command.providers):
         raise ValueError("providers are one or more codes of news_providers")
     for code in command.providers:
-        _check_text("providers", code)
+        check_text("providers", code)
     if not 0 < command.count <= _HEADLINES_MAX:
         raise ValueError(f"count is 1 to {_HEADLINES_MAX}")
     codes, start, end = "+".join(command.providers), _moment("start", command.start), _moment("end", command.end)
@@ -115,25 +114,8 @@ def _headlines(command: c.NewsHeadlines, contract: Contract) -> Asked:
 
 
 def _scan(command: c.Scan) -> Asked:
-    for name in ("scan_code", "scan_instrument", "location"):
-        _check_text(name, getattr(command, name))
-    if not 0 < command.rows <= _SCAN_ROWS_MAX:
-        raise ValueError(f"rows is 1 to {_SCAN_ROWS_MAX}")
-    wish = (
-        command.scan_code,
-        command.scan_instrument,
-        command.location,
-        command.rows,
-        command.above_price,
-        command.below_price,
-        command.above_volume,
-    )
-    return Asked(("scan", *wish), lambda req_id: ReqScan(req_id, *wish))
-
-
-def _check_text(name: str, value: str) -> None:
-    if not 0 < len(value) <= _TEXT_MAX or not value.isprintable():
-        raise ValueError(f"{name} is 1 to {_TEXT_MAX} characters")
+    spec = read_scan(command)
+    return Asked(("scan", spec), spec.request, _SCAN)
 
 
 def _moment(name: str, text: str) -> str:
@@ -219,6 +201,15 @@ class Reference:
         return self._questions.answered(event.req_id, {"headlines": rows, "has_more": event.has_more})
 
     def _scan(self, event: e.ScanEnd, now: Instant) -> list[Effect]:
+        return self.ranked(event.req_id)
+
+    def is_scan(self, req_id: int) -> bool:
+        """Whether the request is a scan under way."""
+        key = self._questions.key_of(req_id)
+        return isinstance(key, tuple) and key[0] == "scan"
+
+    def ranked(self, req_id: int) -> list[Effect]:
+        """Answers a scan with the rows that have come."""
         rows = [
             {
                 "rank": row.rank,
@@ -231,9 +222,9 @@ class Reference:
                 "benchmark": row.benchmark,
                 "projection": row.projection,
             }
-            for row in sorted(self._questions.parts(event.req_id), key=lambda row: row.rank)
+            for row in in_order(self._questions.parts(req_id))
         ]
-        return self._questions.answered(event.req_id, {"rows": rows})
+        return self._questions.answered(req_id, {"rows": rows})
 
     def _components(self, event: e.SmartComponentMap, now: Instant) -> list[Effect]:
         key = self._questions.key_of(event.req_id)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from ibkr_actor.core.chain_finder import ChainFinder
 from ibkr_actor.core.chain_messages import FindChain
 from ibkr_actor.core.config import ReferenceConfig
+from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, Tell
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice
 from ibkr_actor.core.messages import (
@@ -30,6 +31,7 @@ from ibkr_actor.core.questions import Questions
 from ibkr_actor.core.reference import Reference
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.req_ids import ReqIds
+from ibkr_actor.core.scans import NOTHING_FOUND, SETTLE_S
 from ibkr_actor.schema.commands import Rejection
 from ibkr_actor.schema.reference_commands import ReferenceCommand
 
@@ -42,6 +44,8 @@ class ReferenceCore:
             ReqIds("reference"), timeout_s=config.timeout_s, pending_max=config.pending_max, asks_max=config.max_asks
         )
         self._reference = Reference(self._questions)
+        # When a scan that found nothing is answered, though its ranking does not end: IB may leave that out.
+        self._settling = Deadlines[int]()
         self._finder = ChainFinder(config, self._questions)
         self._handlers: dict[type[Struct], Callable[..., list[Effect]]] = {
             **self._reference.handlers,
@@ -68,7 +72,8 @@ class ReferenceCore:
 
     def next_wakeup_s(self) -> float | None:
         """When somebody's time is over."""
-        return self._questions.deadlines.next_s()
+        times = (self._questions.deadlines.next_s(), self._settling.next_s())
+        return min((at_s for at_s in times if at_s is not None), default=None)
 
     def _command(self, message: ResolvedCommand, now: Instant) -> list[Effect]:
         command = message.command
@@ -87,6 +92,9 @@ class ReferenceCore:
     def _error(self, message: ErrorNotice, now: Instant) -> list[Effect]:
         if message.req_id < 0:
             return self._questions.stray(message)
+        if message.code == NOTHING_FOUND and self._reference.is_scan(message.req_id):
+            self._settling.set(message.req_id, now.s + SETTLE_S)
+            return []
         return self._questions.error(message) if self._questions.owns(message.req_id) else []
 
     def _sent(self, message: RequestSent, now: Instant) -> list[Effect]:
@@ -106,7 +114,8 @@ class ReferenceCore:
         return self._questions.session(None)
 
     def _wake_up(self, message: WakeUp, now: Instant) -> list[Effect]:
-        return self._questions.wake_up(now)
+        effects = [effect for req_id in self._settling.due(now.s) for effect in self._reference.ranked(req_id)]
+        return effects + self._questions.wake_up(now)
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         return self._questions.stop()

@@ -127,9 +127,21 @@ class ScanRow(ReferenceEvent, frozen=True):
     distance: str
     benchmark: str
     projection: str
+    legs: str = ""
 
 
 class ScanEnd(ReferenceEvent, frozen=True):
     """The ranking is complete for now."""
 
     req_id: int
+    received_ns: int = 0
+
+
+class NewsBulletin(ReferenceEvent, frozen=True):
+    """One of IB's bulletins; `bulletin_type` 1 news, 2 an exchange is gone, 3 it is back. It is of no request."""
+
+    received_ns: int
+    bulletin_id: int
+    bulletin_type: int
+    text: str
+    exchange: str

@@ -226,10 +226,21 @@ class ReqScan(Request, frozen=True):
     above_price: float | None = None
     below_price: float | None = None
     above_volume: int | None = None
+    filters: tuple[tuple[str, str], ...] = ()
 
 
 class CancelScan(Request, frozen=True):
     pass
+
+
+class ReqNewsBulletins(Request, frozen=True):
+    """IB's bulletins from now on, or with `all_of_today` those of the day before them. `req_id` is not sent."""
+
+    all_of_today: bool
+
+
+class CancelNewsBulletins(Request, frozen=True):
+    """`req_id` is not sent."""
 
 
 AnyRequest = (
@@ -266,6 +277,8 @@ AnyRequest = (
     | ReqHistoricalNews
     | ReqScan
     | CancelScan
+    | ReqNewsBulletins
+    | CancelNewsBulletins
 )
 AnyCancel = (
     CancelMktData
@@ -278,6 +291,7 @@ AnyCancel = (
     | CancelCalcImpliedVolatility
     | CancelCalcOptionPrice
     | CancelScan
+    | CancelNewsBulletins
 )
 # The cancel that ends each request; what has none ends by itself.
 CANCEL_OF: dict[type[Request], type[AnyCancel]] = {
@@ -291,6 +305,7 @@ CANCEL_OF: dict[type[Request], type[AnyCancel]] = {
     CalcImpliedVolatility: CancelCalcImpliedVolatility,
     CalcOptionPrice: CancelCalcOptionPrice,
     ReqScan: CancelScan,
+    ReqNewsBulletins: CancelNewsBulletins,
 }
 
 

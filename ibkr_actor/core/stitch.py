@@ -14,7 +14,7 @@ from msgspec import Struct
 from ibkr_actor.core.bar_grid import Stretch, bar_end, is_aligned, period_bounds, stretch_at
 from ibkr_actor.core.events import HistoricalBar
 from ibkr_actor.core.plan import Planner, Window
-from ibkr_actor.core.sessions import NS, date_of
+from ibkr_actor.core.sessions import NS, clock_ns, date_of
 from ibkr_actor.schema.records import Hole
 
 # [start_ns, end_ns, open, high, low, close, volume, wap, count, session_date], as in a `bars` record.
@@ -149,11 +149,10 @@ class Stitch:
         self._unreadable += found is None
         return found
 
-    def _place_intraday(self, bar: HistoricalBar) -> _Placed | None:
-        if not bar.date.isdecimal() or len(bar.date) < _EPOCH_DIGITS_MIN:
-            return None
-        start_ns = int(bar.date) * NS
+    def _place_intraday(self, bar: HistoricalBar) -> _Placed:
         resolution, sessions = self._planner.resolution, self._planner.sessions
+        is_epoch = bar.date.isdecimal() and len(bar.date) >= _EPOCH_DIGITS_MIN
+        start_ns = int(bar.date) * NS if is_epoch else clock_ns(bar.date, sessions.zone)
         stretch = self._stretch
         if stretch is None or not stretch.start_ns <= start_ns < stretch.end_ns:
             stretch = self._stretch = stretch_at(start_ns, sessions)

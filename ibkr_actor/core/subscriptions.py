@@ -10,6 +10,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from ibkr_actor.core.backfills import Backfills
+from ibkr_actor.core.boards import Boards
 from ibkr_actor.core.calcs import Calcs
 from ibkr_actor.core.chain_messages import ChainFound, ChainNotFound
 from ibkr_actor.core.chains import Chains
@@ -36,6 +37,7 @@ from ibkr_actor.core.fallbacks import Fallbacks
 from ibkr_actor.core.fronts import Fronts
 from ibkr_actor.core.guests import Guests
 from ibkr_actor.core.holdings import Holdings
+from ibkr_actor.core.keeping import Keeping
 from ibkr_actor.core.known_hours import KnownHours
 from ibkr_actor.core.leaving import Leaving
 from ibkr_actor.core.line_book import LineBook
@@ -67,15 +69,15 @@ from ibkr_actor.core.messages import (
     WakeUp,
 )
 from ibkr_actor.core.publishing import DATA, PUBLISH
+from ibkr_actor.core.reference_events import NewsBulletin, ScanEnd, ScanRow
 from ibkr_actor.core.replies import rejected
-from ibkr_actor.core.restoring import Restoring
 from ibkr_actor.core.silences import Silences
 from ibkr_actor.core.snapshots import Snapshots
 from ibkr_actor.core.subscribing import Subscribing
 from ibkr_actor.core.waits import Waits
 from ibkr_actor.schema.commands import List, Rejection, Renew, Reply, Snapshot, Subscribe, Unsubscribe
 from ibkr_actor.schema.records import FLAG_SNAPSHOT
-from ibkr_actor.schema.reference_commands import CalcIv, CalcPrice
+from ibkr_actor.schema.reference_commands import CalcIv, CalcPrice, HoldBulletins, HoldScan
 from ibkr_actor.schema.reference_commands import Chain as ChainCommand
 
 
@@ -91,15 +93,17 @@ class SubscriptionsCore:
         self._snapshots = Snapshots(config, self._book.req_ids)
         self._waits = Waits(config.keys)
         self._chains = Chains(config, self._book, self._waits)
-        self._guests = Guests(self._book, self._snapshots, Calcs(config, self._book.req_ids), self._chains)
+        self._boards = Boards(config, self._book, self._waits)
+        calcs = Calcs(config, self._book.req_ids)
+        self._guests = Guests(self._book, self._snapshots, calcs, self._chains, self._boards)
         self._backfills = Backfills(config)
         self._holdings = Holdings(config, self._book, self._waits, self._backfills)
         self._errors = LineErrors(config, self._book, self._holdings, self._waits, self._fallbacks)
         self._subscribing = Subscribing(
             config, self._book, self._holdings, self._waits, self._backfills, self._fallbacks
         )
-        self._restoring = Restoring(self._book, self._holdings, self._chains, self._subscribing)
-        self._leaving = Leaving(config, self._holdings, self._chains)
+        self._leaving = Leaving(config, self._holdings, self._chains, self._boards)
+        self._keeping = Keeping(self._book, self._holdings, self._subscribing, self._chains, self._boards)
         self._silences = Silences(config, self._book, self._chains.silences)
         self._hours = KnownHours(config, self._book)
         self._fronts = Fronts(config, self._book)
@@ -111,6 +115,9 @@ class SubscriptionsCore:
             ContractDetailsEnd: self._fronts.details_end,
             HistoricalBars: self._kept_bars,
             HistoricalBarsEnd: self._nothing,
+            ScanRow: self._boards.feed.scan_row,
+            ScanEnd: self._boards.feed.scan_end,
+            NewsBulletin: self._boards.feed.bulletin,
             ErrorNotice: self._error,
             RequestSent: self._request_sent,
             RequestRefused: self._refused,
@@ -124,9 +131,9 @@ class SubscriptionsCore:
             FarmChanged: self._farm,
             ContractRefreshed: self._hours.refreshed,
             Reconfigure: self._subscribing.reconfigure,
-            RestoreHolders: self._restoring.restore,
+            RestoreHolders: self._keeping.restore,
             CommandsReadable: self._leaving.readable,
-            RedisForgot: self._restoring.say_again,
+            RedisForgot: self._keeping.say_again,
             PastRows: self._backfills.rows,
             PastDone: self._backfills.done,
             ChainFound: self._chains.found,
@@ -261,21 +268,20 @@ class SubscriptionsCore:
         return self._book.data_lost(message.at_ns, now) + self._guests.data_lost(message.at_ns, now)
 
     def _upstream_down(self, message: UpstreamDown, now: Instant) -> list[Effect]:
-        return self._book.upstream_down(message.at_ns, now) + self._chains.upstream_down(message.at_ns, now)
+        return self._book.upstream_down(message.at_ns, now) + self._guests.upstream_down(message.at_ns, now)
 
     def _upstream_up(self, message: UpstreamUp, now: Instant) -> list[Effect]:
-        return self._book.upstream_up(now) + self._chains.upstream_up(now)
+        return self._book.upstream_up(now) + self._guests.upstream_up(now)
 
     def _farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
-        return self._silences.farm(message, now) + self._guests.farm(message)
+        silenced = self._silences.farm(message, now) if message.family == "market" else []
+        return silenced + self._guests.farm(message, now)
 
     def _request_sent(self, message: RequestSent, now: Instant) -> list[Effect]:
         line = self._book.by_req.get(message.req_id)
         if line is not None and message.req_id == line.req_id:
             line.sent = True
-        elif line is None:
-            self._chains.feed.sent(message.req_id, now)
-        return []
+        return self._guests.sent(message.req_id, now) if line is None else []
 
     def _stop(self, message: Stop, now: Instant) -> list[Effect]:
         """Gives the lines back but keeps the holders, which the next start restores; then pacing and session stop."""
@@ -297,14 +303,13 @@ class SubscriptionsCore:
             case Unsubscribe():
                 instrument = message.contract.instrument if message.contract is not None else None
                 return self._leaving.unsubscribe(ref, command, instrument, now)
-            case Snapshot() | ChainCommand() | CalcIv() | CalcPrice():
-                assert message.contract is not None
+            case Snapshot() | ChainCommand() | HoldScan() | HoldBulletins() | CalcIv() | CalcPrice():
                 return self._guests.command(ref, command, message.contract, now)
             case Renew():
                 return self._leaving.renew(ref, now)
             case List():
                 rows = listed(self._book.lines.values(), self._holdings, command.of_client, now)
-                rows += self._chains.listed(command.of_client, now)
+                rows += self._chains.listed(command.of_client, now) + self._boards.listed(command.of_client, now)
                 return [Answer(ref, Reply(ref.id, ref.op, "result", result={"subscriptions": rows}))]
             case _:
                 text = f"{type(command).__name__} is not served here"
@@ -347,6 +352,7 @@ class SubscriptionsCore:
             "commands_waiting": self._waits.count,
             "snapshots": len(self._snapshots),
             "chains": self._chains.status(),
+            **self._boards.status(),
             "backfills": self._backfills.status(),
             "late_events": self._late + self._errors.late,
             "foreign_events": self._foreign,

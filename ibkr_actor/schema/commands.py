@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from ibkr_actor.schema.command_base import Command as Command
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery
-from ibkr_actor.schema.reference_commands import CalcCommand, Chain, ReferenceCommand
+from ibkr_actor.schema.reference_commands import BoardCommand, CalcCommand, Chain, ReferenceCommand
 
 # Rejection codes, after the canonical errors of market-data-core. Source: docs/STREAMS.md, "Commands".
 Code = Literal[
@@ -65,12 +65,14 @@ class Unsubscribe(
 ):
     """Removes the client as a holder. Without `kinds` all kinds, without `instrument` everything it holds.
 
-    The kind `chain` means the chains of options on the instrument; `chain` names one of them, as its key ends.
+    The kind `chain` means the chains of options on the instrument, and the kinds `scan` and `bulletin` those streams;
+    `chain` and `scan` name one of them, as its key ends.
     """
 
     instrument: str | InstrumentQuery | None = None
     kinds: list[str] | None = None
     chain: str = ""
+    scan: str = ""
 
 
 class Renew(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="renew"):
@@ -207,6 +209,7 @@ AnyCommand = (
     | Reload
     | HistoryCommand
     | Chain
+    | BoardCommand
     | CalcCommand
     | ReferenceCommand
 )

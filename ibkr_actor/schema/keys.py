@@ -55,6 +55,13 @@ KINDS: Final = (
 
 # The kind of a stream that holds a whole chain of options; it has a command of its own.
 CHAIN: Final = "chain"
+# Kinds of streams that are of no instrument: what a scan ranks, under the scan's name, and IB's bulletins.
+SCAN: Final = "scan"
+BULLETIN: Final = "bulletin"
+# The name that the one stream of bulletins has in place of an instrument.
+ALL_BULLETINS: Final = "all"
+# Kinds that have a command of their own.
+OWN_COMMAND: Final = (CHAIN, SCAN, BULLETIN)
 
 
 class Stream(Struct, frozen=True):

@@ -12,6 +12,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from ibkr_actor.schema.board_records import Bulletin as Bulletin
+from ibkr_actor.schema.board_records import Ranked as Ranked
+from ibkr_actor.schema.board_records import Ranking as Ranking
+from ibkr_actor.schema.record_base import Record as Record
+
 FEED_LIVE: Final = 1
 FEED_FROZEN: Final = 2
 FEED_DELAYED: Final = 3
@@ -42,18 +47,6 @@ GREEKS_SOURCES: Final = ("bid", "ask", "last", "model", "custom")
 # `refused`: IB refused members.
 CHAIN_REASONS: Final = ("opened", "spot", "expiry", "lines", "refused", "empty")
 END_REASONS: Final = ("no_holders", "failed", "expired")
-
-
-class Record(Struct, array_like=True, tag_field="tag", gc=False):
-    """The common eight of every data record: the tag, and these seven."""
-
-    epoch: int
-    seq: int
-    con_id: int
-    received_ns: int
-    source_ns: int | None
-    feed: int
-    flags: int
 
 
 class Quote(Record, tag="quote", array_like=True, gc=False):
@@ -357,6 +350,8 @@ DataRecord = (
     | Bar
     | Greeks
     | News
+    | Ranking
+    | Bulletin
     | Option
     | ChainWindow
     | Depth

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, field
 
 from ibkr_actor.schema.command_base import Command
 from ibkr_actor.schema.instruments import InstrumentQuery
@@ -111,8 +111,8 @@ class ScannerParams(
     """Answers what scans there are, as IB's own XML."""
 
 
-class Scan(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="scanner"):
-    """Answers what a scan of the market ranks now, best first, at most 50. The codes are those of `scanner_params`."""
+class ScanWish(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What is to be ranked. The codes, and the names of `filters`, are those of `scanner_params`."""
 
     scan_code: str
     scan_instrument: str = "STK"
@@ -121,6 +121,25 @@ class Scan(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     above_price: float | None = None
     below_price: float | None = None
     above_volume: int | None = None
+    filters: dict[str, str] = field(default_factory=dict)
+
+
+class Scan(ScanWish, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="scanner"):
+    """Answers what a scan of the market ranks now, best first, at most 50. The codes are those of `scanner_params`."""
+
+
+class HoldScan(ScanWish, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="scan"):
+    """Adds the client as a holder of the stream of what a scan ranks, each time that IB ranks anew."""
+
+    lease_s: float | UnsetType = UNSET
+
+
+class HoldBulletins(
+    Command, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="bulletins"
+):
+    """Adds the client as a holder of the stream of IB's bulletins: its own news, and exchanges that come and go."""
+
+    lease_s: float | UnsetType = UNSET
 
 
 # What one question to IB answers, or the first word of a scan.
@@ -136,3 +155,5 @@ ReferenceCommand = (
     | Scan
 )
 CalcCommand = CalcIv | CalcPrice
+# What holds a stream that is of no instrument.
+BoardCommand = HoldScan | HoldBulletins

@@ -207,6 +207,8 @@ class ConnectionLost(Action, frozen=True, kw_only=True):
                 return
             for line in scene.lines():
                 _end(scene, line, None, "")
+            for forget in scene.world.on_forgotten:
+                forget()
             scene.notice(1101, f"{_RESTORED} - data lost.")
 
         scene.last(self.for_s, restored)

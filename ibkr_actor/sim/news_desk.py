@@ -23,19 +23,45 @@ _TIME = "%Y-%m-%d %H:%M:%S.0"
 
 
 class NewsDesk(Desk):
-    """Serves the providers of `news`; bulletins are taken and never come."""
+    """Serves the providers of `news`; bulletins come when a test or a script says one."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        # All that were said, and the sessions that want those to come.
+        self._bulletins: list[n.NewsBulletin] = []
+        self._readers: set[Session] = set()
+        world.on_forgotten.append(self._readers.clear)
 
     def handlers(self) -> Handlers:
         return {
-            n.ReqNewsBulletins: lambda session, request: None,
-            13: lambda session, request: None,
+            n.ReqNewsBulletins: self._subscribe,
+            13: self._unsubscribe,
             n.ReqNewsArticle: self._article,
             85: self._providers,
             n.ReqHistoricalNews: self._historical,
         }
+
+    def closed(self, session: Session) -> None:
+        self._readers.discard(session)
+
+    def say(self, text: str, bulletin_type: int = 1, exchange: str = "") -> int:
+        """A bulletin to all who want them; returns how many those are."""
+        bulletin = n.NewsBulletin(
+            req_id=-1, message_id=len(self._bulletins) + 1, message_type=bulletin_type, text=text, exchange=exchange
+        )
+        self._bulletins.append(bulletin)
+        for session in self._readers:
+            session.send(bulletin)
+        return len(self._readers)
+
+    def _subscribe(self, session: Session, request: n.ReqNewsBulletins) -> None:
+        """With all messages those of before too."""
+        self._readers.add(session)
+        for bulletin in self._bulletins if request.all_messages else ():
+            session.send(bulletin)
+
+    def _unsubscribe(self, session: Session, _: r.Request) -> None:
+        self._readers.discard(session)
 
     def follow(self, line: Line, providers: tuple[str, ...]) -> None:
         """Send the headlines of the providers (none: all) on an open line as they come, until it closes."""

@@ -23,6 +23,7 @@ from ibkr_actor.sim.layout import NEWS_FROM, Layout
 from ibkr_actor.sim.messages import Message
 from ibkr_actor.sim.reading import Fields
 from ibkr_actor.sim.request_base import Plain, Reader, Request, parse
+from ibkr_actor.sim.wire import ascii_text
 
 
 class ReqNewsBulletins(Request, frozen=True, kw_only=True):
@@ -133,8 +134,9 @@ READERS: dict[int, Reader] = {
 }
 
 
-def _bulletin_fields(bulletin: NewsBulletin, _: int) -> list[str]:
-    return ["1", str(bulletin.message_id), str(bulletin.message_type), bulletin.text, bulletin.exchange]
+def _bulletin_fields(bulletin: NewsBulletin, version: int) -> list[str]:
+    text = ascii_text(bulletin.text, version)
+    return ["1", str(bulletin.message_id), str(bulletin.message_type), text, bulletin.exchange]
 
 
 def _bulletin_proto(bulletin: NewsBulletin, _: int) -> Any:

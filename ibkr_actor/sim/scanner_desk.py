@@ -1,6 +1,6 @@
 """Owns the market scanners: their parameters, and subscriptions that rank the listed instruments.
 
-Must not know prices beyond the start price of an instrument; the ranks are made up, but stay.
+Must not know prices beyond the start price of an instrument; the ranks are made up, and change a little each time.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from ibkr_actor.sim.world import World
 # Source: IBKR's page on market scanners.
 _REFRESH_S = 30.0
 _MOST_ROWS = 50
+# How far a rank may wander from one refresh to the next, as a part of all ranks.
+_WANDER = 0.1
 _MOST_SCANS = 10
 _HMDS = "Historical Market Data Service error message:"
 # Instrument codes of the parameters -> sec_type.
@@ -60,6 +62,7 @@ class ScannerDesk(Desk):
     def __init__(self, world: World) -> None:
         self._world = world
         self._open: dict[tuple[int, int], Entry | None] = {}
+        world.on_forgotten.append(self._forget_all)
 
     def handlers(self) -> Handlers:
         return {24: self._send_parameters, s.ReqScannerSubscription: self._subscribe, 23: self._cancel}
@@ -86,24 +89,24 @@ class ScannerDesk(Desk):
             text = validation(f"Only {_MOST_SCANS} simultaneous API scanner subscriptions are allowed.")
             self._world.error(session, request.req_id, 321, text)
             return
-        rows = self._scan(request)
-        if not rows:
+        if not self._scan(request):
             text = "Historical Market Data Service query message:no items retrieved"
             self._world.error(session, request.req_id, 165, text)
 
         def tell(due_s: float) -> None:
-            session.send(s.ScannerData(req_id=request.req_id, instruments=rows))
+            session.send(s.ScannerData(req_id=request.req_id, instruments=self._scan(request)))
             self._open[key] = self._world.schedule.at(due_s + _REFRESH_S, tell)
 
         tell(self._world.clock.now_s())
 
     def _scan(self, request: s.ReqScannerSubscription) -> tuple[Instrument, ...]:
-        """What passes the filters, in an order that depends on seed and scan code alone."""
+        """What passes the filters, in an order that depends on seed, scan code and the time in steps of a refresh."""
+        step = int(self._world.clock.now_s() // _REFRESH_S)
         passing = [each for each in self._world.catalogue.all() if not is_test_stock(each) and _passes(each, request)]
 
-        def rank(instrument: Instrument) -> bytes:
-            text = f"{self._world.settings.seed}:{request.scan_code}:{instrument.con_id}"
-            return hashlib.blake2b(text.encode(), digest_size=8).digest()
+        def rank(instrument: Instrument) -> float:
+            name = f"{self._world.settings.seed}:{request.scan_code}:{instrument.con_id}"
+            return _part(name) + _WANDER * _part(f"{name}:{step}")
 
         wanted = _MOST_ROWS if request.rows < 0 else min(request.rows, _MOST_ROWS)
         return tuple(sorted(passing, key=rank)[:wanted])
@@ -119,10 +122,19 @@ class ScannerDesk(Desk):
         text = f"{_HMDS}API scanner subscription cancelled: {request.req_id}"
         self._world.error(session, request.req_id, 162, text)
 
+    def _forget_all(self) -> None:
+        for key in list(self._open):
+            self._forget(key)
+
     def _forget(self, key: tuple[int, int]) -> None:
         refresh = self._open.pop(key)
         if refresh is not None:
             refresh.cancel()
+
+
+def _part(text: str) -> float:
+    """A number from 0 to 1 that depends on the text alone."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest()) / 2**48
 
 
 def _passes(instrument: Instrument, request: s.ReqScannerSubscription) -> bool:

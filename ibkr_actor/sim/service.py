@@ -36,7 +36,7 @@ class Service:
         self.refusals = Refusals()
         resolver = Resolver(world, self.refusals)
         self.permissions = Permissions(world.settings.permissions)
-        news = NewsDesk(world)
+        self.news = news = NewsDesk(world)
         self._accounts = AccountDesk(world)
         self._desks: tuple[Desk, ...] = (
             SubscriptionDesk(world, stage, resolver, self.permissions, news),

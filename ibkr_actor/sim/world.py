@@ -59,6 +59,8 @@ class World:
         self.faults = Faults(self.catalogue, language=settings.language)
         self.lines = Lines(self.faults.forget)
         self.on_changed: Callable[[], None] | None = None
+        # What else than lines is gone when IB forgets what it was asked (1101).
+        self.on_forgotten: list[Callable[[], None]] = []
         self.sessions: dict[int, Session] = {}
         self.next_valid_id = settings.next_valid_id
 

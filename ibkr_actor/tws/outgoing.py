@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ibapi.scanner import ScannerSubscription
+from ibapi.tag_value import TagValue
 
 from ibkr_actor.core.requests import (
     CalcImpliedVolatility,
@@ -20,6 +21,7 @@ from ibkr_actor.core.requests import (
     CancelHistoricalData,
     CancelMktData,
     CancelMktDepth,
+    CancelNewsBulletins,
     CancelRealTimeBars,
     CancelScan,
     CancelTickByTick,
@@ -37,6 +39,7 @@ from ibkr_actor.core.requests import (
     ReqMktData,
     ReqMktDepth,
     ReqNewsArticle,
+    ReqNewsBulletins,
     ReqNewsProviders,
     ReqOptionParams,
     ReqRealTimeBars,
@@ -74,10 +77,12 @@ def _mkt_data(client: Client, request: ReqMktData) -> None:
 
 
 def _plain_mkt_data(client: Client, request: ReqMktData) -> None:
+    # A feed of news has no prices. Source: IBKR, TWS API, "BroadTape News": `mdoff,292`.
+    no_data = ("mdoff",) if request.contract.sec_type == "NEWS" else ()
     client.reqMktData(
         request.req_id,
         to_ibapi(request.contract),
-        ",".join(map(str, request.generic_ticks)),
+        ",".join(no_data + tuple(map(str, request.generic_ticks))),
         request.snapshot,
         request.regulatory_snapshot,
         [],
@@ -249,11 +254,20 @@ def _scan(client: Client, request: ReqScan) -> None:
         wanted.belowPrice = request.below_price
     if request.above_volume is not None:
         wanted.aboveVolume = request.above_volume
-    client.reqScannerSubscription(request.req_id, wanted, [], [])
+    filters = [TagValue(name, value) for name, value in request.filters]
+    client.reqScannerSubscription(request.req_id, wanted, [], filters)
 
 
 def _cancel_scan(client: Client, request: CancelScan) -> None:
     client.cancelScannerSubscription(request.req_id)
+
+
+def _news_bulletins(client: Client, request: ReqNewsBulletins) -> None:
+    client.reqNewsBulletins(request.all_of_today)
+
+
+def _cancel_news_bulletins(client: Client, request: CancelNewsBulletins) -> None:
+    client.cancelNewsBulletins()
 
 
 # Any: each function takes the request type of its own row.
@@ -291,4 +305,6 @@ WRITERS: Final[dict[type[Request], Callable[[Client, Any], None]]] = {
     ReqScannerParams: _scanner_params,
     ReqScan: _scan,
     CancelScan: _cancel_scan,
+    ReqNewsBulletins: _news_bulletins,
+    CancelNewsBulletins: _cancel_news_bulletins,
 }

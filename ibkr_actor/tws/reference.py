@@ -17,6 +17,7 @@ from ibkr_actor.core.reference_events import (
     Headline,
     HeadlinesEnd,
     MarketRuleIncrements,
+    NewsBulletin,
     NewsProvider,
     NewsProviderList,
     OptionParameters,
@@ -34,9 +35,10 @@ from ibkr_actor.tws.whole_text import whole_text
 
 
 class ReferenceCallbacks(EWrapper):
-    """A part of `tws.wrapper.Wrapper`, which sets `events`."""
+    """A part of `tws.wrapper.Wrapper`, which sets `events` and `received_ns`."""
 
     events: list[Event]
+    received_ns: int
 
     def securityDefinitionOptionParameter(
         self,
@@ -114,7 +116,10 @@ class ReferenceCallbacks(EWrapper):
         legsStr: str,
     ) -> None:
         contract = from_details(contractDetails)
-        self.events.append(ScanRow(reqId, rank, contract, distance, benchmark, projection))
+        self.events.append(ScanRow(reqId, rank, contract, distance, benchmark, projection, legsStr))
 
     def scannerDataEnd(self, reqId: int) -> None:
-        self.events.append(ScanEnd(reqId))
+        self.events.append(ScanEnd(reqId, self.received_ns))
+
+    def updateNewsBulletin(self, msgId: int, msgType: int, newsMessage: str, originExch: str) -> None:
+        self.events.append(NewsBulletin(self.received_ns, msgId, msgType, whole_text(newsMessage), originExch))

@@ -153,4 +153,4 @@ def test_the_settings_move_the_limits() -> None:
     }
     assert rows["small_bars"] == (7, 30.0)
     assert rows["big_bars"] == (3, 1.0)
-    assert [limit.count for limit in open_limits_of(PacingConfig(open_max=9, big_bars_open_max=4))] == [9, 4]
+    assert [limit.count for limit in open_limits_of(PacingConfig(open_max=9, big_bars_open_max=4))] == [9, 4, 10]

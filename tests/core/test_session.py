@@ -359,12 +359,16 @@ def test_a_restless_farm_is_told_again_when_it_has_settled() -> None:
     assert session.next_wakeup_s() == 1016.0
 
 
+# Farms of history serve scans, which are streams, as well.
+SCANS_TOO = ["history", "subscriptions"]
+
+
 def test_the_subscriptions_hear_of_market_data_farms_and_the_others_of_theirs() -> None:
     session = ready()
     changed = told(session.handle(notice(2103, "x:usfarm", s=10), at(10)), FarmChanged)
     assert changed == [FarmChanged("usfarm", "market", False, ns(10))]
     assert told(session.handle(notice(2108, "x:usfarm", s=11), at(11)), FarmChanged)[0].is_up
-    for code, users in ((2105, ["history"]), (2106, ["history"]), (2157, ["contracts", "reference"])):
+    for code, users in ((2105, SCANS_TOO), (2106, SCANS_TOO), (2157, ["contracts", "reference"])):
         tells = only(Tell, session.handle(notice(code, f"x:other{code // 50}"), at(12)))
         assert [tell.to for tell in tells] == users
 

@@ -7,6 +7,7 @@ from ibkr_actor.schema.records import (
     Bar,
     Bars,
     BidAsk,
+    Bulletin,
     ChainWindow,
     Computed,
     Depth,
@@ -19,6 +20,8 @@ from ibkr_actor.schema.records import (
     News,
     Option,
     Quote,
+    Ranked,
+    Ranking,
     Reset,
     Roll,
     System,
@@ -30,6 +33,7 @@ from ibkr_actor.schema.records import (
 RECEIVED = 1_767_225_600_123_456_789
 SOURCE = 1_767_225_600_000_000_000
 COMMON = (1_767_225_599, 42, 265598, RECEIVED)
+OF_NO_CONTRACT = (1_767_225_599, 42, 0, RECEIVED)
 
 SAMPLES: dict[str, AnyRecord] = {
     "quote": Quote(*COMMON, None, 1, 0, 189.5, 189.52, None, "100", "2", None, "1234567.5", 1),
@@ -42,6 +46,33 @@ SAMPLES: dict[str, AnyRecord] = {
     ),
     "greeks": Greeks(*COMMON, None, 1, 0, "model", 0.25, 0.5, 0.01, 0.1, -0.02, 5.5, None, 190.0),
     "news": News(*COMMON, SOURCE, 1, 0, "BRFG", "BRFG$04507322", "Apple beats, shares rise", "K:0.54"),
+    "scan": Ranking(
+        *OF_NO_CONTRACT,
+        None,
+        1,
+        0,
+        [
+            Ranked(0, 265598, "AAPL", "STK", "SMART", "USD", "AAPL", "NMS", "", None, "", "12.5", "", "", ""),
+            Ranked(
+                1,
+                711,
+                "ES",
+                "FOP",
+                "CME",
+                "USD",
+                "EW3 C0",
+                "EW3",
+                "20261218",
+                0.0,
+                "C",
+                "",
+                "-0.5",
+                "7",
+                "711|1,712|-1",
+            ),
+        ],
+    ),
+    "bulletin": Bulletin(*OF_NO_CONTRACT, None, 1, 0, 4711, 2, "Trading in ARCA is halted", "ARCA"),
     "option": Option(
         *COMMON,
         None,

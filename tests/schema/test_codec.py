@@ -221,7 +221,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_place() -> None:
 def test_an_unknown_operation_is_answered_with_those_that_are_known() -> None:
     error = bad({b"j": b'{"op":"place_order"}'})
     assert error.code == "unsupported"
-    assert "known: calc_iv, calc_price, cancel, chain, clear_cooldown, depth_exchanges, head_timestamp" in str(error)
+    assert "known: bulletins, calc_iv, calc_price, cancel, chain, clear_cooldown, depth_exchanges, " in str(error)
     assert "subscribe, unsubscribe" in str(error)
 
 

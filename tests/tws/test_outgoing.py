@@ -26,6 +26,7 @@ from ibkr_actor.core.requests import (
     CancelHistoricalData,
     CancelMktData,
     CancelMktDepth,
+    CancelNewsBulletins,
     CancelRealTimeBars,
     CancelScan,
     CancelTickByTick,
@@ -43,6 +44,7 @@ from ibkr_actor.core.requests import (
     ReqMktData,
     ReqMktDepth,
     ReqNewsArticle,
+    ReqNewsBulletins,
     ReqNewsProviders,
     ReqOptionParams,
     ReqRealTimeBars,
@@ -73,6 +75,8 @@ OPTION = Contract(
 )
 AAPL_TEXT = ["265598", "AAPL", "STK", "", "", "", "", "SMART", "NASDAQ", "USD", "AAPL", ""]
 OPTION_TEXT = ["5", "SPX", "OPT", "20230714", "4325.0", "P", "100", "SMART", "", "USD", "", "SPXW"]
+BROAD_TAPE = Contract(7, "BRFG:BRFG_ALL", "NEWS", "BRFG", "")
+BROAD_TAPE_TEXT = ["7", "BRFG:BRFG_ALL", "NEWS", "", "", "", "", "BRFG", "", "", "", ""]
 EURUSD = InstrumentQuery(symbol="EUR", sec_type="CASH", exchange="IDEALPRO", currency="USD")
 
 TEXT_ROWS: list[tuple[AnyRequest, list[str]]] = [
@@ -124,7 +128,14 @@ TEXT_ROWS: list[tuple[AnyRequest, list[str]]] = [
         ReqScan(94, "TOP_PERC_GAIN", "STK", "STK.US.MAJOR", 5, 1.5, None, 1000),
         ["22", "94", "5", "STK", "STK.US.MAJOR", "TOP_PERC_GAIN", "1.5", "", "1000", *[""] * 10, "0", *[""] * 5],
     ),
+    (
+        ReqScan(94, "TOP_PERC_GAIN", "STK", "STK.US.MAJOR", 5, filters=(("priceAbove", "5"), ("x", "y"))),
+        ["22", "94", "5", "STK", "STK.US.MAJOR", "TOP_PERC_GAIN", *[""] * 13, "0", *[""] * 3, "priceAbove=5;x=y;", ""],
+    ),
     (CancelScan(94), ["23", "1", "94"]),
+    (ReqNewsBulletins(92, True), ["12", "1", "1"]),
+    (CancelNewsBulletins(92), ["13", "1"]),
+    (ReqMktData(12, BROAD_TAPE, (292,)), ["1", "11", "12", *BROAD_TAPE_TEXT, "0", "mdoff,292", "0", "0", ""]),
 ]
 
 
