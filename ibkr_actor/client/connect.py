@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 import anyio
 import anyio.lowlevel
@@ -115,6 +116,10 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
 
 
+# Those that wait now; who ends while it waits is forgotten with it.
+_waiting: WeakSet[Backoff] = WeakSet()
+
+
 class Backoff:
     """How long to wait before the next try: twice as long each time, up to two seconds, with jitter. Says so once."""
 
@@ -129,7 +134,9 @@ class Backoff:
     async def failed(self, error: BaseException) -> None:
         """Waits before the next try."""
         if not self.is_away:
-            _log.warning("redis_away who=%s error=%s", self._who, error)
+            # All that wait in one process wait for the same: the first says so.
+            _log.log(logging.DEBUG if _waiting else logging.WARNING, "redis_away who=%s error=%s", self._who, error)
+            _waiting.add(self)
         self._wait_s = min(BACKOFF_MAX_S, max(BACKOFF_MIN_S, self._wait_s * 2))
         await anyio.sleep(self._wait_s * random.uniform(0.5, 1.0))
 
@@ -137,7 +144,8 @@ class Backoff:
         """The server answered; True when it had been away."""
         if not self.is_away:
             return False
-        _log.info("redis_back who=%s", self._who)
+        _waiting.discard(self)
+        _log.log(logging.DEBUG if _waiting else logging.INFO, "redis_back who=%s", self._who)
         self._wait_s = 0.0
         return True
 

@@ -64,7 +64,9 @@ class SessionCore:
         # When the present state ends by itself: backoff over, handshake too long, close unanswered.
         self._state_until_s: float | None = None
         self._since_ns = 0
+        # The newest trouble, and when it was.
         self._last_error = ""
+        self._last_error_ns = 0
         self._clock_offset_ns: int | None = None
         self._stale_events = 0
         self._handlers: dict[type[Struct], Callable[..., list[Effect]]] = {
@@ -110,11 +112,7 @@ class SessionCore:
         """When the state ends by itself, or the next heartbeat is due or overdue."""
         if self.state not in UP:
             return self._state_until_s
-        link, config, beat_s = self._link, self._config, None
-        if link.beat_sent_s is not None:
-            beat_s = link.beat_sent_s + config.heartbeat_timeout_s
-        elif link.beat_req_id is None:
-            beat_s = link.heard_s + config.heartbeat_interval_s
+        beat_s = self._link.pulse.next_s(self._config)
         farm_s = self._farms.next_s()
         return min((at_s for at_s in (beat_s, farm_s) if at_s is not None), default=None)
 
@@ -138,7 +136,7 @@ class SessionCore:
             return []
         link = self._link
         link.server_version, link.connection_time = event.server_version, event.connection_time
-        link.heard_s = now.s
+        link.pulse.heard(now)
         self._state_until_s = now.s + self._config.ready_timeout_s
         text = f"Connected to the gateway, which speaks version {event.server_version}."
         effects: list[Effect] = [] if self._patient else [self._say(now, "handshaken", text)]
@@ -153,7 +151,8 @@ class SessionCore:
         if not self._move(Input.USABLE_DEGRADED if self._link.upstream_lost else Input.USABLE, now):
             return []
         link = self._link
-        link.ready_s = link.heard_s = now.s
+        link.ready_s = now.s
+        link.pulse.heard(now)
         self._retries.worked()
         self._patient = None
         up = SessionUp(link.conn, link.server_version)
@@ -188,7 +187,7 @@ class SessionCore:
         was_up = self.state in UP
         in_vain = not was_up and (taken or self.state is State.HANDSHAKING)
         verdict = self._retries.broke(self._link, now, taken_in_vain=in_vain)
-        self._last_error = sentence
+        self._last_error, self._last_error_ns = sentence, now.ns
         self._move(verdict.happened, now)
         effects: list[Effect] = []
         if was_up:
@@ -247,44 +246,38 @@ class SessionCore:
 
     def _beat(self, now: Instant) -> list[Effect]:
         """Asks for the gateway's clock when nothing else was heard; silence after that is a dead connection."""
-        link, config = self._link, self._config
-        if link.beat_sent_s is not None and now.s >= link.beat_sent_s + config.heartbeat_timeout_s:
-            return self._drop(now, f"The gateway was silent for {now.s - link.heard_s:.1f} s.")
-        if link.beat_req_id is not None or now.s < link.heard_s + config.heartbeat_interval_s:
+        pulse = self._link.pulse
+        if pulse.is_dead(self._config, now):
+            return self._drop(now, f"The gateway was silent for {now.s - pulse.heard_s:.1f} s.")
+        if not pulse.is_due(self._config, now):
             return []
-        link.beat_req_id = self._req_ids.next()
-        return [Tell("pacing", Enqueue(ReqCurrentTime(link.beat_req_id), priority=0, conn=link.conn))]
+        pulse.req_id = self._req_ids.next()
+        return [Tell("pacing", Enqueue(ReqCurrentTime(pulse.req_id), priority=0, conn=self._link.conn))]
 
     def _drop(self, now: Instant, sentence: str, code: int | None = None) -> list[Effect]:
         """Closes a connection that is of no use. What the gateway says of it later is stale."""
         return [Disconnect(self._link.conn), *self._break(now, sentence, now.ns, code=code)]
 
     def _request_sent(self, message: RequestSent, now: Instant) -> list[Effect]:
-        # The wait for the answer starts when the request left, however long pacing held it.
-        if message.req_id == self._link.beat_req_id:
-            self._link.beat_sent_s = now.s
+        self._link.pulse.sent(message.req_id, now)
         return []
 
     def _request_refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
-        if message.req_id == self._link.beat_req_id:
-            self._heard(now)
+        if message.req_id == self._link.pulse.req_id:
+            self._link.pulse.heard(now)
         return []
-
-    def _heard(self, now: Instant) -> None:
-        self._link.heard_s = now.s
-        self._link.beat_req_id = self._link.beat_sent_s = None
 
     # ---- what the gateway says
 
     def _sign_of_life(self, event: ManagedAccounts | Heard, now: Instant) -> list[Effect]:
         if isinstance(event, ManagedAccounts):
             self._link.accounts = event.accounts
-        self._heard(now)
+        self._link.pulse.heard(now)
         return []
 
     def _current_time(self, event: CurrentTime, now: Instant) -> list[Effect]:
         self._clock_offset_ns = event.time_ns - event.received_ns
-        self._heard(now)
+        self._link.pulse.heard(now)
         return []
 
     def _decode_failed(self, event: DecodeFailed, now: Instant) -> list[Effect]:
@@ -297,7 +290,7 @@ class SessionCore:
     def _notice(self, event: ErrorNotice, now: Instant) -> list[Effect]:
         if self.state not in OPEN:
             return []
-        self._heard(now)
+        self._link.pulse.heard(now)
         row = lookup(event.code, event.req_id)
         doing = self._doings.get(row.effect)
         if doing is not None:
@@ -309,9 +302,11 @@ class SessionCore:
         self._link.upstream_lost = True
         if not self._move(Input.UPSTREAM_DOWN, now):
             return []
+        sentence = f"TWS has lost its connection to IB ({row.meaning})."
+        self._last_error, self._last_error_ns = sentence, now.ns
         return [
             Tell("subscriptions", UpstreamDown(event.received_ns, event.code)),
-            self._say(now, "upstream_lost", f"TWS has lost its connection to IB ({row.meaning}).", event.code),
+            self._say(now, "upstream_lost", sentence, event.code),
         ]
 
     def _upstream_up(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
@@ -384,6 +379,7 @@ class SessionCore:
             "market_data_type": self._config.market_data_type,
             "farms": self._farms.states(),
             "last_error": self._last_error or None,
+            "last_error_ns": str(self._last_error_ns) if self._last_error else None,
             "stale_events": self._stale_events,
             "undecoded": {str(message_id): count for message_id, count in sorted(link.undecoded.items())},
         }

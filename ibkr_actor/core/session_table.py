@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from ibkr_actor.core.effects import ActorName
+from ibkr_actor.core.pulse import Pulse
 
 # Actors that ask IB and must know when they may.
 ASKING: Final[tuple[ActorName, ...]] = ("contracts", "reference", "subscriptions", "history")
@@ -117,9 +118,7 @@ class Link(Struct):
     upstream_lost: bool = False
     client_id_in_use: bool = False
     ready_s: float | None = None
-    heard_s: float = 0.0
-    beat_req_id: int | None = None
-    beat_sent_s: float | None = None
+    pulse: Pulse = field(default_factory=Pulse)
     # Incoming message id -> frames of it that could not be decoded.
     undecoded: dict[int, int] = field(default_factory=dict)
 

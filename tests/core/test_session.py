@@ -629,6 +629,19 @@ def test_a_status_query_ends_here_with_all_parts() -> None:
     assert done.reply.result["session"]["server_version"] == 200
 
 
+def test_the_status_tells_the_newest_trouble_and_when_it_was() -> None:
+    session = ready()
+    assert (session.status(at(3))["last_error"], session.status(at(3))["last_error_ns"]) == (None, None)
+    session.handle(ConnectionLost(1, ns(10), "reset by peer"), at(10))
+    up_again(session, 11)
+    status = session.status(at(20))
+    assert status["last_error"] == "The connection to the gateway is lost: reset by peer."
+    assert status["last_error_ns"] == str(ns(10))
+    session.handle(notice(1100, conn=2), at(30))
+    assert session.status(at(31))["last_error_ns"] == str(ns(30))
+    assert "TWS has lost" in str(session.status(at(31))["last_error"])
+
+
 def test_every_change_is_a_plain_sentence_in_system() -> None:
     session = core()
     effects: list[Effect] = []
