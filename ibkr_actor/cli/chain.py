@@ -81,7 +81,8 @@ async def _once(feed: Any, arguments: argparse.Namespace) -> int:
     found = within(window, options) if window is not None else []
     if window is not None and _is_empty(window):
         spot = "unknown" if window.spot is None else f"{window.spot:.10g}"
-        raise NoGo(f"{arguments.instrument}: no listed option lies in the window; the underlying is at {spot}")
+        why = f"no listed option lies in the window: the price of the underlying is {spot}"
+        raise NoGo(f"{arguments.instrument}: {why}")
     if window is None or not found:
         raise NoGo(f"{arguments.instrument}: no data of any option within {arguments.timeout:g} s: is the market open?")
     print("\n".join(text(window, found)), flush=True)

@@ -24,6 +24,8 @@ async def _health(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> in
     try:
         reason = await _reason(redis, keys)
     except (RedisError, OSError) as error:
+        if not arguments.json:
+            raise  # one line on standard error, as from every command
         reason = f"Redis does not answer: {error}"
     if arguments.json:
         say_json({"healthy": not reason, "reason": reason or None})

@@ -90,6 +90,40 @@ def beat_of(raw: bytes | str | None) -> Beat | None:
         return None
 
 
+def figures_of(raw: bytes | str | None) -> dict[str, Any]:
+    """What a sidecar publishes of itself; empty when there is nothing, or something else."""
+    try:
+        found = msgspec.json.decode(raw or b"")
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def merged(status: dict[str, Any], figures: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """A status with what was published since, and when that was; None when nothing was.
+
+    Forecasts (what waits, for how long) stay as they were answered: figures have none.
+    """
+    if not figures:
+        return status, None
+    pacing = part(status, "pacing") or {}
+    told = {name: value for name, value in (figures.get("pacing") or {}).items() if name != "cooldowns"}
+    counters = (part(status, "counters") or {}) | {"redis": figures.get("redis") or {}}
+    fresh = {name: figures[name] for name in ("session", "ready", "subscriptions") if name in figures}
+    return status | fresh | {"pacing": pacing | told, "counters": counters}, _ns(figures.get("at_ns"))
+
+
+def asked_about(figures: dict[str, Any]) -> object:
+    """What must be asked for again when it changes: who holds what, why, and what waits."""
+    counted = figures.get("subscriptions") or {}
+    pacing = figures.get("pacing") or {}
+    return (
+        figures.get("epoch"),
+        [counted.get(name) for name in ("streams", "states", "holders")],
+        [bool(pacing.get("waiting")), pacing.get("cooldowns"), pacing.get("pacing_violations")],
+    )
+
+
 def record_of(raw: bytes | None) -> AnyRecord | None:
     """A record as it stands in a hash of last values: msgpack or, beginning with a brace, JSON."""
     if not raw:

@@ -1,4 +1,4 @@
-"""Looks at a running sidecar from outside: reads Redis, and asks the sidecar for `status` and `list`.
+"""Looks at a running sidecar from outside: reads what it publishes, and now and then asks it for `status` and `list`.
 
 Never raises for a Redis or a sidecar that is away: that is part of what it found.
 """
@@ -14,18 +14,50 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ibkr_actor.cli.overview import EVENTS_KEPT, NS, Overview, Row, beat_of, last_fields, row_of
+from ibkr_actor.cli.overview import (
+    EVENTS_KEPT,
+    NS,
+    Overview,
+    Row,
+    asked_about,
+    beat_of,
+    figures_of,
+    last_fields,
+    merged,
+    row_of,
+)
 from ibkr_actor.client import Client, MarketDataError, NoAnswer
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import System
 
-# Each answer is kept by the sidecar for a while, so it is not asked at every look.
-ASK_EVERY_S: Final = 2.0
+# What stands in Redis holds all that changes from look to look. Asked for are holders, reasons and forecasts: seldom,
+# or when something has changed that they tell of, and then not more often than this.
+ASK_EVERY_S: Final = 15.0
+ASK_AGAIN_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 3.0
 # Streams shown at most; a login has a hundred lines, seldom more than a thousand.
 STREAMS_MAX: Final = 2_000
+
+
+class Turns:
+    """When to ask the sidecar. Caller: the gatherer; changes nothing but what it knows of the last time."""
+
+    def __init__(self) -> None:
+        self._asked_s: float | None = None
+        self.figures: dict[str, Any] = {}  # what they were then
+
+    def are_up(self, now_s: float, figures: dict[str, Any], *, failed: bool) -> bool:
+        """Whether it is time: never asked, or the answers are old, or something that they tell of is not as it was."""
+        if self._asked_s is None or now_s < self._asked_s:
+            return True
+        again = failed or not figures or asked_about(figures) != asked_about(self.figures)
+        return now_s - self._asked_s >= (ASK_AGAIN_S if again else ASK_EVERY_S)
+
+    def took(self, now_s: float, figures: dict[str, Any]) -> None:
+        """It is asked now."""
+        self._asked_s, self.figures = now_s, figures
 
 
 class Gatherer:
@@ -39,7 +71,9 @@ class Gatherer:
         self._newest_event: bytes | None = None
         # (kind, instrument) -> the row of the newest `list`; None while no sidecar has answered.
         self._listed: dict[tuple[str, str], dict[str, Any]] | None = None
-        self._asked_s: float | None = None
+        self._turns = Turns()
+        self._answered: dict[str, Any] = {}  # the newest answer to `status`
+        self._figures: dict[str, Any] = {}  # what the sidecar publishes beside its heartbeat, a second old at most
         self.overview = Overview(root=keys.root)
 
     async def look(self) -> Overview:
@@ -64,9 +98,10 @@ class Gatherer:
 
     async def _read(self, redis: Redis) -> None:
         began_s = time.perf_counter()
-        beat = beat_of(await redis.get(self._keys.heartbeat))
+        beat, figures = await redis.mget(self._keys.heartbeat, self._keys.metrics)
         ping_ms = (time.perf_counter() - began_s) * 1_000
-        self._note(beat=beat, ping_ms=round(ping_ms, 2), events=await self._events(redis))
+        self._figures = figures_of(figures)
+        self._note(beat=beat_of(beat), ping_ms=round(ping_ms, 2), events=await self._events(redis))
 
     async def _events(self, redis: Redis) -> tuple[System, ...]:
         """The newest system records, oldest first."""
@@ -80,11 +115,17 @@ class Gatherer:
         """Asks the sidecar, unless nobody is there to answer or it was asked a moment ago."""
         now_s = self._clock()
         if self.overview.beat is None:
-            self._asked_s, self._listed = None, None
+            self._turns, self._listed = Turns(), None
             return
-        if self._asked_s is not None and 0 <= now_s - self._asked_s < ASK_EVERY_S:
-            return
-        self._asked_s = now_s
+        if self._turns.are_up(now_s, self._figures, failed=bool(self.overview.answer_error)):
+            self._turns.took(now_s, self._figures)
+            await self._ask_now(redis)
+        # Figures that were there before it was asked are older than the answer.
+        newer = {} if self._figures == self._turns.figures else self._figures
+        status, at_ns = merged(self._answered, newer)
+        self._note(status=status, status_at_ns=at_ns or self.overview.status_at_ns)
+
+    async def _ask_now(self, redis: Redis) -> None:
         name, prefix, gateway = f"top-{os.getpid()}", self._keys.prefix, self._keys.gateway
         asker = Client(redis, client=name, prefix=prefix, gateway=gateway, timeout_s=ANSWER_TIMEOUT_S)
         try:
@@ -96,7 +137,8 @@ class Gatherer:
             self._note(answer_error=str(error))
         else:
             self._listed = {(str(row["kind"]), str(row["instrument"])): row for row in rows}
-            self._note(status=status, status_at_ns=self._now_ns(), answer_error="")
+            self._answered = status
+            self._note(status_at_ns=self._now_ns(), answer_error="")
 
     async def _read_streams(self, redis: Redis) -> None:
         listed = self._listed or {}

@@ -20,7 +20,7 @@ from ibkr_actor.cli.overview import NS, Overview, Row, part
 NARROW: Final = 72
 WIDE: Final = 104
 EVENTS_SHOWN: Final = 6
-# An answer older than this is said to be old: it is asked for every two seconds.
+# Figures older than this are said to be old: the sidecar publishes them every second.
 OLD_ANSWER_S: Final = 10.0
 METER: Final = 6
 _STYLE: Final = {
@@ -111,7 +111,7 @@ def _trouble(overview: Overview, now_ns: int) -> str | None:
         case "no_sidecar":
             return "Nobody publishes: there is no heartbeat. What follows is what the last sidecar left."
         case "no_answer":
-            return f"{overview.answer_error}; budgets and holders may be old".capitalize()
+            return f"{overview.answer_error}; who holds what may be old".capitalize()
         case "not_ready":
             error = part(overview.status, "session", "last_error")
             return f"The gateway is not usable{': ' + str(error) if error else '.'}"

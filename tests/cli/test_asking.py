@@ -15,7 +15,8 @@ from ibkr_actor.cli.commands import described, from_fields, operations
 from ibkr_actor.cli.lines import ledger, text
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO, main
 from ibkr_actor.errors import ConfigurationError
-from ibkr_actor.schema.commands import Subscribe
+from ibkr_actor.schema.commands import Resolve, Subscribe
+from ibkr_actor.schema.instruments import InstrumentQuery
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import DEADLINE_S, KEYS, House, running_house, running_redis
 
@@ -152,7 +153,7 @@ def test_fields_become_the_command_and_objects_are_json() -> None:
         instrument="AAPL", kinds=["quote", "bar.5s"], lease_s=2.5, generic_ticks=[100, 233]
     )  # fmt: skip
     named = from_fields("resolve", ['instrument={"con_id":265598,"exchange":"SMART"}', "refresh=true"])
-    assert (named.instrument.con_id, named.refresh) == (265598, True)  # type: ignore[union-attr]
+    assert named == Resolve(instrument=InstrumentQuery(con_id=265598, exchange="SMART"), refresh=True)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import anyio.lowlevel
 import pytest
 
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, main
-from ibkr_actor.cli.overview import Overview
-from ibkr_actor.cli.overview_gather import Gatherer
+from ibkr_actor.cli.overview import Overview, figures_of, merged, part
+from ibkr_actor.cli.overview_gather import Gatherer, Turns
 from ibkr_actor.client import connect
 from ibkr_actor.schema.records import Quote
 from ibkr_actor.sim import Simulator, SimulatorSettings
@@ -34,6 +34,11 @@ async def until(gatherer: Gatherer, wanted: Callable[[Overview], bool]) -> Overv
     return gatherer.overview
 
 
+def taken(overview: Overview) -> object:
+    """The lines that are taken."""
+    return part(overview.status, "subscriptions", "lines", "taken")
+
+
 @pytest.mark.anyio
 async def test_it_follows_a_sidecar_that_comes_works_loses_its_gateway_and_goes() -> None:
     async with running_redis() as server:
@@ -43,12 +48,15 @@ async def test_it_follows_a_sidecar_that_comes_works_loses_its_gateway_and_goes(
         async with running_house(server.own_url, port, heartbeat_s=0.2) as house:
             async with Simulator(SimulatorSettings(port=port, market_hours="always", ticks_per_s=50.0)):
                 await house.subscribe("AAPL", "quote", client="strat-1")
-                found = await until(gatherer, lambda it: it.health == "ready" and any(row.rate_s for row in it.rows))
+                found = await until(
+                    gatherer,
+                    lambda it: it.health == "ready" and any(row.rate_s for row in it.rows) and bool(taken(it)),
+                )
             row = found.rows[0]
             assert (row.instrument, row.kind, row.state, row.freshness) == (AAPL, "quote", "live", "fresh")
             assert row.holders == ("strat-1",)
             assert isinstance(row.newest, Quote)
-            assert found.status["subscriptions"]["lines"]["taken"] == 1
+            assert taken(found) == 1
             assert {"connection", "farm"} <= {event.topic for event in found.events}
             lost = await until(gatherer, lambda it: it.health == "not_ready" and it.rows[0].state == "starved")
             assert lost.events[-1].at_ns > found.events[-1].at_ns
@@ -109,3 +117,44 @@ def test_without_rich_one_line_names_the_extra(
     said = capsys.readouterr().err.strip()
     assert said.startswith("ibkr-actor: 'top' needs the package 'rich")
     assert said.endswith("which this install lacks: pip install 'ibkr-actor[sidecar,tui]'")
+
+
+FIGURES = {
+    "at_ns": "1700000000000000000",
+    "session": {"state": "ready"},
+    "subscriptions": {"streams": 2, "states": {"live": 2}, "holders": 1, "lines": {"taken": 2, "of": 100}},
+    "pacing": {"waiting": 0, "cooldowns": 0, "windows": {"messages": {"used": 3}}},
+    "redis": {"redis_published": 7},
+}
+
+
+def test_a_calm_sidecar_is_asked_seldom_and_one_that_changes_soon() -> None:
+    turns = Turns()
+    assert turns.are_up(100.0, FIGURES, failed=False)
+    turns.took(100.0, FIGURES)
+    busy = FIGURES | {"subscriptions": {"streams": 2, "states": {"live": 2}, "holders": 2}}
+    assert not turns.are_up(110.0, FIGURES | {"at_ns": "1700000010000000000"}, failed=False)
+    assert turns.are_up(115.0, FIGURES, failed=False)
+    assert not turns.are_up(101.9, busy, failed=False)
+    assert turns.are_up(102.0, busy, failed=False)
+    assert turns.are_up(102.0, FIGURES, failed=True)
+    assert turns.are_up(102.0, {}, failed=False)  # of a sidecar that publishes no figures nothing else is known
+    assert turns.are_up(99.0, FIGURES, failed=False)  # the clock was put back
+
+
+def test_what_is_published_goes_before_what_was_answered_and_forecasts_stay() -> None:
+    answered = {
+        "session": {"state": "connecting"},
+        "history": {"jobs_open": 1},
+        "pacing": {"drained_in_s": 2.5, "cooldowns": ["hist"], "waiting": 3},
+        "counters": {"gateway": {"frames": 1}, "redis": {"redis_published": 1}},
+    }
+    status, at_ns = merged(answered, FIGURES)
+    assert at_ns == 1_700_000_000_000_000_000
+    assert status["session"] == {"state": "ready"}
+    assert status["history"] == {"jobs_open": 1}
+    assert status["pacing"] == {
+        "drained_in_s": 2.5, "cooldowns": ["hist"], "waiting": 0, "windows": {"messages": {"used": 3}},
+    }  # fmt: skip
+    assert status["counters"] == {"gateway": {"frames": 1}, "redis": {"redis_published": 7}}
+    assert merged(answered, figures_of(b"[no figures]")) == (answered, None)

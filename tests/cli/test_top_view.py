@@ -200,7 +200,7 @@ def test_a_gateway_that_is_away_and_a_silent_sidecar_are_named() -> None:
         OVERVIEW, answer_error="the sidecar does not answer commands", status_at_ns=NOW_NS - 90 * NS
     )
     lines = drawn(silent)
-    assert lines[1] == "The sidecar does not answer commands; budgets and holders may be old"
+    assert lines[1] == "The sidecar does not answer commands; who holds what may be old"
     assert "these budgets are 1m30s old" in lines
 
 

@@ -174,7 +174,7 @@ async def test_a_program_that_asks_for_what_makes_no_sense_is_told_at_once(clien
         lambda: client.watch("quotee:AAPL.STK.SMART.USD"),
         lambda: client.watch("AAPL"),
         lambda: client.stream("quotes", "AAPL"),
-        lambda: client.quotes("AAPL", start="whenever"),  # type: ignore[arg-type]
+        lambda: client.quotes("AAPL", start="whenever"),  # type: ignore[arg-type]  # what a caller without types may do
         lambda: client.quotes("AAPL", conflate_s=0.0),
         lambda: client.quotes("AAPL", conflate_s=1.0, group="g"),
         lambda: Client(client="not a name"),
