@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from msgspec import structs
 
@@ -250,6 +252,13 @@ def test_what_is_not_a_time_is_counted_and_costs_no_other_bar() -> None:
     assert kept.update(T + 6, "yesterday") == []
     assert kept.desk.core.status()["unreadable_bars"] == 1
     assert bars(kept.update(T + 7, epoch(T), 1.9)) == [(0, 60, 1.9, False, 1)]
+
+
+def test_a_bar_named_by_the_clock_is_that_bar() -> None:
+    kept = Kept()
+    kept.answer(T + 5, row(epoch(T)))
+    text = datetime.fromtimestamp(int(epoch(T)), UTC).strftime("%Y%m%d-%H:%M:%S")
+    assert bars(kept.update(T + 6, text, 1.9)) == [(0, 60, 1.9, False, 1)]
 
 
 def test_bars_that_stall_in_market_hours_are_asked_for_again() -> None:

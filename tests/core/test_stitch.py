@@ -63,6 +63,22 @@ def test_prices_that_are_missing_stay_missing() -> None:
     assert stitch.filled.rows[0][2:9] == (None, 2.5, -1.0, 0.0, None, None, None)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20260210 10:00:00 US/Eastern",
+        "20260210  10:00:00",
+        "20260210 09:00:00 US/Central",
+        "20260210-15:00:00",
+    ],
+)
+def test_a_gateway_that_does_not_heed_the_format_names_a_bar_by_the_clock(text: str) -> None:
+    found = week()
+    stitch = Stitch(found.planner, found.windows[0])
+    stitch.take([HistoricalBar(text, 1.0, 1.0, 1.0, 1.0, "1", "1", 1)])
+    assert stitch.filled.rows[0][:2] == (ns("2026-02-10T15:00Z"), ns("2026-02-10T16:00Z"))
+
+
 def test_bars_outside_doubled_unaligned_or_unreadable_are_left_out_and_counted() -> None:
     found = week()
     bars = whole(found)
@@ -71,7 +87,7 @@ def test_bars_outside_doubled_unaligned_or_unreadable_are_left_out_and_counted()
         bar_at("2026-02-16T15:00+00:00"),
         bars[3],
         bar_at("2026-02-10T15:07:11+00:00"),
-        HistoricalBar("20260210 15:00:00 US/Eastern", 1.0, 1.0, 1.0, 1.0, "1", "1", 1),
+        HistoricalBar("20260210 25:00:00 US/Eastern", 1.0, 1.0, 1.0, 1.0, "1", "1", 1),
         HistoricalBar("", 1.0, 1.0, 1.0, 1.0, "1", "1", 1),
     ]
     stitch = Stitch(found.planner, found.windows[0])
