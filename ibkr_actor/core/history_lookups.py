@@ -22,7 +22,7 @@ from ibkr_actor.core.messages import PacingViolated, RateExceeded, RequestRefuse
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import AnyRequest, ReqHeadTimestamp, ReqHistogram, ReqHistoricalData
-from ibkr_actor.core.sessions import from_schedule
+from ibkr_actor.core.sessions import clock_ns, from_schedule
 from ibkr_actor.schema.commands import HeadTimestamp as HeadTimestampCommand
 from ibkr_actor.schema.commands import Histogram, Rejection, Reply, Schedule
 from ibkr_actor.schema.instruments import Contract
@@ -110,9 +110,10 @@ class Lookups:
 
     def schedule(self, event: HistoricalSchedule, now: Instant) -> list[Effect]:
         ask = self.asks.of(event.req_id)
-        if ask is None:
+        if ask is None or not isinstance(ask.request, ReqHistoricalData):
             return []
         effects: list[Effect] = []
+        end_ns = clock_ns(ask.request.end, UTC)
         for ref, contract, days in self._take(ask):
             try:
                 sessions = from_schedule(event, contract.time_zone)
@@ -124,7 +125,7 @@ class Lookups:
                     "trade_date": day.trade_date.strftime("%Y%m%d"),
                     "segments": [[str(start), str(end)] for start, end in day.segments],
                 }
-                for day in list(sessions)[-days:]
+                for day in [day for day in sessions if day.start_ns < end_ns][-days:]
             ]
             result = {"con_id": contract.con_id, "time_zone": sessions.zone.key, "sessions": rows}
             effects.append(Answer(ref, Reply(id=ref.id, op=ref.op, status="result", result=result)))
