@@ -287,7 +287,8 @@ def with_defaults(query: InstrumentQuery) -> InstrumentQuery:
     if right is None:
         raise InvalidInstrumentText(f"right {query.right!r} is neither C nor P")
     # An identifier says which stock, and often in which currency; where it does not, the candidates are named.
-    currency = query.currency or ("" if con_id or query.sec_id else "USD")
+    # A feed of news need not have one.
+    currency = query.currency or ("" if con_id or query.sec_id or sec_type == "NEWS" else "USD")
     exchange = query.exchange or DEFAULT_EXCHANGE.get(sec_type, "")
     return structs.replace(
         query, con_id=con_id, conid=None, sec_type=sec_type, currency=currency, exchange=exchange, right=right

@@ -6,6 +6,7 @@ Must not know futures and options, which come and go, nor how a client finds any
 from __future__ import annotations
 
 from ibkr_actor.sim.instruments import FIRST_TEST_CON_ID, TEST_STOCKS, Bond, Fund, Instrument
+from ibkr_actor.sim.news import PROVIDERS
 from ibkr_actor.sim.pricing import RATE
 
 _FOREX_ORDER_TYPES = "ACTIVETIM,AD,ADJUST,ALERT,ALLOC,BASKET,COND,DAY,GTC,GTD,LIT,LMT,MIT,MKT,STP"
@@ -236,7 +237,20 @@ def _others(stocks: list[Instrument], pairs: list[Instrument]) -> list[Instrumen
         size_increment="0.001", suggested_size_increment="0.001", fractional=True,
         fund=Fund(name="Vanguard Institutional Index Fund", family="Vanguard"),
     )  # fmt: skip
-    return [gold, index_cfd, fund, _cfd(_OWN + 31, stocks[0]), _cfd(_OWN + 32, stocks[7]), _cfd(143916318, pairs[0])]
+    cfds = [_cfd(_OWN + 31, stocks[0]), _cfd(_OWN + 32, stocks[7]), _cfd(143916318, pairs[0])]
+    return [gold, index_cfd, fund, *_news_feeds(), *cfds]
+
+
+def _news_feeds() -> list[Instrument]:
+    """All headlines of a provider, as instruments of its own. Source: IBKR, TWS API, "BroadTape News"."""
+    return [
+        Instrument(
+            con_id=_OWN + 41 + number, symbol=f"{code}:{code}_ALL", sec_type="NEWS", exchange=code, currency="USD",
+            local_symbol=f"{code}:{code}_ALL", trading_class="", market_name="", long_name=name, start_price=1.0,
+            valid_exchanges=code, trades=False, has_depth=False,
+        )
+        for number, (code, name) in enumerate(PROVIDERS)
+    ]  # fmt: skip
 
 
 def _cfd(con_id: int, under: Instrument) -> Instrument:

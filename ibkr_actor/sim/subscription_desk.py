@@ -105,6 +105,11 @@ class SubscriptionDesk(Desk):
             self._world.lines.add(line)
             self._stage.snapshot(line, self.drop)
             return
+        if instrument.sec_type == "NEWS":
+            # It has headlines, of its own provider, and no market.
+            self._world.lines.add(line)
+            self._news.follow(line, (instrument.exchange,))
+            return
         self._open(line)
         if generic_ticks.NEWS in line.generic_ticks:
             self._news.follow(line, generic_ticks.news_providers(parts))

@@ -15,6 +15,7 @@ from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNot
 from ibkr_actor.core.messages import (
     FarmChanged,
     RateExceeded,
+    RequestEnded,
     RequestRefused,
     RequestSent,
     ResolvedCommand,
@@ -43,6 +44,7 @@ from ibkr_actor.core.requests import ReqContractDetails, ReqOptionParams
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.reference_commands import (
     MarketRule,
+    NewsArticle,
     NewsHeadlines,
     NewsProviders,
     OptionParams,
@@ -365,3 +367,33 @@ def test_a_chain_is_looked_up_when_the_farm_of_definitions_is_back() -> None:
     assert asked(desk.handle(wish, 1)) == []
     (request,) = asked(desk.handle(FarmChanged("secdefnj", "definitions", True, ns(5)), 5))
     assert isinstance(request, ReqOptionParams)
+
+
+def test_a_scan_that_finds_nothing_does_not_wait_for_its_time_to_run_out() -> None:
+    desk = Desk()
+    (scan,) = asked(desk.send(Scan(scan_code="MOST_ACTIVE"), 0))
+    assert desk.error(scan.req_id, 165, 1) == []
+    assert desk.core.next_wakeup_s() == 3
+    nothing = desk.handle(WakeUp(), 3)
+    assert result(nothing) == {"rows": []}
+    assert told(nothing, Withdraw) == [Withdraw(scan.req_id)]
+    # Where a ranking follows it is the answer, and nothing is left to do.
+    (scan,) = asked(desk.send(Scan(scan_code="MOST_ACTIVE"), 10, "2"))
+    desk.error(scan.req_id, 165, 11)
+    desk.handle(ScanRow(scan.req_id, 0, stock(), "", "", ""), 12)
+    assert len(result(desk.handle(ScanEnd(scan.req_id), 12))["rows"]) == 1
+    assert desk.handle(WakeUp(), 13) == []
+
+
+def test_a_question_that_ib_refuses_is_over_for_pacing_and_says_what_was_wrong() -> None:
+    desk = Desk()
+    (scan,) = asked(desk.send(Scan(scan_code="NO_SUCH"), 0))
+    refused = desk.error(scan.req_id, 162, 1)
+    assert told(refused, RequestEnded) == [RequestEnded(scan.req_id)]
+    error = answer(refused).reply.error
+    assert error is not None
+    assert (error.code, error.retryable, error.ib_code) == ("validation_error", False, 162)
+    (article,) = asked(desk.send(NewsArticle(provider="BRFG", article_id="no"), 2, "2"))
+    error = answer(desk.error(article.req_id, 10172, 3)).reply.error
+    assert error is not None
+    assert error.code == "validation_error"

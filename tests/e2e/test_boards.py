@@ -6,10 +6,12 @@ import anyio
 import pytest
 
 from ibkr_actor.client import Client, Refused
-from ibkr_actor.schema.commands import Reply, Unsubscribe
-from ibkr_actor.schema.records import AnyRecord, Bulletin, End, Gap, Ranking, System
+from ibkr_actor.schema.commands import Reply, Subscribe, Unsubscribe
+from ibkr_actor.schema.instruments import InstrumentQuery
+from ibkr_actor.schema.records import AnyRecord, Bulletin, End, Gap, News, Ranking, System
 from ibkr_actor.schema.reference_commands import HoldBulletins, HoldScan, Scan
 from ibkr_actor.sim import Simulator, SimulatorSettings
+from ibkr_actor.sim.messages import TickNews
 from tests.e2e.kit import DEADLINE_S, House, running_house, running_redis
 
 pytestmark = pytest.mark.anyio
@@ -144,3 +146,17 @@ async def test_bulletins_come_and_none_is_lost_or_doubled_over_a_break(house: Ho
 
 def _event(record: AnyRecord) -> str:
     return record.event if isinstance(record, System) else ""
+
+
+async def test_all_headlines_of_a_provider_are_a_stream_of_its_feed(house: House, sim: Simulator) -> None:
+    wish = InstrumentQuery(symbol="BRFG:BRFG_ALL", sec_type="NEWS", exchange="BRFG")
+    reply = await house.call(Subscribe(client="test", instrument=wish, kinds=["news"], lease_s=0.0))
+    assert reply.streams == ["ibkr:{g1}:news:BRFG%3ABRFG_ALL.NEWS.BRFG.USD"], reply
+    coming = TickNews(time=1_783_080_001_000, provider_code="BRFG", article_id="BRFG$1", headline="Up", extra_data="")
+    await sim.wait_for(lambda: sim.emit("BRFG:BRFG_ALL", coming) == 1)
+    records = await house.until(reply.streams[0], lambda found: any(isinstance(record, News) for record in found))
+    assert [record.headline for record in records if isinstance(record, News)][:1] == ["Up"]
+    refused = await house.call(Subscribe(client="test", instrument=wish, kinds=["quote"]))
+    assert refused.error is not None
+    assert refused.error.code == "unsupported"
+    assert not sim.violations
