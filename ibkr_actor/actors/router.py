@@ -17,14 +17,12 @@ from ibkr_actor.core.events import (
     ContractsEvent,
     ErrorNotice,
     Event,
-    HistoricalBars,
-    HistoricalBarsEnd,
-    HistoryEvent,
     MarketDataEvent,
     ReferenceEvent,
     SessionEvent,
     owner_of,
 )
+from ibkr_actor.core.history_events import HistoricalBars, HistoricalBarsEnd, HistoryEvent
 from ibkr_actor.core.messages import MarketData
 from ibkr_actor.core.reference_events import NewsBulletin, ScanEnd, ScanRow
 

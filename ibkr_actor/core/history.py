@@ -13,8 +13,8 @@ from msgspec import UNSET, Struct
 from ibkr_actor.core import what_to_show
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.effects import Announce, Answer, CommandRef, Effect, HolderWrite, Instant, Tell
-from ibkr_actor.core.events import (
-    ErrorNotice,
+from ibkr_actor.core.events import ErrorNotice
+from ibkr_actor.core.history_events import (
     HeadTimestamp,
     HistogramData,
     HistoricalBars,

@@ -12,8 +12,8 @@ from msgspec import Struct, field, structs
 
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, Tell
-from ibkr_actor.core.events import HistoricalBar
 from ibkr_actor.core.farm_watch import FARM_RETRY_S, FarmWatch
+from ibkr_actor.core.history_events import HistoricalBar
 from ibkr_actor.core.messages import Enqueue, FarmChanged, RequestEnded, Withdraw
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import AnyRequest

@@ -14,9 +14,10 @@ from ibkr_actor.core import what_to_show
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Answer, CommandRef, Effect, Instant, Tell
-from ibkr_actor.core.events import ErrorNotice, HeadTimestamp, HistogramData, HistoricalSchedule
+from ibkr_actor.core.events import ErrorNotice
 from ibkr_actor.core.history_asks import INTERACTIVE, Ask, Asks
 from ibkr_actor.core.history_errors import judge
+from ibkr_actor.core.history_events import HeadTimestamp, HistogramData, HistoricalSchedule
 from ibkr_actor.core.interval import asked
 from ibkr_actor.core.messages import PacingViolated, RateExceeded, RequestRefused
 from ibkr_actor.core.replies import rejected

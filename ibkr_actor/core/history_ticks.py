@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ibkr_actor.core.effects import Effect, Instant
-from ibkr_actor.core.events import HistoricalTicks
+from ibkr_actor.core.history_events import HistoricalTicks
 from ibkr_actor.core.interval import bounds
 from ibkr_actor.core.requests import ReqHistoricalTicks
 from ibkr_actor.core.sessions import Sessions

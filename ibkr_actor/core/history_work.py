@@ -13,9 +13,9 @@ from ibkr_actor.core import history_status
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, Notify, Tell, WriteJob
-from ibkr_actor.core.events import HeadTimestamp, HistoricalBars, HistoricalBarsEnd, HistoricalSchedule
 from ibkr_actor.core.history_asks import BACKFILL, INTERACTIVE, Ask, Asks
 from ibkr_actor.core.history_cache import WindowCache
+from ibkr_actor.core.history_events import HeadTimestamp, HistoricalBars, HistoricalBarsEnd, HistoricalSchedule
 from ibkr_actor.core.history_job import Job, Outcome, Part, encode_state
 from ibkr_actor.core.history_known import Known
 from ibkr_actor.core.history_ticks import Paging

@@ -14,7 +14,8 @@ from msgspec import Struct
 from ibkr_actor.core.bar_builder import Shape, Told
 from ibkr_actor.core.bar_times import BarTimes, Span
 from ibkr_actor.core.durations import UNIT_S, Duration, Unit, caps
-from ibkr_actor.core.events import HistoricalBar, HistoricalBarUpdate
+from ibkr_actor.core.events import HistoricalBarUpdate
+from ibkr_actor.core.history_events import HistoricalBar
 from ibkr_actor.core.resolutions import Resolution
 from ibkr_actor.core.sessions import NS
 from ibkr_actor.schema.instruments import Contract

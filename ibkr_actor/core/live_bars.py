@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ibkr_actor.core.effects import Effect, Instant, Publish
-from ibkr_actor.core.events import HistoricalBars
+from ibkr_actor.core.history_events import HistoricalBars
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Item, Line
 from ibkr_actor.core.publishing import publish_bars

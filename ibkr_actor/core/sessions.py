@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from ibkr_actor.core.events import HistoricalSchedule
+from ibkr_actor.core.history_events import HistoricalSchedule
 from ibkr_actor.core.hours import trading_ranges, zone_named
 
 NS: Final = 1_000_000_000

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from ibkr_actor.core.bar_grid import Stretch, bar_end, is_aligned, period_bounds, stretch_at
-from ibkr_actor.core.events import HistoricalBar
+from ibkr_actor.core.history_events import HistoricalBar
 from ibkr_actor.core.plan import Planner, Window
 from ibkr_actor.core.sessions import NS, clock_ns, date_of
 from ibkr_actor.schema.records import Hole

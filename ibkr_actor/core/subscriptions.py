@@ -27,8 +27,6 @@ from ibkr_actor.core.events import (
     ContractDetails,
     ContractDetailsEnd,
     ErrorNotice,
-    HistoricalBars,
-    HistoricalBarsEnd,
     MarketDataEvent,
     Rerouted,
     TickSnapshotEnd,
@@ -36,6 +34,7 @@ from ibkr_actor.core.events import (
 from ibkr_actor.core.fallbacks import Fallbacks
 from ibkr_actor.core.fronts import Fronts
 from ibkr_actor.core.guests import Guests
+from ibkr_actor.core.history_events import HistoricalBars, HistoricalBarsEnd
 from ibkr_actor.core.holdings import Holdings
 from ibkr_actor.core.keeping import Keeping
 from ibkr_actor.core.known_hours import KnownHours

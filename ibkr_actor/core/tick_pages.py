@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ibkr_actor.core.events import HistoricalTick
+from ibkr_actor.core.history_events import HistoricalTick
 from ibkr_actor.core.sessions import NS, Sessions
 from ibkr_actor.schema.records import Hole
 

@@ -14,7 +14,7 @@ from ibapi.protobuf.HistoricalTicks_pb2 import HistoricalTicks as MidPointsProto
 from ibapi.protobuf.HistoricalTicksBidAsk_pb2 import HistoricalTicksBidAsk as BidAsksProto
 from ibapi.protobuf.HistoricalTicksLast_pb2 import HistoricalTicksLast as TradesProto
 
-from ibkr_actor.core.events import HistoricalBar, HistoricalBars, HistoricalTick, HistoricalTicks, HistoryEvent
+from ibkr_actor.core.history_events import HistoricalBar, HistoricalBars, HistoricalTick, HistoricalTicks, HistoryEvent
 from ibkr_actor.tws.broken import BadFrame
 from ibkr_actor.tws.proto import SIZES, count, price, zero
 from ibkr_actor.tws.text import Fields

@@ -13,19 +13,21 @@ from ibkr_actor.core.events import (
     CurrentTime,
     ErrorNotice,
     Event,
-    HeadTimestamp,
-    HistogramData,
-    HistoricalBarsEnd,
-    HistoricalSchedule,
     ManagedAccounts,
     MarketDataType,
     NextValidId,
     Rerouted,
-    ScheduleSession,
     SymbolSamples,
     TickNews,
     TickReqParams,
     TickSnapshotEnd,
+)
+from ibkr_actor.core.history_events import (
+    HeadTimestamp,
+    HistogramData,
+    HistoricalBarsEnd,
+    HistoricalSchedule,
+    ScheduleSession,
 )
 from ibkr_actor.tws.contracts import found_symbol, from_details
 from ibkr_actor.tws.numbers import UNSET_INTEGER, plain_size, price_or_none

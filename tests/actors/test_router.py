@@ -7,6 +7,7 @@ import pytest
 from ibkr_actor.actors.mailbox import Mailbox
 from ibkr_actor.actors.router import Router, grouped, owner
 from ibkr_actor.core import events as ev
+from ibkr_actor.core import history_events as hx
 from ibkr_actor.core.messages import MarketData
 
 pytestmark = pytest.mark.anyio
@@ -32,8 +33,9 @@ def test_an_error_belongs_to_whoever_made_the_request() -> None:
 
 
 def test_every_event_class_has_an_owner() -> None:
-    owned = (ev.SessionEvent, ev.ContractsEvent, ev.ReferenceEvent, ev.HistoryEvent, ev.MarketDataEvent)
-    classes = [cls for _, cls in inspect.getmembers(ev, inspect.isclass) if issubclass(cls, ev.Event)]
+    owned = (ev.SessionEvent, ev.ContractsEvent, ev.ReferenceEvent, hx.HistoryEvent, ev.MarketDataEvent)
+    members = inspect.getmembers(ev, inspect.isclass) + inspect.getmembers(hx, inspect.isclass)
+    classes = [cls for _, cls in members if issubclass(cls, ev.Event)]
     assert len(classes) > 15
     for cls in set(classes) - {ev.Event, ev.ErrorNotice, *owned}:
         assert issubclass(cls, owned), cls

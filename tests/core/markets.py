@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from ibkr_actor.core.events import HistoricalBar, HistoricalSchedule, ScheduleSession
+from ibkr_actor.core.history_events import HistoricalBar, HistoricalSchedule, ScheduleSession
 from ibkr_actor.core.resolutions import Resolution
 
 NS = 1_000_000_000

@@ -11,9 +11,10 @@ from msgspec import structs
 
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.effects import Answer, Effect, Notify, Tell, WriteJob
-from ibkr_actor.core.events import ErrorNotice, HistoricalBars, HistoricalTicks
-from ibkr_actor.core.events import HeadTimestamp as HeadEvent
+from ibkr_actor.core.events import ErrorNotice
 from ibkr_actor.core.history import HistoryCore
+from ibkr_actor.core.history_events import HeadTimestamp as HeadEvent
+from ibkr_actor.core.history_events import HistoricalBars, HistoricalTicks
 from ibkr_actor.core.history_job import JobState, decode_state
 from ibkr_actor.core.messages import (
     Enqueue,

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.effects import Announce, Answer, Notify, Tell
-from ibkr_actor.core.events import HistoricalBar, HistoricalBars, HistoricalBarsEnd
+from ibkr_actor.core.history_events import HistoricalBar, HistoricalBars, HistoricalBarsEnd
 from ibkr_actor.core.messages import Enqueue, RedisForgot, RequestRefused, StatusQuery, Stop
 from ibkr_actor.core.requests import ReqHistoricalData
 from ibkr_actor.core.resolutions import RESOLUTIONS

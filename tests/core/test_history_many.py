@@ -10,8 +10,8 @@ from msgspec import Struct, structs
 
 from ibkr_actor.core.config import HistoryConfig, PacingConfig
 from ibkr_actor.core.effects import Core, Effect, Notify, Send, Tell, WriteJob
-from ibkr_actor.core.events import HistoricalBar, HistoricalBars, HistoricalSchedule
 from ibkr_actor.core.history import HistoryCore
+from ibkr_actor.core.history_events import HistoricalBar, HistoricalBars, HistoricalSchedule
 from ibkr_actor.core.messages import JobWritten, ResolvedCommand, SessionUp, WakeUp
 from ibkr_actor.core.pacing import PacingCore
 from ibkr_actor.core.requests import ReqHistoricalData

@@ -9,7 +9,8 @@ from ibkr_actor.core.bar_times import BarTimes
 from ibkr_actor.core.config import ContractsConfig, SubscriptionsConfig
 from ibkr_actor.core.contracts import ContractsCore
 from ibkr_actor.core.effects import Effect, Publish, WriteHolders
-from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, HistoricalBar, RealTimeBar
+from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, RealTimeBar
+from ibkr_actor.core.history_events import HistoricalBar
 from ibkr_actor.core.holders import read_holder
 from ibkr_actor.core.kept_bars import KeptBars
 from ibkr_actor.core.known_hours import listed_until_ns

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ibkr_actor.core.events import HistoricalSchedule, ScheduleSession
+from ibkr_actor.core.history_events import HistoricalSchedule, ScheduleSession
 from ibkr_actor.core.sessions import Sessions, from_hours, from_schedule
 from tests.core.markets import DAY, MARKETS, NS, days_of, hours_text, schedule
 

@@ -5,7 +5,7 @@ from datetime import date, datetime
 import pytest
 
 from ibkr_actor.core.durations import Duration
-from ibkr_actor.core.events import HistoricalBar
+from ibkr_actor.core.history_events import HistoricalBar
 from ibkr_actor.core.interval import asked
 from ibkr_actor.core.plan import Plan, Window, plan
 from ibkr_actor.core.resolutions import resolution

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibkr_actor.core.events import HistoricalTick
+from ibkr_actor.core.history_events import HistoricalTick
 from ibkr_actor.core.sessions import from_schedule
 from ibkr_actor.core.tick_pages import Page, Seam, Turned, first_seam, page_of, row_of, skip, turn
 from ibkr_actor.schema.records import Hole

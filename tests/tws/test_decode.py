@@ -29,7 +29,6 @@ from ibkr_actor.core.events import (
     DecodeFailed,
     ErrorNotice,
     Event,
-    HistogramData,
     ManagedAccounts,
     MarketDataType,
     NextValidId,
@@ -40,6 +39,7 @@ from ibkr_actor.core.events import (
     TickSnapshotEnd,
     TickString,
 )
+from ibkr_actor.core.history_events import HistogramData
 from ibkr_actor.core.reference_events import DepthExchange, DepthExchangeList
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.tws.decode import PRIVATE_IDS, Decoder

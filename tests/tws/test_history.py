@@ -15,6 +15,7 @@ from ibapi.protobuf.HistoricalTicksLast_pb2 import HistoricalTicksLast as Trades
 from ibapi.wrapper import EWrapper
 
 from ibkr_actor.core import events as ev
+from ibkr_actor.core import history_events as hx
 from ibkr_actor.tws.decode import Decoder
 from ibkr_actor.tws.inbox import FrameBatch
 from ibkr_actor.tws.numbers import plain_size
@@ -34,26 +35,26 @@ class Official(EWrapper):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bars: list[ev.HistoricalBar] = []
-        self.ticks: list[ev.HistoricalTick] = []
+        self.bars: list[hx.HistoricalBar] = []
+        self.ticks: list[hx.HistoricalTick] = []
         self.ended = False
         self.done = False
 
     def historicalData(self, reqId: int, bar: Any) -> None:
         sizes = plain_size(str(bar.volume)), plain_size(str(bar.wap))
-        self.bars.append(ev.HistoricalBar(bar.date, bar.open, bar.high, bar.low, bar.close, *sizes, bar.barCount))
+        self.bars.append(hx.HistoricalBar(bar.date, bar.open, bar.high, bar.low, bar.close, *sizes, bar.barCount))
 
     def historicalDataEnd(self, reqId: int, start: str, end: str) -> None:
         self.ended = True
 
     def historicalTicks(self, reqId: int, ticks: Any, done: bool) -> None:
         self.done = done
-        self.ticks = [ev.HistoricalTick(tick.time, tick.price) for tick in ticks]
+        self.ticks = [hx.HistoricalTick(tick.time, tick.price) for tick in ticks]
 
     def historicalTicksLast(self, reqId: int, ticks: Any, done: bool) -> None:
         self.done = done
         self.ticks = [
-            ev.HistoricalTick(
+            hx.HistoricalTick(
                 tick.time,
                 tick.price,
                 plain_size(str(tick.size)),
@@ -68,7 +69,7 @@ class Official(EWrapper):
     def historicalTicksBidAsk(self, reqId: int, ticks: Any, done: bool) -> None:
         self.done = done
         self.ticks = [
-            ev.HistoricalTick(
+            hx.HistoricalTick(
                 tick.time,
                 bid=tick.priceBid,
                 ask=tick.priceAsk,
@@ -112,7 +113,7 @@ def test_bars_as_text(server_version: int, rows: list[Any]) -> None:
     frame = text(17, server_version, *fields)
     official = theirs(server_version, 17, frame)
     [event] = ours(server_version, frame)
-    assert event == ev.HistoricalBars(43, NS, tuple(official.bars), official.ended)
+    assert event == hx.HistoricalBars(43, NS, tuple(official.bars), official.ended)
     assert official.ended == (server_version < 196)
     assert len(official.bars) == len(rows)
 
@@ -127,7 +128,7 @@ def test_bars_as_protobuf(rows: list[Any]) -> None:
         )
     frame = (217).to_bytes(4, "big") + message.SerializeToString()
     [event] = ours(213, frame)
-    assert event == ev.HistoricalBars(43, NS, tuple(theirs(213, 217, frame).bars), False)
+    assert event == hx.HistoricalBars(43, NS, tuple(theirs(213, 217, frame).bars), False)
     assert len(event.bars) == len(rows)
 
 
@@ -139,7 +140,7 @@ def test_ticks_as_text(server_version: int, trades: list[Any], bid_asks: list[An
     for number, shown, rows in ((96, "MIDPOINT", mids), (97, "BID_ASK", bid_asks), (98, "TRADES", trades)):
         frame = text(number, server_version, 43, len(rows), *(field for row in rows for field in row), int(done))
         official = theirs(server_version, number, frame)
-        assert ours(server_version, frame) == [ev.HistoricalTicks(43, NS, shown, tuple(official.ticks), official.done)]
+        assert ours(server_version, frame) == [hx.HistoricalTicks(43, NS, shown, tuple(official.ticks), official.done)]
         assert (len(official.ticks), official.done) == (len(rows), done)
 
 
@@ -162,7 +163,7 @@ def test_ticks_as_protobuf(trades: list[Any], bid_asks: list[Any], done: bool) -
     for number, shown, message in ((296, "MIDPOINT", mids), (297, "BID_ASK", both), (298, "TRADES", last)):
         frame = number.to_bytes(4, "big") + message.SerializeToString()
         official = theirs(213, number, frame)
-        assert ours(213, frame) == [ev.HistoricalTicks(43, NS, shown, tuple(official.ticks), official.done)]
+        assert ours(213, frame) == [hx.HistoricalTicks(43, NS, shown, tuple(official.ticks), official.done)]
 
 
 def test_a_bar_without_prices_keeps_the_bars_around_it() -> None:
@@ -170,10 +171,10 @@ def test_a_bar_without_prices_keeps_the_bars_around_it() -> None:
     row = ["1700000000", "?", "?", "?", "?", "0", "0", "0"]
     whole = ["1700000060", "10.5", "10.5", "10.5", "10.5", "3", "10.5", "1"]
     [event] = ours(178, text(17, 178, 43, "", "", 2, *row, *whole))
-    assert isinstance(event, ev.HistoricalBars)
+    assert isinstance(event, hx.HistoricalBars)
     assert event.bars == (
-        ev.HistoricalBar("1700000000", None, None, None, None, "0", "0", 0),
-        ev.HistoricalBar("1700000060", 10.5, 10.5, 10.5, 10.5, "3", "10.5", 1),
+        hx.HistoricalBar("1700000000", None, None, None, None, "0", "0", 0),
+        hx.HistoricalBar("1700000060", 10.5, 10.5, 10.5, 10.5, "3", "10.5", 1),
     )
 
 
@@ -186,20 +187,20 @@ def test_a_frame_that_holds_fewer_rows_than_it_says_costs_only_itself(rows: int)
 
 
 def test_what_is_not_many_rows_comes_by_the_official_decoder() -> None:
-    assert ours(178, text(88, 178, 63, "345479400")) == [ev.HeadTimestamp(63, NS, "345479400")]
-    assert ours(200, text(108, 200, 43, "from", "to")) == [ev.HistoricalBarsEnd(43, NS)]
+    assert ours(178, text(88, 178, 63, "345479400")) == [hx.HeadTimestamp(63, NS, "345479400")]
+    assert ours(200, text(108, 200, 43, "from", "to")) == [hx.HistoricalBarsEnd(43, NS)]
     assert ours(178, text(89, 178, 73, 2, "10.5", "300", "10.6", "0.5000")) == [
-        ev.HistogramData(73, NS, ((10.5, "300"), (10.6, "0.5")))
+        hx.HistogramData(73, NS, ((10.5, "300"), (10.6, "0.5")))
     ]
     fields = [43, "20260105-09:30:00", "20260106-16:00:00", "US/Eastern", 1]
     session = ["20260105-09:30:00", "20260105-16:00:00", "20260105"]
     assert ours(178, text(106, 178, *fields, *session)) == [
-        ev.HistoricalSchedule(43, NS, "US/Eastern", (ev.ScheduleSession(*session),))
+        hx.HistoricalSchedule(43, NS, "US/Eastern", (hx.ScheduleSession(*session),))
     ]
 
 
 def test_bars_of_quotes_have_no_volume_instead_of_less_than_none() -> None:
     row = ["1700000060", "-2", "1", "-3", "0", "-1", "-1", "-1"]
     [event] = ours(178, text(17, 178, 43, "", "", 1, *row))
-    assert isinstance(event, ev.HistoricalBars)
-    assert event.bars == (ev.HistoricalBar("1700000060", -2.0, 1.0, -3.0, 0.0, None, None, None),)
+    assert isinstance(event, hx.HistoricalBars)
+    assert event.bars == (hx.HistoricalBar("1700000060", -2.0, 1.0, -3.0, 0.0, None, None, None),)
