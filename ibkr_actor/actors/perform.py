@@ -5,8 +5,9 @@ Decides nothing and never waits: the ports take what they are given and return.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from typing import assert_never
+from typing import Final, assert_never
 
 from msgspec import structs
 
@@ -14,6 +15,7 @@ from ibkr_actor.actors.mailbox import Mailbox
 from ibkr_actor.actors.ports import BusPort, GatewayPort
 from ibkr_actor.core import effects as fx
 from ibkr_actor.core.effects import ActorName, CommandRef, Effect
+from ibkr_actor.schema.records import System
 
 AnyEffect = (
     fx.Publish
@@ -37,6 +39,14 @@ AnyEffect = (
     | fx.ReadSettings
     | fx.Stopped
 )
+
+
+# Events of `system` records after which somebody may have to do something.
+TROUBLE: Final = frozenset(
+    {"lost", "unreachable", "failed", "waiting_for_login", "upstream_lost", "data_lost", "rate_exceeded", "stale"}
+)
+
+log = logging.getLogger(__name__)
 
 
 class Performer:
@@ -80,6 +90,8 @@ class Performer:
             case fx.SetFreshness(stream, freshness, since_ns, received_ns):
                 self._bus.set_freshness(stream, freshness, since_ns, received_ns)
             case fx.Announce(record):
+                level = logging.WARNING if record.event in TROUBLE else logging.INFO
+                log.log(level, "told topic=%s event=%s subject=%s message=%r", *_spoken(record))
                 self._bus.announce(record)
             case fx.Answer():
                 self._answer(effect)
@@ -119,3 +131,7 @@ class Performer:
             counters |= {"mailboxes": {name: len(box) for name, box in self._mailboxes.items()}}
             reply = structs.replace(reply, result=reply.result | {"counters": counters})
         self._bus.answer(effect.ref, reply, effect.holders, effect.jobs)
+
+
+def _spoken(record: System) -> tuple[str, str, str, str]:
+    return record.topic, record.event, record.subject, record.message

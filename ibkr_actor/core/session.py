@@ -40,11 +40,12 @@ from ibkr_actor.core.messages import (
     UpstreamUp,
     WakeUp,
 )
+from ibkr_actor.core.outage_words import OutageWords
 from ibkr_actor.core.readiness import readiness
-from ibkr_actor.core.reconnecting import Reconnecting, Verdict
+from ibkr_actor.core.reconnecting import Reconnecting
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import ReqCurrentTime, ReqMarketDataType
-from ibkr_actor.core.session_table import ASKING, OPEN, PATIENT, TABLE, UP, WAITING, Input, Link, State
+from ibkr_actor.core.session_table import ASKING, OPEN, TABLE, UP, WAITING, Input, Link, State
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.records import System
 
@@ -59,8 +60,7 @@ class SessionCore:
         self._link = Link()
         self._farms = Farms()
         self._retries = Reconnecting(config, rng)
-        # The patient wait that was said; until the next connection is usable, its tries are nothing new.
-        self._patient: State | None = None
+        self._words = OutageWords()
         # When the present state ends by itself: backoff over, handshake too long, close unanswered.
         self._state_until_s: float | None = None
         self._since_ns = 0
@@ -127,8 +127,9 @@ class SessionCore:
         client_id = self._retries.client_id
         self._link = Link(conn=self._link.conn + 1, client_id=client_id)
         self._farms = Farms()
-        text = f"Connecting to the gateway as client {client_id}, try {self._retries.attempts + 1}."
-        said = [] if self._patient else [self._say(now, "connecting", text)]
+        number = self._retries.attempts + 1
+        text = f"Connecting to the gateway as client {client_id}, try {number}."
+        said = [self._say(now, "connecting", text)] if self._words.tells_try(number) else []
         return [Connect(self._link.conn, client_id, self._retries.port), *said]
 
     def _connected(self, event: Connected, now: Instant) -> list[Effect]:
@@ -139,7 +140,7 @@ class SessionCore:
         link.pulse.heard(now)
         self._state_until_s = now.s + self._config.ready_timeout_s
         text = f"Connected to the gateway, which speaks version {event.server_version}."
-        effects: list[Effect] = [] if self._patient else [self._say(now, "handshaken", text)]
+        effects: list[Effect] = [] if self._words.is_patient else [self._say(now, "handshaken", text)]
         return effects + self._become_usable(now) if link.id_seen else effects
 
     def _next_valid_id(self, _event: NextValidId, now: Instant) -> list[Effect]:
@@ -154,7 +155,7 @@ class SessionCore:
         link.ready_s = now.s
         link.pulse.heard(now)
         self._retries.worked()
-        self._patient = None
+        self._words = OutageWords()
         up = SessionUp(link.conn, link.server_version)
         effects: list[Effect] = [Tell("pacing", up)]
         if self._config.market_data_type != 1:
@@ -196,17 +197,12 @@ class SessionCore:
             effects.append(self._say(now, "failed", f"{sentence} {verdict.sentence}", code))
             return effects
         self._state_until_s = now.s + verdict.delay_s
-        return effects + self._say_wait(now, was_up, sentence, verdict, code)
-
-    def _say_wait(self, now: Instant, was_up: bool, sentence: str, verdict: Verdict, code: int | None) -> list[Effect]:
-        """A patient wait is said once, whatever the tries in it come to."""
-        patient = self.state if self.state in PATIENT else None
-        if patient is not None and self._patient is patient:
-            return []
-        self._patient = patient
-        event = "lost" if was_up else patient.value if patient else "unreachable"
-        why = f" {verdict.sentence}" if verdict.sentence else ""
-        return [self._say(now, event, f"{sentence}{why} Trying again in {verdict.delay_s:.2f} s.", code)]
+        event = self._words.broke(self.state, sentence, self._retries.attempts, was_up=was_up)
+        if event is None:
+            return effects
+        parts = (sentence, verdict.sentence, self._words.tries(self._retries.attempts))
+        text = " ".join(part for part in parts if part)
+        return [*effects, self._say(now, event, f"{text} Trying again in {verdict.delay_s:.2f} s.", code)]
 
     def _stop(self, _message: Stop, now: Instant) -> list[Effect]:
         was_up = self.state in UP

@@ -261,7 +261,7 @@ class Gateway:
             client.abandon()
             if tap is not None and live.reader is None:
                 tap.ended(reason, by_gateway=False)
-            log.info("gateway_connect_failed conn=%d reason=%r", conn, reason)
+            log.debug("gateway_connect_failed conn=%d reason=%r", conn, reason)
             taken = isinstance(error, HandshakeFailed)
             self._inbox.put(ConnectFailed(conn, self._now_ns(), reason, taken))
 

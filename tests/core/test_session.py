@@ -629,6 +629,21 @@ def test_a_status_query_ends_here_with_all_parts() -> None:
     assert done.reply.result["session"]["server_version"] == 200
 
 
+def test_a_long_outage_is_told_more_and_more_rarely_and_a_new_cause_at_once() -> None:
+    session = ready()
+    words = said(session.handle(ConnectionLost(1, ns(10), "reset by peer"), at(10)))
+    due_s = 10.0
+    for number in range(2, 1001):
+        due_s = session.next_wakeup_s() or 0.0
+        words += said(session.handle(WakeUp(), at(due_s)))
+        cause = "no route" if number == 700 else "refused"
+        words += said(session.handle(ConnectFailed(number, ns(due_s), cause), at(due_s)))
+    assert words.count("connecting") == 9
+    assert words.count("unreachable") == 10
+    up_again(session, session.next_wakeup_s() or 0.0)
+    assert said(session.handle(ConnectionLost(1001, ns(due_s + 99), "reset"), at(due_s + 99))) == ["lost"]
+
+
 def test_the_status_tells_the_newest_trouble_and_when_it_was() -> None:
     session = ready()
     assert (session.status(at(3))["last_error"], session.status(at(3))["last_error_ns"]) == (None, None)
