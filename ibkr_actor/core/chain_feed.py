@@ -13,6 +13,7 @@ from msgspec import Struct
 from ibkr_actor.core import events
 from ibkr_actor.core.chain import UNDERLYING, Chain, Hint
 from ibkr_actor.core.chain_member import OPEN_INTEREST, Member, Values, price_of
+from ibkr_actor.core.chain_shares import LineShares
 from ibkr_actor.core.chain_turns import TURN_MAX_S
 from ibkr_actor.core.effects import Effect, Instant, Publish, Tell
 from ibkr_actor.core.ib_codes import lookup
@@ -27,8 +28,6 @@ from ibkr_actor.schema.commands import Rejection
 _PRIORITY: Final = 2
 # How often prices of lines that others hold, and room that others left, are looked at.
 _LOOK_S: Final = 1.0
-# How long fewer lines are taken after IB said that there are no more (101).
-_CEILING_S: Final = 60.0
 # How long a chain may stay silent after a warning that the login may have no data.
 _PROVE_S: Final = 15.0
 # So many members refused, and none ever heard of: the chain is refused.
@@ -60,8 +59,7 @@ class ChainFeed:
         # Those of them that pacing let go.
         self._sent: set[int] = set()
         self._dirty: dict[str, Chain] = {}
-        self._ceiling: int | None = None
-        self._ceiling_until_s = 0.0
+        self._shares = LineShares()
         # When to look at all chains again; None when there is nothing to look at.
         self.due_s: float | None = None
 
@@ -152,7 +150,8 @@ class ChainFeed:
             effects += self._shared_price(chain, now)
         # Whoever came to wait for a line without asking here goes before.
         effects += self._book.make_room(self._book.waiting(), now)
-        for chain, cap in self._shares(now):
+        free = max(0, self._book.room("level1")) + self.lent
+        for chain, cap in self._shares.of(self.chains.values(), free, self._has_shared_price, now):
             for key in chain.turns.over(cap, now.s):
                 effects += self._drop(chain, key, now)
         for chain in self.chains.values():
@@ -187,26 +186,6 @@ class ChainFeed:
     def _has_shared_price(self, chain: Chain) -> bool:
         line = self._book.lines.get((chain.underlying.instrument, "level1"))
         return line is not None and line.live and price_of(line.top) is not None
-
-    def _shares(self, now: Instant) -> list[tuple[Chain, int]]:
-        """How many members of each chain may have a line: what is left over, in equal parts, the modest first."""
-        free = max(0, self._book.room("level1")) + self.lent
-        if self._ceiling is not None:
-            if now.s < self._ceiling_until_s:
-                free = min(free, self._ceiling)
-            else:
-                self._ceiling = None
-        wishes: list[tuple[int, int, Chain]] = []
-        for chain in self.chains.values():
-            spot = 0 if self._has_shared_price(chain) else 1
-            wishes.append((min(chain.budget, len(chain.turns)) + spot, spot, chain))
-        wishes.sort(key=lambda wish: wish[0])
-        out: list[tuple[Chain, int]] = []
-        for at, (wish, spot, chain) in enumerate(wishes):
-            share = min(wish, free // (len(wishes) - at))
-            free -= share
-            out.append((chain, max(0, share - spot)))
-        return out
 
     def _ask_more(self, chain: Chain, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
@@ -358,7 +337,7 @@ class ChainFeed:
             return effects
         rejection = rejection_of(row, event)
         if row.kind == "limit":
-            self._ceiling, self._ceiling_until_s = max(0, self.lent - 1), now.s + _CEILING_S
+            self._shares.limit(self.lent - 1, now)
         for_good = row.effect == "fail" and not rejection.retryable
         return effects + self._ended(use, event.req_id, rejection, now, for_good=for_good, counts=row.kind != "limit")
 

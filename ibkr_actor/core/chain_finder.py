@@ -5,14 +5,13 @@ Holds no chain and keeps no answer.
 
 from __future__ import annotations
 
-import datetime
 from collections import Counter, deque
 from typing import Any, Final
 
 from msgspec import Struct, field, structs
 
 from ibkr_actor.core.chain_messages import ChainFound, ChainNotFound, FindChain
-from ibkr_actor.core.chain_window import choose_expiries
+from ibkr_actor.core.chain_window import choose_expiries, today
 from ibkr_actor.core.config import ReferenceConfig
 from ibkr_actor.core.effects import Effect, Instant, Tell
 from ibkr_actor.core.questions import Make, Questions
@@ -22,8 +21,6 @@ from ibkr_actor.schema.commands import Rejection
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery, instrument_id
 
 _OPTION_TYPES: Final = ("OPT", "FOP")
-# An expiry is over when its day is over in New York, at 05:00 in UTC at the latest.
-_DAY_ENDS_NS: Final = 5 * 3600 * 1_000_000_000
 _RETRYABLE: Final = ("connection_failed", "farm_transient", "busy", "pacing_violation")
 
 
@@ -114,9 +111,8 @@ class ChainFinder:
         finding.exchange = next((place for place in wanted if place in places), "")
         if not finding.exchange and places and not spec.exchange:
             finding.exchange = min(places)
-        today = _day(self._now.ns - _DAY_ENDS_NS)
         listed = {day for row in rows if row["exchange"] == finding.exchange for day in row["expirations"]}
-        finding.expiries.extend(choose_expiries(spec.expiry, listed, today))
+        finding.expiries.extend(choose_expiries(spec.expiry, listed, today(self._now.ns)))
         if not finding.expiries:
             if not listed:
                 text = f"IB lists no options on {under.instrument} that fit"
@@ -218,7 +214,3 @@ def named(contracts: list[Contract]) -> tuple[Contract, ...]:
         )
         for contract, name in zip(unique, names, strict=True)
     )
-
-
-def _day(ns: int) -> str:
-    return datetime.datetime.fromtimestamp(ns / 1e9, datetime.UTC).strftime("%Y%m%d")

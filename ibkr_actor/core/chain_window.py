@@ -5,6 +5,7 @@ Pure functions and one small state, the price the window was laid around; knows 
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,9 @@ from msgspec import Struct
 from ibkr_actor.schema.instruments import strike_text
 from ibkr_actor.schema.reference_commands import Chain
 
+# An expiry is over when its day is over in New York, at 05:00 in UTC at the latest.
+_DAY_ENDS_NS: Final = 5 * 3600 * 1_000_000_000
+_DAY_NS: Final = 86_400 * 1_000_000_000
 _DAY: Final = re.compile(r"[0-9]{8}")
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,20}")
 _EXPIRIES_MAX: Final = 200
@@ -89,11 +93,21 @@ def chain_name(instrument: str, spec: ChainSpec) -> str:
     return "~".join(parts)
 
 
-def choose_expiries(expiry: str | int | tuple[str, ...], listed: Iterable[str], today: str) -> list[str]:
-    """Those that are meant of what is listed, ascending, none before `today` (all as YYYYMMDD)."""
-    coming = sorted({day for day in listed if day >= today})
+def today(now_ns: int) -> str:
+    """The day (YYYYMMDD) from which on expiries are not over."""
+    return datetime.datetime.fromtimestamp((now_ns - _DAY_ENDS_NS) // 1_000_000_000, datetime.UTC).strftime("%Y%m%d")
+
+
+def until_roll_s(now_ns: int) -> float:
+    """How long until the expiries of a day are over."""
+    return (_DAY_NS - (now_ns - _DAY_ENDS_NS) % _DAY_NS) / 1e9
+
+
+def choose_expiries(expiry: str | int | tuple[str, ...], listed: Iterable[str], day: str) -> list[str]:
+    """Those that are meant of what is listed, ascending, none before `day` (all as YYYYMMDD)."""
+    coming = sorted({one for one in listed if one >= day})
     if isinstance(expiry, tuple):
-        return [day for day in coming if day in expiry]
+        return [one for one in coming if one in expiry]
     if isinstance(expiry, int):
         return coming[:expiry]
     return coming if expiry == "all" else coming[:1]

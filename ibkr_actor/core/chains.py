@@ -1,6 +1,6 @@
 """Owns who holds which chain of options, from the command to the end of the stream; chains survive restarts.
 
-Takes no line and reads no data: `core.chain_feed` does.
+Takes no line and reads no data (`core.chain_feed` does), and does not know which options there are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import UNSET, structs
 from ibkr_actor.core import events
 from ibkr_actor.core.chain import Chain, ChainHolder
 from ibkr_actor.core.chain_feed import ChainFeed
-from ibkr_actor.core.chain_messages import ChainFound, ChainNotFound, FindChain
+from ibkr_actor.core.chain_look_ups import ChainLookUps
 from ibkr_actor.core.chain_silences import ChainSilences
 from ibkr_actor.core.chain_store import delete, read, row, write
 from ibkr_actor.core.chain_window import ChainSpec, chain_name, read_spec
@@ -29,7 +29,6 @@ from ibkr_actor.core.effects import (
     Notify,
     Publish,
     SetState,
-    Tell,
     WriteHolders,
 )
 from ibkr_actor.core.ib_codes import lookup
@@ -48,9 +47,6 @@ _UNDERLYINGS: Final = frozenset({"STK", "IND", "FUT"})
 # A chain may begin with a line for the underlying and one for an option.
 _LINES_MIN: Final = 2
 _BUSY_RETRY_S: Final = 30.0
-# Look-ups that fail for now are repeated ever more rarely.
-_LOOK_UP_S: Final = 5.0
-_LOOK_UP_MAX_S: Final = 60.0
 
 
 class Chains:
@@ -63,7 +59,7 @@ class Chains:
         self.feed = book.lender = ChainFeed(book, config.market_data_type, self._fail, waits.hint)
         self.silences = ChainSilences(config, self.feed)
         self.leases = Deadlines[tuple[str, str]]()
-        self._look_ups = Deadlines[str]()
+        self.look_ups = ChainLookUps(config, book, self.feed, self._fail)
 
     @property
     def _chains(self) -> dict[str, Chain]:
@@ -76,7 +72,7 @@ class Chains:
 
     def next_s(self) -> float | None:
         """When a lease runs out, or something is to be looked at."""
-        times = (self.leases.next_s(), self._look_ups.next_s(), self.feed.due_s)
+        times = (self.leases.next_s(), self.look_ups.next_s(), self.feed.due_s)
         return min((at_s for at_s in times if at_s is not None), default=None)
 
     # ---- commands
@@ -137,7 +133,7 @@ class Chains:
         effects = chain.set_state("pending", "", now) if self._book.conn is not None else []
         if self._book.conn is None:
             effects = chain.set_state("starved", "disconnect", now)
-        return [*effects, *self._look_up(chain)], chain
+        return [*effects, *self.look_ups.look_up(chain)], chain
 
     def _hold(self, chain: Chain, holder: ChainHolder, now: Instant) -> HolderWrite:
         chain.holders[holder.client] = holder
@@ -157,38 +153,6 @@ class Chains:
 
     def _key(self, chain: Chain) -> str:
         return self._config.keys.stream(CHAIN, chain.name)
-
-    # ---- which options there are
-
-    def _look_up(self, chain: Chain) -> list[Effect]:
-        if self._book.conn is None or chain.looking_up:
-            return []
-        chain.looking_up = True
-        client = next(iter(chain.holders), "")
-        return [Tell("reference", FindChain(chain.name, chain.underlying, chain.spec, client))]
-
-    def found(self, message: ChainFound, now: Instant) -> list[Effect]:
-        """What the chain consists of; it is looked up again by and by, since options come and go."""
-        chain = self._chains.get(message.name)
-        if chain is None:
-            return []
-        chain.looking_up, chain.failures = False, 0
-        self._look_ups.set(chain.name, now.s + self._config.chain_refresh_s)
-        chain.take_list(message.contracts, message.market)
-        return self.feed.relay(chain, "expiry", now)
-
-    def not_found(self, message: ChainNotFound, now: Instant) -> list[Effect]:
-        """There is nothing, or not now."""
-        chain = self._chains.get(message.name)
-        if chain is None:
-            return []
-        chain.looking_up = False
-        if not message.rejection.retryable:
-            return self._fail(chain, message.rejection, now)
-        chain.failures += 1
-        wait_s = min(_LOOK_UP_MAX_S, _LOOK_UP_S * self._config.chain_turns.backoff ** min(chain.failures, 20))
-        self._look_ups.set(chain.name, now.s + wait_s)
-        return [] if chain.live else chain.set_state("starved", message.rejection.code, now)
 
     # ---- leaving
 
@@ -215,7 +179,7 @@ class Chains:
         return effects if chain.holders else effects + self._end(chain, reason, now)
 
     def _end(self, chain: Chain, reason: str, now: Instant) -> list[Effect]:
-        self._look_ups.clear(chain.name)
+        self.look_ups.forget(chain)
         effects = self.feed.close(chain, now)
         return [
             *effects,
@@ -264,11 +228,7 @@ class Chains:
             effects += self._leave(chain, client, "expired", now)
             reply = Reply(holder.command_id, "chain", "expired", [self._key(chain)], note="the lease has run out")
             effects.append(Notify(client, reply))
-        for name in self._look_ups.due(now.s):
-            asked = self._look_up(self._chains[name])
-            if not asked:
-                self._look_ups.set(name, now.s + _LOOK_UP_MAX_S)
-            effects += asked
+        effects += self.look_ups.wake_up(now)
         if self.feed.due_s is not None and now.s >= self.feed.due_s:
             effects += self.feed.look(now)
         return [*effects, WriteHolders(tuple(writes))] if writes else effects
@@ -314,7 +274,7 @@ class Chains:
         for chain in self._chains.values():
             if chain.listed is None:
                 chain.looking_up = False
-                effects += chain.set_state("pending", "", now) + self._look_up(chain)
+                effects += chain.set_state("pending", "", now) + self.look_ups.look_up(chain)
         return effects + self.feed.look(now)
 
     def session_over(self, at_ns: int, now: Instant) -> list[Effect]:

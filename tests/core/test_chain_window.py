@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibkr_actor.core.chain_window import ChainSpec, Window, chain_name, choose_expiries, read_spec
+from ibkr_actor.core.chain_window import (
+    ChainSpec,
+    Window,
+    chain_name,
+    choose_expiries,
+    read_spec,
+    today,
+    until_roll_s,
+)
 from ibkr_actor.schema.reference_commands import Chain
+from tests.core.kit import at
 
 AAPL = "AAPL.STK.SMART.USD"
 LISTED = ["20260102", "20260109", "20260116", "20260220"]
@@ -86,3 +95,10 @@ def test_the_window_always_covers_the_price(listed: list[float], path: list[floa
         # And everything near it: the price is never further from the middle than a tenth of the half width.
         assert window.anchor is not None
         assert abs(price - window.anchor) <= 0.1 * moneyness * window.anchor + 1e-9
+
+
+def test_a_day_of_expiries_is_over_at_five_in_utc() -> None:
+    five = at(5 * 3600).ns
+    assert (today(five - 1), today(five)) == ("20251231", "20260101")
+    assert until_roll_s(five - 1_000_000_000) == 1
+    assert until_roll_s(five) == 86_400

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec import structs
 
 from ibkr_actor.core.chain_messages import ChainFound, ChainNotFound, FindChain
 from ibkr_actor.core.chain_turns import TurnsConfig
@@ -456,6 +457,26 @@ def test_options_are_looked_up_again_by_and_by_even_after_an_outage() -> None:
     gateway.take(desk.up(701))
     gateway.run(701, 765)
     assert len(gateway.wishes) == 1
+
+
+def test_when_a_day_of_expiries_is_over_the_next_ones_take_their_place() -> None:
+    desk = Desk(structs.replace(config(), chain_refresh_s=14_400.0))
+    gateway = Gateway(desk, 10)
+    five = 5 * 3600.0
+    gateway.take(desk.send(Chain(instrument=UNDER.instrument, lease_s=0.0), five - 20, contract=UNDER))
+    gateway.found(five - 20)
+    gateway.run(five - 20, five - 1)
+    assert not gateway.wishes
+    gateway.run(five - 1, five)
+    assert len(gateway.wishes) == 1
+    old = gateway.members()
+    later = [structs.replace(each, con_id=each.con_id + 500_000, last_trade_date="20261224") for each in LISTED]
+    gateway.take(desk.core.handle(ChainFound(NAME, tuple(later)), at(five + 1)))
+    gateway.run(five + 1, five + 5)
+    assert gateway.members()
+    assert not gateway.members() & old
+    laid = [record for _, record in published(gateway.effects) if isinstance(record, ChainWindow)][-1]
+    assert (laid.reason, laid.expiries) == ("expiry", ["20261224"])
 
 
 class Life(RuleBasedStateMachine):
