@@ -38,6 +38,9 @@ class Runner:
         self._units = 0
         self._value = 0.0
         self._segment: Segment | None = None
+        # The five seconds and the time that were sought last.
+        self._sought_s = 0
+        self._stands_s = 0.0
         self._leaf: Leaf
         self._position = 0
         self._quotes = 0
@@ -51,6 +54,7 @@ class Runner:
         """Stand before the first event at or after `time_s`, be it forward or back."""
         segment = self.tape.segment_from(time_s)
         start_s = int(time_s // LEAF_S) * LEAF_S
+        self._sought_s, self._stands_s = start_s, time_s
         self._recall(start_s)
         self._segment = segment
         if segment is None or start_s < segment.start_s:
@@ -61,6 +65,15 @@ class Runner:
         self._enter(start_s)
         while self.next_s is not None and self.next_s < time_s:
             self.step()
+
+    def go_on(self, time_s: float) -> bool:
+        """Seek a time at or after the one that was sought last; False when it is not in the same five seconds."""
+        if time_s < self._stands_s or int(time_s // LEAF_S) * LEAF_S != self._sought_s:
+            return False
+        self._stands_s = time_s
+        while self.next_s is not None and self.next_s < time_s:
+            self.step()
+        return True
 
     def step(self) -> Quote | Trade:
         """The next event, and what holds after it; only while `next_s` is not None."""

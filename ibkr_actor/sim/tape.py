@@ -87,6 +87,8 @@ class Tape:
         self._head_s: int | None = None
         # The figures of the last half hour asked for, up to its start: the next ask is most often of the same.
         self._half: tuple[tuple[datetime.date, int], Figures | None] | None = None
+        # Where the last look at what holds has walked to.
+        self._looked: Runner | None = None
         self._end_s: float | None = None if self._has_end else math.inf
 
     @property
@@ -283,7 +285,7 @@ class Tape:
 
     def day_so_far(self, now_s: float) -> DaySoFar:
         """The figures of the trade date at `now_s`; when closed, those of the last one."""
-        runner = Runner(self, now_s)
+        runner = self._runner_at(now_s)
         figures = self.figures(runner.trade_date, int(now_s // LEAF_S) * LEAF_S)
         return DaySoFar(
             runner.trade_date, runner.open, runner.high, runner.low, runner.volume, runner.vwap, figures.trades,
@@ -292,9 +294,15 @@ class Tape:
 
     def state_at(self, now_s: float) -> State:
         """What holds at `now_s`; when closed, what held at the close."""
-        runner = Runner(self, now_s)
+        runner = self._runner_at(now_s)
         sizes = runner.bid_size, runner.ask_size
         return State(now_s, runner.bid, runner.ask, *sizes, runner.last, runner.last_size, runner.last_time_s)
+
+    def _runner_at(self, now_s: float) -> Runner:
+        """A walk as far as `now_s`: that of the look before, where it is on the way."""
+        if self._looked is None or not self._looked.go_on(now_s):
+            self._looked = Runner(self, now_s)
+        return self._looked
 
     def figures(self, day: datetime.date, upto_s: int) -> Figures:
         """A trade date up to a multiple of 5 s; at its very beginning the price it begins at."""

@@ -17,7 +17,7 @@ from ibkr_actor.schema.instruments import Contract, InstrumentQuery
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.core.kit import asked, at
 from tests.core.test_contracts import AAPL, reply_with, resolved, send, subscribe, up, writes
-from tests.e2e.kit import House, running_house, running_redis
+from tests.e2e.kit import House, clock_of, running_house, running_redis
 from tests.e2e.test_types import START_S
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ async def sim() -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def house(sim: Simulator) -> AsyncIterator[House]:
-    async with running_redis() as server, running_house(server.own_url, sim.port) as it:
+    async with running_redis() as server, running_house(server.own_url, sim.port, clock=clock_of(sim)) as it:
         yield it
 
 

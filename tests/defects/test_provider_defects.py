@@ -22,6 +22,7 @@ from ibkr_actor.client import Client
 from ibkr_actor.provider import IBKRProvider, IBKRSettings, TokenBucket, handle_ib_error, map_ibkr_error
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import House
+from tests.e2e.test_types import START_S
 from tests.provider.kit import DEADLINE_S, first, own_provider, two_of_a_house
 
 pytestmark = pytest.mark.anyio
@@ -278,9 +279,9 @@ async def test_d24_a_loop_that_is_cancelled_or_fails_gives_its_line_back(site: S
 # ---- D25: everything was a stock
 
 
-async def test_d25_an_instrument_is_of_its_own_type_and_currency(site: Site) -> None:
+async def test_d25_an_instrument_is_of_its_own_type_and_currency() -> None:
     future = Instrument(symbol="ES.FUT.CME.USD.20261218.ES", sec_type="FUT")
-    async with IBKRProvider(site[2]) as provider:
+    async with two_of_a_house(start_time_s=START_S) as (_, _, settings), IBKRProvider(settings) as provider:
         for instrument, wanted in ((future, "ES.FUT.CME.USD.20261218.ES"), (EUR, "EUR.CASH.IDEALPRO.USD")):
             (quote,) = await first(provider.stream_quotes([instrument]), 1)
             assert quote.instrument == wanted

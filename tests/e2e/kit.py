@@ -27,6 +27,7 @@ from ibkr_actor.schema.codec import decode_record, decode_reply
 from ibkr_actor.schema.commands import AnyCommand, Reply, Subscribe
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import AnyRecord
+from ibkr_actor.sim import Simulator
 
 KEYS = Keys()
 # Only ever over when a test fails: as long as a slow machine with other work may take.
@@ -67,6 +68,11 @@ async def follow(redis: Redis, key: str) -> AsyncIterator[AnyRecord]:
             record = decode_record(fields)
             assert record is not None
             yield record
+
+
+def clock_of(sim: Simulator) -> Clock:
+    """A clock for a sidecar that lives in the simulator's time: what expires there has not expired here."""
+    return Clock(speed=sim.settings.clock_speed, start_ns=round(sim.world.clock.now_s() * 1e9))
 
 
 class House:

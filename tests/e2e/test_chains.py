@@ -6,13 +6,12 @@ from typing import Any
 import anyio
 import pytest
 
-from ibkr_actor.actors.clock import Clock
 from ibkr_actor.schema.commands import List, Reply, Resolve, Snapshot, Unsubscribe
 from ibkr_actor.schema.keys import CHAIN
 from ibkr_actor.schema.records import AnyRecord, ChainWindow, End, Gap, Option, Quote, Reset
 from ibkr_actor.schema.reference_commands import Chain
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, House, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, House, clock_of, running_house, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -29,9 +28,8 @@ def chain(**more: Any) -> Chain:
 
 
 def simulator(version: int = 226, **more: Any) -> SimulatorSettings:
-    return SimulatorSettings(
-        server_version=version, ticks_per_s=20.0, market_hours="always", start_time_s=START_S, **more
-    )
+    given: dict[str, Any] = {"ticks_per_s": 5.0, "market_hours": "always", "start_time_s": START_S}
+    return SimulatorSettings(server_version=version, **given | more)
 
 
 @pytest.fixture
@@ -42,7 +40,10 @@ async def sim(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def house(sim: Simulator) -> AsyncIterator[House]:
-    async with running_redis() as server, running_house(server.own_url, sim.port, options_base_delay=0.0) as it:
+    async with (
+        running_redis() as server,
+        running_house(server.own_url, sim.port, clock=clock_of(sim), options_base_delay=0.0) as it,
+    ):
         yield it
 
 
@@ -111,9 +112,9 @@ async def test_leaving_gives_every_line_back(house: House, sim: Simulator) -> No
 
 async def test_a_chain_of_thousands_neither_floods_ib_nor_holds_up_anybody() -> None:
     async with (
-        Simulator(simulator(lines=200)) as sim,
+        Simulator(simulator(lines=200, ticks_per_s=20.0)) as sim,
         running_redis() as server,
-        running_house(server.own_url, sim.port, lines=200, options_base_delay=0.0) as house,
+        running_house(server.own_url, sim.port, clock=clock_of(sim), lines=200, options_base_delay=0.0) as house,
     ):
         # Everything listed on the index within a third of its price: thousands of contracts, 50 lines.
         command = chain(instrument="SPX.IND.CBOE.USD", expiry=12, moneyness_range=0.3)
@@ -136,7 +137,7 @@ async def test_a_chain_of_thousands_neither_floods_ib_nor_holds_up_anybody() -> 
 
 async def test_a_chain_outlives_a_lost_connection_and_a_restart(sim: Simulator) -> None:
     async with running_redis() as server:
-        async with running_house(server.own_url, sim.port, options_base_delay=0.0) as house:
+        async with running_house(server.own_url, sim.port, clock=clock_of(sim), options_base_delay=0.0) as house:
             await house.call(chain())
             await house.until(KEY, whole)
             sim.cut()
@@ -146,7 +147,7 @@ async def test_a_chain_outlives_a_lost_connection_and_a_restart(sim: Simulator) 
             (gap,) = [record for record in records if isinstance(record, Gap)]
             assert gap.cause == "disconnect"
         await sim.wait_for(lambda: sim.line_count() == 0)
-        async with running_house(server.own_url, sim.port, options_base_delay=0.0) as house:
+        async with running_house(server.own_url, sim.port, clock=clock_of(sim), options_base_delay=0.0) as house:
 
             def resumed(found: list[AnyRecord]) -> bool:
                 last = max(at for at, record in enumerate(found) if isinstance(record, Reset))
@@ -219,18 +220,20 @@ async def test_a_chain_that_a_farm_silences_is_stale_and_goes_on_behind_a_gap() 
     # A Tuesday, 11:00 in New York.
     speed, start_s = 4.0, 1_783_436_400.0
     settings = SimulatorSettings(start_time_s=start_s, clock_speed=speed, market_hours="exchange", ticks_per_s=2.0)
-    async with running_redis() as server, Simulator(settings) as sim:
-        clock = Clock(speed=speed, start_ns=round(sim.world.clock.now_s() * 1e9))
-        async with running_house(server.own_url, sim.port, clock=clock, options_base_delay=0.0) as house:
-            await house.call(chain(lines=6))
-            await house.until(KEY, lambda found: len(options(found)) > 20)
-            sim.act("farm_broken", for_s=8.0)
-            records = await house.until(
-                KEY, lambda found: any(isinstance(one, Gap) for one in found) and isinstance(found[-1], Option)
-            )
-            first = next(record for record in records if isinstance(record, Gap))
-            assert (first.cause, first.con_id) == ("farm", 265598)
-            with anyio.fail_after(DEADLINE_S):
-                while await house.redis.hget(KEYS.last(NAME), "freshness:chain") != b"fresh":
-                    await house.call(List(client="ops"))
-            assert not sim.violations
+    async with (
+        running_redis() as server,
+        Simulator(settings) as sim,
+        running_house(server.own_url, sim.port, clock=clock_of(sim), options_base_delay=0.0) as house,
+    ):
+        await house.call(chain(lines=6))
+        await house.until(KEY, lambda found: len(options(found)) > 20)
+        sim.act("farm_broken", for_s=8.0)
+        records = await house.until(
+            KEY, lambda found: any(isinstance(one, Gap) for one in found) and isinstance(found[-1], Option)
+        )
+        first = next(record for record in records if isinstance(record, Gap))
+        assert (first.cause, first.con_id) == ("farm", 265598)
+        with anyio.fail_after(DEADLINE_S):
+            while await house.redis.hget(KEYS.last(NAME), "freshness:chain") != b"fresh":
+                await house.call(List(client="ops"))
+        assert not sim.violations

@@ -9,7 +9,7 @@ from ibkr_actor.schema.commands import Resolve, Subscribe
 from ibkr_actor.schema.instruments import InstrumentQuery
 from ibkr_actor.schema.records import AnyRecord, Greeks, Quote
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import KEYS, House, running_house, running_redis
+from tests.e2e.kit import KEYS, House, clock_of, running_house, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ async def sim(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def house(sim: Simulator) -> AsyncIterator[House]:
-    async with running_redis() as server, running_house(server.own_url, sim.port) as it:
+    async with running_redis() as server, running_house(server.own_url, sim.port, clock=clock_of(sim)) as it:
         yield it
 
 

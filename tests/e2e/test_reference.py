@@ -24,7 +24,7 @@ from ibkr_actor.schema.reference_commands import (
 from ibkr_actor.sim import Simulator, SimulatorSettings, news
 from ibkr_actor.sim.messages import TickNews
 from ibkr_actor.sim.venues import DEPTH_EXCHANGES, MARKET_RULES, SMART_COMPONENTS
-from tests.e2e.kit import House, running_house, running_redis
+from tests.e2e.kit import House, clock_of, running_house, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ async def sim(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def house(sim: Simulator) -> AsyncIterator[House]:
-    async with running_redis() as server, running_house(server.own_url, sim.port) as it:
+    async with running_redis() as server, running_house(server.own_url, sim.port, clock=clock_of(sim)) as it:
         yield it
 
 

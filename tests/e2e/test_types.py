@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ibkr_actor.actors.clock import Clock
 from ibkr_actor.schema.commands import History, Resolve, Snapshot, Subscribe
 from ibkr_actor.schema.instruments import InstrumentQuery
 from ibkr_actor.schema.records import AnyRecord, Quote, Roll, System, Tick
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import KEYS, House, running_house, running_redis
+from tests.e2e.kit import KEYS, House, clock_of, running_house, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -69,7 +68,7 @@ async def sim(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def house(sim: Simulator) -> AsyncIterator[House]:
-    async with running_redis() as server, running_house(server.own_url, sim.port) as it:
+    async with running_redis() as server, running_house(server.own_url, sim.port, clock=clock_of(sim)) as it:
         yield it
 
 
@@ -138,8 +137,10 @@ async def test_a_continuous_future_shows_the_one_at_the_front_and_has_a_past_of_
 
 
 async def test_a_rule_of_days_rolls_to_a_later_future_and_says_so(sim: Simulator) -> None:
-    clock = Clock(start_ns=round(sim.world.clock.now_s() * 1e9))
-    async with running_redis() as server, running_house(server.own_url, sim.port, clock=clock, roll_days=100) as house:
+    async with (
+        running_redis() as server,
+        running_house(server.own_url, sim.port, clock=clock_of(sim), roll_days=100) as house,
+    ):
         (key,) = await house.subscribe("ES.CONTFUT.CME.USD", "quote")
 
         def rolled_on(records: list[AnyRecord]) -> bool:

@@ -13,7 +13,7 @@ import anyio
 
 from ibkr_actor.provider import IBKRProvider, IBKRSettings
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import House, running_house, running_redis
+from tests.e2e.kit import House, clock_of, running_house, running_redis
 
 T = TypeVar("T")
 DEADLINE_S = 60.0
@@ -28,11 +28,11 @@ async def own_provider(sim: Simulator, **settings: Any) -> AsyncIterator[IBKRPro
 
 @asynccontextmanager
 async def two_of_a_house(**market: Any) -> AsyncIterator[tuple[Simulator, House, IBKRSettings]]:
-    """A sidecar that runs already, and the settings with which providers read from it."""
+    """A sidecar that runs already, and the settings with which providers read from it; both of the simulator's day."""
     async with (
         Simulator(SimulatorSettings(**{"ticks_per_s": 50.0} | market)) as sim,
         running_redis() as server,
-        running_house(server.own_url, sim.port) as house,
+        running_house(server.own_url, sim.port, clock=clock_of(sim)) as house,
     ):
         yield sim, house, IBKRSettings(redis_url=server.own_url)
 

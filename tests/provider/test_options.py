@@ -21,7 +21,7 @@ AAPL = Instrument(symbol="AAPL")
 
 
 async def test_a_chain_streams_the_options_of_the_window_and_gives_its_lines_back() -> None:
-    async with two_of_a_house() as (sim, _, settings), IBKRProvider(settings) as provider:
+    async with two_of_a_house(ticks_per_s=5.0) as (sim, _, settings), IBKRProvider(settings) as provider:
         found: dict[tuple[datetime, Decimal, str], OptionSnapshot] = {}
         with anyio.fail_after(DEADLINE_S):
             async for option in provider.stream_options(AAPL, strike_range=(235.0, 250.0)):
@@ -40,7 +40,7 @@ async def test_a_chain_streams_the_options_of_the_window_and_gives_its_lines_bac
 
 
 async def test_no_more_lines_are_taken_than_contracts_were_allowed() -> None:
-    async with two_of_a_house() as (sim, _, settings):
+    async with two_of_a_house(ticks_per_s=5.0) as (sim, _, settings):
         few = settings.model_copy(update={"options_max_contracts": 4})
         async with IBKRProvider(few) as provider:
             seen = set()

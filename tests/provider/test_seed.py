@@ -53,7 +53,7 @@ async def running(*command: str | Path, folder: Path, **variables: str) -> Async
     root = str(Path(__file__).parents[2])
     environment = own_environment(PYTHONUNBUFFERED="1", PYTHONPATH=root, **variables)
     arguments = [sys.executable, *(str(part) for part in command)]
-    async with await anyio.open_process(arguments, cwd=folder, env=environment) as process:
+    async with await anyio.open_process(arguments, cwd=folder, env=environment, stderr=None) as process:
         try:
             yield process
         finally:

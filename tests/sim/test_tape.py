@@ -194,6 +194,10 @@ def test_answers_do_not_depend_on_what_was_asked_before_or_how_it_is_divided(
     assert early + late == used.bars(time, end_s, size, show)
     assert fresh.state_at(time) == used.state_at(time)
     assert fresh.day_so_far(time + 17) == used.day_so_far(time + 17)
+    # A look goes on from the one before where it can; one that goes back cannot.
+    looks = [time + after for after in (0.0, 0.1, 0.9, 0.9, 3.3, 4.99, 5.0, 5.5, 11.0, 11.2)]
+    back = [(fresh.state_at(look), fresh.day_so_far(look)) for look in reversed(looks)]
+    assert [(used.state_at(look), used.day_so_far(look)) for look in looks] == back[::-1]
     assert fresh.ticks(time, time + 20) == used.ticks(time, time + 11) + used.ticks(time + 11, time + 20)
 
 
