@@ -20,6 +20,8 @@ Freshness = Literal["", "fresh", "quiet", "stale"]
 
 # Silence is compared with the longest of late: this many times it is out of the ordinary.
 _FACTOR: Final = 2.5
+# Bars come every five seconds: one that is so late is missing, so that silence shows within ten seconds.
+_LATE_S: Final = 3.0
 # After this time without another like it, a long silence counts half.
 _HALF_LIFE_S: Final = 1_200.0
 # What was heard for less than this, and in fewer looks, says little about what is usual.
@@ -54,9 +56,9 @@ class Rhythm:
         self.known_s += silence_s
         self.looks += 1
 
-    def limit_s(self, least_s: float, unknown_s: float) -> float:
-        """The silence from which on something is wrong."""
-        usual_s = _FACTOR * self.longest_s
+    def limit_s(self, least_s: float, unknown_s: float, *, steady: bool = False) -> float:
+        """The silence from which on something is wrong; of what comes `steady` it is a little more than any of late."""
+        usual_s = self.longest_s + _LATE_S if steady else _FACTOR * self.longest_s
         if self.known_s < _KNOWN_AFTER_S and self.looks < _KNOWN_AFTER_LOOKS:
             usual_s = max(usual_s, unknown_s)
         return min(max(usual_s, least_s), _LIMIT_MAX_S)
@@ -77,7 +79,7 @@ class Watch:
     """One line under observation. `look` is to be called about once a second; all times are those of the looks."""
 
     __slots__ = (
-        "_answered", "_answers", "_least_s", "_newest_ns", "_phases", "_req_id", "_rhythms", "_unknown_s",
+        "_answered", "_answers", "_least_s", "_newest_ns", "_phases", "_req_id", "_rhythms", "_steady", "_unknown_s",
         "heard_s", "lone", "phase", "reason", "said", "since_ns", "state",
     )  # fmt: skip
 
@@ -88,6 +90,7 @@ class Watch:
         # Whether a request is answered at once, whatever happens in the market; how long that takes is no habit.
         self._answers = line_type == "level1"
         self._answered = False
+        self._steady = line_type == "bars"
         self._rhythms: dict[PhaseName, Rhythm] = {}
         self._req_id: int | None = None
         self._newest_ns = 0
@@ -144,7 +147,7 @@ class Watch:
         """The silence from which on it is stale, in the present phase."""
         least_s = _EXTENDED_MIN_S if self.phase.name == "extended" else self._least_s
         rhythm = self._rhythms.get(self.phase.name)
-        return max(least_s, self._unknown_s) if rhythm is None else rhythm.limit_s(least_s, self._unknown_s)
+        return max(least_s, self._unknown_s) if rhythm is None else rhythm.limit_s(least_s, self._unknown_s, steady=self._steady)
 
     def silent_s(self, now: Instant) -> float:
         """How long it is silent, of the time in which it might have spoken."""

@@ -219,8 +219,14 @@ def test_bars_come_every_five_seconds_and_are_missed_soon() -> None:
 
     house.run(300, bar)
     assert house.fresh() == "fresh"
+    last_ns = house.now.ns - 4 * 10**9
+    house.run(3)
+    # One that comes two seconds late is no alarm.
+    assert house.fresh() == "fresh"
     effects = house.run(20)
-    assert house.fresh() == "stale"
+    (stale,) = only(SetFreshness, effects)
+    assert stale.freshness == "stale"
+    assert stale.since_ns - last_ns <= 10 * 10**9
     assert events(effects) == ["stale"]
 
 
