@@ -15,7 +15,7 @@ from ibkr_actor.core.fallbacks import Fallbacks
 from ibkr_actor.core.history_errors import READ_HERE, judge, of_other_login
 from ibkr_actor.core.holders import holder_delete
 from ibkr_actor.core.holdings import Holdings
-from ibkr_actor.core.ib_codes import CodeRow, lookup
+from ibkr_actor.core.ib_codes import ROWS, CodeRow, lookup
 from ibkr_actor.core.ib_words import IbWords
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Line
@@ -74,7 +74,9 @@ class LineErrors:
         effects: list[Effect] = [*self.words.say(line.streams[0].name, line.key[0], row, event, now)]
         if line.candidate is not None and event.req_id == line.candidate.req_id:
             return effects + self._candidate(line, row, event, now)
-        doing = self._doings.get(row.effect)
+        # Level 1 has notices of its own, and new ones come: after an unknown code it is kept if data come all the same.
+        is_known = event.code in ROWS or line.row.line_type != "level1"
+        doing = self._doings.get(row.effect if is_known else "prove")
         return effects + doing(line, row, event, now) if doing is not None else effects
 
     def refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
