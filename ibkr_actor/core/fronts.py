@@ -13,10 +13,11 @@ from msgspec import Struct, field, structs
 
 from ibkr_actor.core.bar_times import BarTimes
 from ibkr_actor.core.config import SubscriptionsConfig
-from ibkr_actor.core.effects import Announce, Effect, Instant, Publish, Tell, WriteHolders
+from ibkr_actor.core.effects import Announce, Effect, HolderWrite, Instant, Publish, Tell, WriteHolders
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd
 from ibkr_actor.core.holders import holder_write
 from ibkr_actor.core.kept_bars import KeptBars
+from ibkr_actor.core.known_hours import go_by_hours, with_hours
 from ibkr_actor.core.line_book import LineBook
 from ibkr_actor.core.lines import Item, Line, append
 from ibkr_actor.core.messages import Enqueue
@@ -116,6 +117,10 @@ class Fronts:
         for line in lines:
             if line.front is not None and line.front.con_id != front.con_id:
                 effects += self._roll(line, front, now)
+            elif front.trading_hours and with_hours(line.contract, front) != line.contract:
+                line.contract = with_hours(line.contract, front)
+                go_by_hours(line)
+                effects.append(WriteHolders(_writes(line)))
         return effects
 
     def _roll(self, line: Line, front: Contract, now: Instant) -> list[Effect]:
@@ -128,20 +133,29 @@ class Fronts:
         line.front, line.con_id = front, front.con_id
         dated = {name: getattr(front, name) for name in ("con_id", "local_symbol", "last_trade_date")}
         line.contract = structs.replace(line.contract, **dated)
+        if front.trading_hours:
+            line.contract = with_hours(line.contract, front)
+        go_by_hours(line)
         if line.kept is not None:
             line.kept = KeptBars(BarTimes(line.row.resolution, line.contract, rth=line.row.rth))
         if line.fives is not None:
             line.fives = line.fives.of_another()
-        writes = []
         for channel in line.channels.values():
             head = (0, 0, front.con_id, now.ns, None, line.feed, line.flags)
             append(items, line, channel, Roll(*head, *rolled, now.ns))
             channel.published = True
-            writes += [holder_write(channel.stream, holder, line.contract) for holder in channel.holders.values()]
         text = f"{line.key[0]} is {front.local_symbol} ({front.con_id}) from now on."
         said = System(0, 0, now.ns, "subscription", "rolled", line.streams[0].name, text, None, self._book.conn)
-        effects += [Publish(items), WriteHolders(tuple(writes)), Announce(said)]
+        effects += [Publish(items), WriteHolders(_writes(line)), Announce(said)]
         return effects + self._book.ask(line, now)
+
+
+def _writes(line: Line) -> tuple[HolderWrite, ...]:
+    return tuple(
+        holder_write(channel.stream, holder, line.contract)
+        for channel in line.channels.values()
+        for holder in channel.holders.values()
+    )
 
 
 def chosen(matches: Sequence[Contract], days: int, now_ns: int) -> Contract | None:

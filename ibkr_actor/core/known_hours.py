@@ -16,6 +16,7 @@ from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Effect, Instant, Tell, WriteHolders, in_parts
 from ibkr_actor.core.holders import holder_write
 from ibkr_actor.core.line_book import LineBook
+from ibkr_actor.core.lines import Line
 from ibkr_actor.core.messages import ContractRefreshed, RefreshContract
 from ibkr_actor.schema.instruments import Contract
 
@@ -54,9 +55,9 @@ class KnownHours:
         self._asked_s = {key: at_s for key, at_s in self._asked_s.items() if now.s - at_s < _AGAIN_S}
         effects: list[Effect] = []
         for line in self._book.lines.values():
-            key = (line.contract.con_id, line.contract.exchange)
+            key = _told_by(line.contract)
             if not key[0] or line.front is not None:
-                continue  # a combination, of which IB has no details; a continuous future is looked after elsewhere
+                continue  # of a continuous future `core.fronts` hears
             if key not in self._asked_s and listed_until_ns(line.contract) - now.ns < _LEFT_NS:
                 if len(effects) >= _AT_ONCE:
                     break
@@ -70,19 +71,38 @@ class KnownHours:
         writes = []
         for line in self._book.lines.values():
             old = line.contract
-            if (old.con_id, old.exchange) != (new.con_id, new.exchange) or line.front is not None:
+            if _told_by(old) != (new.con_id, new.exchange) or line.front is not None:
                 continue
-            line.contract = structs.replace(new, instrument=old.instrument)
-            if line.watch is not None:
-                line.watch.new_hours(line.contract, rth=line.row.rth)
-            if line.kept is not None:
-                line.kept.new_hours(line.contract)
-            for channel in line.built:
-                assert channel.builder is not None
-                channel.builder.new_hours(line.contract)
+            line.contract = with_hours(old, new) if old.legs else structs.replace(new, instrument=old.instrument)
+            go_by_hours(line)
             for channel in line.channels.values():
                 writes += [holder_write(channel.stream, holder, line.contract) for holder in channel.holders.values()]
         return [WriteHolders(part) for part in in_parts(tuple(writes))]
+
+
+def _told_by(contract: Contract) -> tuple[int, str]:
+    """The con_id and exchange of whose hours are its own: of a combination, of which IB has no details, a leg's."""
+    if contract.legs:
+        return contract.legs[0].con_id, contract.legs[0].exchange
+    return contract.con_id, contract.exchange
+
+
+def with_hours(contract: Contract, new: Contract) -> Contract:
+    """The contract with the hours of another."""
+    return structs.replace(
+        contract, trading_hours=new.trading_hours, liquid_hours=new.liquid_hours, time_zone=new.time_zone
+    )
+
+
+def go_by_hours(line: Line) -> None:
+    """Has what judges a line and what makes its bars go by the hours that its contract has now."""
+    if line.watch is not None:
+        line.watch.new_hours(line.contract, rth=line.row.rth)
+    if line.kept is not None:
+        line.kept.new_hours(line.contract)
+    for channel in line.built:
+        assert channel.builder is not None
+        channel.builder.new_hours(line.contract)
 
 
 def listed_until_ns(contract: Contract) -> int:

@@ -21,7 +21,7 @@ from ibkr_actor.core.events import (
     TickSize,
     TickString,
 )
-from ibkr_actor.core.quote import TopOfBook
+from ibkr_actor.core.quote import NO_SIZE, TopOfBook, is_no_price
 from ibkr_actor.core.tick_types import GREEKS_SOURCE_OF
 from ibkr_actor.core.tick_values import price_of_tick, size_of_tick, value_of_tick
 from ibkr_actor.schema.records import (
@@ -105,7 +105,7 @@ def trade(event: TickByTickLast, con_id: int, feed: int, flags: int) -> Trade:
 
 
 def bid_ask(event: TickByTickBidAsk, con_id: int, feed: int, flags: int) -> BidAsk:
-    """A tick-by-tick change of the best bid or ask."""
+    """A tick-by-tick change of the best bid or ask; -1 without a size is none."""
     return BidAsk(
         0,
         0,
@@ -114,8 +114,8 @@ def bid_ask(event: TickByTickBidAsk, con_id: int, feed: int, flags: int) -> BidA
         event.time_ns or None,
         feed,
         flags,
-        event.bid,
-        event.ask,
+        None if is_no_price(event.bid, event.bid_size) else event.bid,
+        None if is_no_price(event.ask, event.ask_size) else event.ask,
         event.bid_size,
         event.ask_size,
         event.bid_past_low,
@@ -191,9 +191,10 @@ def whole_book(book: Book, received_ns: int, con_id: int, feed: int, flags: int,
 def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: str, revision: int = 0) -> Bar:
     """A closed 5-second bar; IB sends the start of its interval and no time of sending.
 
-    Bars of bids, asks and midpoints have no volume, average or count: IB fills those with -1, which is unknown here.
+    Bars of bids, asks, midpoints and indices have no volume, average or count: IB writes -1 there, which is unknown.
     """
     traded = what_to_show in _TRADES
+    counted = traded and event.volume != NO_SIZE
     return Bar(
         0,
         0,
@@ -208,8 +209,8 @@ def bar(event: RealTimeBar, con_id: int, feed: int, flags: int, what_to_show: st
         event.high,
         event.low,
         event.close,
-        event.volume if traded and event.volume != "-1" else None,
-        event.wap if traded else None,
+        event.volume if counted else None,
+        event.wap if counted or (traded and event.wap != NO_SIZE) else None,
         event.count if traded and event.count != -1 else None,
         True,
         revision,

@@ -6,13 +6,14 @@ import pytest
 from msgspec import structs
 
 from ibkr_actor.core.config import SubscriptionsConfig
-from ibkr_actor.core.effects import Effect
-from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd
+from ibkr_actor.core.effects import Effect, WriteHolders
+from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, RealTimeBar
 from ibkr_actor.core.fronts import chosen
+from ibkr_actor.core.holders import read_holder
 from ibkr_actor.core.messages import RestoreHolders
 from ibkr_actor.core.requests import ReqContractDetails, ReqHistoricalData, ReqMktData
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery
-from ibkr_actor.schema.records import Quote, Roll
+from ibkr_actor.schema.records import Bar, Quote, Roll
 from tests.core.desk import Desk
 from tests.core.kit import answer, asked, at, ns, published, said
 
@@ -125,3 +126,18 @@ def test_ibs_own_front_must_be_one() -> None:
     assert chosen([MARCH], 0, ns(0)) == MARCH
     assert chosen([MARCH, JUNE], 0, ns(0)) is None
     assert chosen([], 0, ns(0)) is None
+
+
+def test_its_lines_go_by_the_hours_that_ib_tells_with_the_same_future() -> None:
+    desk = desk_of()
+    desk.subscribe("quote", "bar.5m.built", contract=CONTINUOUS)
+    (look,) = asked(desk.wake(0))
+    hours = "20260101:0000-20260101:0002"
+    told = structs.replace(CONTINUOUS, trading_hours=hours, liquid_hours=hours, time_zone="UTC")
+    writes = [effect for effect in answered(desk, look.req_id, 1, told) if isinstance(effect, WriteHolders)]
+    assert [read_holder(holder)[2].trading_hours for write in writes for holder in write.holders] == [hours, hours]
+    # A bar of five minutes ends with the trading.
+    desk.data(RealTimeBar(22, ns(5), ns(0), 1.0, 1.0, 1.0, 1.0, "1", "1", 1), s=5)
+    desk.data(RealTimeBar(32, ns(5), ns(0), 1.0, 1.0, 1.0, 1.0, "1", "1", 1), s=5)
+    (closed,) = [record for _, record in published(desk.wake(127)) if isinstance(record, Bar)]
+    assert (closed.end_ns, closed.final) == (ns(120), True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
+from msgspec import structs
+
 from ibkr_actor.core.bar_builder import BarBuilder
 from ibkr_actor.core.bar_times import BarTimes
 from ibkr_actor.core.config import ContractsConfig, SubscriptionsConfig
@@ -17,7 +19,7 @@ from ibkr_actor.core.known_hours import listed_until_ns
 from ibkr_actor.core.messages import ContractRefreshed, MarketData, RefreshContract, SessionDown, SessionUp, WakeUp
 from ibkr_actor.core.requests import ReqContractDetails
 from ibkr_actor.core.resolutions import resolution
-from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.instruments import Contract, Leg
 from ibkr_actor.schema.records import Bar
 from tests.core.kit import asked, at, only, told
 from tests.core.test_freshness import Watched, events, stock, utc_ns
@@ -156,3 +158,16 @@ def test_ibs_new_word_reaches_the_bars_of_a_line() -> None:
     house.handle(MarketData([RealTimeBar(house.req_ids["AAPL"], ns, ns + 5 * 10**9, 1.0, 1.0, 1.0, 1.0, "1", "1", 1)]))
     bars = [record for effect in only(Publish, house.effects) for _, record in effect.items if isinstance(record, Bar)]
     assert [bar.end_ns for bar in bars] == [utc_ns("2026-11-27 21:00"), utc_ns("2026-11-27 18:00")]
+
+
+def test_a_combination_goes_by_the_hours_of_its_leg_and_has_them_asked_for_in_time() -> None:
+    house = Watched("2026-01-16 15:00", MINUTELY)
+    legs = (Leg(7, 1, "BUY", "SMART"), Leg(8, 1, "SELL", "SMART"))
+    old = as_of(date(2026, 1, 12))
+    spread = structs.replace(old, con_id=0, sec_type="BAG", instrument="BAG@0123456789abcdef", legs=legs)
+    house.subscribe(spread)
+    assert told(house.handle(WakeUp()), RefreshContract) == [RefreshContract(7, "SMART")]
+    new = as_of(date(2026, 1, 16), con_id=7)
+    (write,) = only(WriteHolders, house.handle(ContractRefreshed(new)))
+    (held,) = [read_holder(holder)[2] for holder in write.holders]
+    assert held == structs.replace(spread, trading_hours=new.trading_hours, liquid_hours=new.liquid_hours)

@@ -197,3 +197,17 @@ def test_a_time_that_ib_does_not_tell_is_none() -> None:
     desk.subscribe("midpoint")
     ((_, record),) = published(desk.data(TickByTickMidPoint(12, ns(1), 0, 1.5), s=1))
     assert record.source_ns is None
+
+
+def test_a_bar_of_trades_without_a_volume_has_no_average_either() -> None:
+    desk = Desk()
+    desk.subscribe("bar.5s")
+    ((_, record),) = published(desk.data(RealTimeBar(12, ns(5), ns(0), 1.0, 1.0, 1.0, 1.0, "-1", "-1", -1), s=5))
+    assert [getattr(record, name) for name in ("volume", "wap", "count")] == [None, None, None]
+
+
+def test_a_bid_of_minus_one_without_a_size_is_none_tick_by_tick_too() -> None:
+    desk = Desk()
+    desk.subscribe("bidask")
+    ((_, record),) = published(desk.data(TickByTickBidAsk(12, ns(1), ns(1), -1.0, -1.0, "0", "5", False, False), s=1))
+    assert [getattr(record, name) for name in ("bid", "ask", "bid_size", "ask_size")] == [None, -1.0, "0", "5"]
