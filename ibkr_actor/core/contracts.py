@@ -113,7 +113,8 @@ class ContractsCore:
         if isinstance(command, Search):
             return self._searches.command(ref, command, now)
         if not isinstance(command, NAMING) or command.instrument is None:
-            return [passed_on(ref, command, None)]
+            left = self._lookups.leave(ref.client, command, None) if isinstance(command, Unsubscribe) else []
+            return [*left, passed_on(ref, command, None)]
         try:
             query = asked_for(command.instrument)
         except InvalidInstrumentText as error:
@@ -121,7 +122,8 @@ class ContractsCore:
         if isinstance(command, Unsubscribe):
             # From the cache however old, else what the name itself says: IB is not asked.
             contract = self._cache.find(query, now.ns, stale_too=True) or guessed(query)
-            return [Tell("subscriptions", ResolvedCommand(ref, command, contract))]
+            left = self._lookups.leave(ref.client, command, query)
+            return [*left, Tell("subscriptions", ResolvedCommand(ref, command, contract))]
         return self._resolve(ref, command, query, now)
 
     def _resolve(self, ref: CommandRef, command: AnyCommand, query: InstrumentQuery, now: Instant) -> list[Effect]:

@@ -28,8 +28,10 @@ from ibkr_actor.core.passing import settled
 from ibkr_actor.core.replies import expired, ib_text, rejected, rejection_of
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import ReqContractDetails
-from ibkr_actor.schema.commands import AnyCommand, Rejection, Resolve
+from ibkr_actor.schema.commands import AnyCommand, Rejection, Resolve, Subscribe, Unsubscribe
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery, instrument_id
+from ibkr_actor.schema.keys import CHAIN
+from ibkr_actor.schema.reference_commands import Chain
 
 
 class Waiter(Struct, frozen=True):
@@ -111,6 +113,21 @@ class Lookups:
         found = self._lookups[query] = Lookup(query, "", refresh=True)
         self._time_outs.set(query, now.s + self._config.timeout_s)
         return self._ask(found)
+
+    def leave(self, client: str, command: Unsubscribe, query: InstrumentQuery | None) -> list[Effect]:
+        """A client wants no more what still waits to be named: its commands are done in their order."""
+        effects: list[Effect] = []
+        for waiter in list(self._waiters.values()):
+            if waiter.ref.client != client or (query is not None and waiter.query != query):
+                continue
+            left = _wanted_still(waiter.command, command)
+            if left is None:
+                text = "the client unsubscribed before IB had named the instrument"
+                effects += self._drop(waiter, rejected(waiter.ref, Rejection("expired", text)))
+            elif left is not waiter.command:
+                changed = structs.replace(waiter, command=left)
+                self._waiters[waiter.number] = self._lookups[waiter.query].waiters[waiter.number] = changed
+        return effects
 
     # ---- asking
 
@@ -246,16 +263,19 @@ class Lookups:
         """Ends what is out of time."""
         effects: list[Effect] = []
         for number in self._deadlines.due(now.s):
-            effects += self._expire(self._waiters[number])
+            waiter = self._waiters[number]
+            effects += self._drop(waiter, expired(waiter.ref))
         for query in self._time_outs.due(now.s):
             effects += self._time_out(self._lookups[query])
         return effects
 
-    def _expire(self, waiter: Waiter) -> list[Effect]:
+    def _drop(self, waiter: Waiter, answer: Effect) -> list[Effect]:
+        """Answers one who waits; a look-up that nobody waits for any more is taken back."""
         asked = self._lookups[waiter.query]
         del asked.waiters[waiter.number], self._waiters[waiter.number]
-        effects: list[Effect] = [expired(waiter.ref)]
-        if not asked.waiters:
+        self._deadlines.clear(waiter.number)
+        effects: list[Effect] = [answer]
+        if not asked.waiters and not asked.refresh:
             effects += self._withdraw(asked)
             self._close(asked)
         return effects
@@ -281,3 +301,17 @@ class Lookups:
             "late_answers": self._late_total,
             "farms_away": self._farms.away,
         }
+
+
+def _wanted_still(waiting: AnyCommand, command: Unsubscribe) -> AnyCommand | None:
+    """What is left of a command that waits, after its client's `unsubscribe`; None when that is nothing."""
+    everything = not (command.kinds or command.chain or command.scan)
+    kinds = command.kinds or []
+    if isinstance(waiting, Chain):
+        return None if everything or CHAIN in kinds else waiting
+    if not isinstance(waiting, Subscribe):
+        return waiting
+    left = [] if everything else [kind for kind in waiting.kinds if kind not in kinds]
+    if len(left) == len(waiting.kinds):
+        return waiting
+    return structs.replace(waiting, kinds=left) if left else None

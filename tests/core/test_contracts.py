@@ -371,6 +371,28 @@ def test_a_look_up_that_nobody_waits_for_is_withdrawn() -> None:
     assert core.status()["lookups"] == 0
 
 
+@pytest.mark.parametrize("command", [Unsubscribe(), Unsubscribe(instrument="AAPL"), Unsubscribe(kinds=["quote"])])
+def test_who_unsubscribes_while_ib_is_still_asked_is_not_subscribed_after_all(command: Unsubscribe) -> None:
+    core = up()
+    send(core, subscribe(), 0, "1", "anna")
+    send(core, subscribe(), 0, "1", "bert")
+    effects = send(core, command, 1, "2", "anna")
+    assert (answer(effects).ref.id, rejection(effects).code) == ("1", "expired")
+    assert [message.ref.id for message in told(effects, ResolvedCommand)] == ["2"]
+    (message,) = told(reply_with(core, 11, [AAPL], 2), ResolvedCommand)
+    assert message.ref.client == "bert"
+
+
+def test_who_unsubscribes_from_part_of_what_waits_is_subscribed_to_the_rest() -> None:
+    core = up()
+    send(core, Subscribe(instrument="AAPL", kinds=["quote", "trade"]), 0)
+    assert only(Answer, send(core, Unsubscribe(instrument="AAPL", kinds=["quote"]), 1, "2")) == []
+    send(core, Unsubscribe(instrument="MSFT"), 1, "3")
+    (message,) = told(reply_with(core, 11, [AAPL], 2), ResolvedCommand)
+    assert isinstance(message.command, Subscribe)
+    assert message.command.kinds == ["trade"]
+
+
 def test_an_answer_that_does_not_come_is_a_retryable_rejection() -> None:
     core = up(ContractsConfig(timeout_s=30.0))
     send(core, subscribe(), 0)
