@@ -1,8 +1,10 @@
 """Each setting governs the part it is named for."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from ibkr_actor import configs
 from ibkr_actor.load_settings import load_settings
@@ -48,3 +50,26 @@ def _recorded(settings: Settings, name: str) -> Any:
 def test_a_setting_reaches_its_part(setting: dict[str, Any], governed: Any) -> None:
     assert governed(load_settings(**setting))
     assert not governed(load_settings())
+
+
+# What follows from several settings, or is off where a core stands alone.
+DERIVED = {"delay_s", "cache"}
+
+
+def _differences(one: Struct, other: Struct) -> Iterator[str]:
+    for name in one.__struct_fields__:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if isinstance(mine, Struct):
+            yield from _differences(mine, theirs)
+        elif mine != theirs:
+            yield name
+
+
+def test_the_defaults_of_the_parts_are_those_of_the_settings() -> None:
+    settings = load_settings()
+    found = [
+        configs.session(settings), configs.pacing(settings), configs.contracts(settings), configs.reference(settings),
+        configs.subscriptions(settings), configs.history(settings), configs.gateway(settings), configs.http(settings),
+        configs.bus(settings, "redis://127.0.0.1:6379/0"),
+    ]  # fmt: skip
+    assert {name for config in found for name in _differences(config, type(config)())} <= DERIVED

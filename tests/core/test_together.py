@@ -197,7 +197,7 @@ def test_a_silent_gateway_is_left_and_found_again() -> None:
     house.tell("session", Start())
     house.command(Subscribe(instrument="AAPL", kinds=["quote"], lease_s=0.0))
     house.answers_beats = False
-    house.run_to(21)
+    house.run_to(31)
     assert house.conn == 2
     assert len(house.lines) == 1
 
