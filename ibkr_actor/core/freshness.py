@@ -24,9 +24,11 @@ _FACTOR: Final = 2.5
 _LATE_S: Final = 3.0
 # After this time without another like it, a long silence counts half.
 _HALF_LIFE_S: Final = 1_200.0
-# What was heard for less than this, and in fewer looks, says little about what is usual.
+# What was heard for less than this says little about what is usual, unless it spoke in so many looks, or in every one.
 _KNOWN_AFTER_S: Final = 60.0
 _KNOWN_AFTER_LOOKS: Final = 10
+_QUICK_AFTER_LOOKS: Final = 5
+_QUICK_S: Final = 2.0
 # What is taken for usual before; bars come every 5 s. Source: IBKR, TWS API, "Real Time Bars".
 _UNKNOWN_S: Final[dict[LineType, float]] = {"level1": 60.0, "tick_by_tick": 120.0, "bars": 20.0}
 _UNKNOWN_DEFAULT_S: Final = 60.0
@@ -59,7 +61,7 @@ class Rhythm:
     def limit_s(self, least_s: float, unknown_s: float, *, steady: bool = False) -> float:
         """The silence from which on something is wrong; of what comes `steady` it is a little more than any of late."""
         usual_s = self.longest_s + _LATE_S if steady else _FACTOR * self.longest_s
-        if self.known_s < _KNOWN_AFTER_S and self.looks < _KNOWN_AFTER_LOOKS:
+        if not self._is_known:
             usual_s = max(usual_s, unknown_s)
         return min(max(usual_s, least_s), _LIMIT_MAX_S)
 
@@ -147,7 +149,9 @@ class Watch:
         """The silence from which on it is stale, in the present phase."""
         least_s = _EXTENDED_MIN_S if self.phase.name == "extended" else self._least_s
         rhythm = self._rhythms.get(self.phase.name)
-        return max(least_s, self._unknown_s) if rhythm is None else rhythm.limit_s(least_s, self._unknown_s, steady=self._steady)
+        if rhythm is None:
+            return max(least_s, self._unknown_s)
+        return rhythm.limit_s(least_s, self._unknown_s, steady=self._steady)
 
     def silent_s(self, now: Instant) -> float:
         """How long it is silent, of the time in which it might have spoken."""
