@@ -58,6 +58,11 @@ class Rhythm:
         self.known_s += silence_s
         self.looks += 1
 
+    @property
+    def _is_known(self) -> bool:
+        is_quick = self.looks >= _QUICK_AFTER_LOOKS and self.longest_s <= _QUICK_S
+        return is_quick or self.looks >= _KNOWN_AFTER_LOOKS or self.known_s >= _KNOWN_AFTER_S
+
     def limit_s(self, least_s: float, unknown_s: float, *, steady: bool = False) -> float:
         """The silence from which on something is wrong; of what comes `steady` it is a little more than any of late."""
         usual_s = self.longest_s + _LATE_S if steady else _FACTOR * self.longest_s

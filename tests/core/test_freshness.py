@@ -199,13 +199,18 @@ def test_a_line_that_is_always_slow_is_not_called_stale_at_its_own_pace() -> Non
     assert "stale" in events(house.run(200))
 
 
-def test_a_line_that_spoke_in_eleven_seconds_is_stale_ten_seconds_after_the_last_and_one_of_three_is_not() -> None:
-    for spoke_s, state in ((12, "stale"), (3, "fresh")):
-        house = Watched("2026-01-05 15:00")
-        house.subscribe(stock())
-        house.run(spoke_s, house.every(1, "AAPL"))
-        house.run(9)
-        assert house.fresh() == state
+@pytest.mark.parametrize(
+    ("spoke_s", "every_s", "state"),
+    [(7, 1, "stale"), (36, 3, "stale"), (3, 1, "fresh"), (15, 3, "fresh")],
+)
+def test_the_pace_of_a_line_is_known_after_some_seconds_in_which_it_spoke(
+    spoke_s: int, every_s: int, state: str
+) -> None:
+    house = Watched("2026-01-05 15:00")
+    house.subscribe(stock())
+    house.run(spoke_s, house.every(every_s, "AAPL"))
+    house.run(10)
+    assert house.fresh() == state
 
 
 def test_bars_come_every_five_seconds_and_are_missed_soon() -> None:
