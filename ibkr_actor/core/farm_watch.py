@@ -20,6 +20,13 @@ class FarmWatch:
     def __init__(self) -> None:
         # name -> whether it can be asked; idle ones can. Cleared with the connection.
         self._up: dict[str, bool] = {}
+        # Whether TWS lost IB: then each answer may be late, but what is asked may still be answered.
+        self._upstream_lost = False
+
+    def note_upstream(self, lost: bool) -> bool:
+        """TWS lost IB, or has it again; whether it came back."""
+        before, self._upstream_lost = self._upstream_lost, lost
+        return before and not lost
 
     def note(self, message: FarmChanged) -> bool:
         """Takes a change in; whether a farm came back."""
@@ -29,12 +36,17 @@ class FarmWatch:
 
     def clear(self) -> None:
         """The next connection names its farms anew."""
-        self._up = {}
+        self._up, self._upstream_lost = {}, False
 
     @property
     def away(self) -> list[str]:
         """The farms that are away."""
         return sorted(name for name, up in self._up.items() if not up)
+
+    @property
+    def excuses_silence(self) -> bool:
+        """Whether an answer may have been lost for a reason that is known."""
+        return self._upstream_lost or bool(self.away)
 
     @property
     def none_there(self) -> bool:
@@ -46,6 +58,9 @@ class FarmWatch:
         if away := self.away:
             text = f"IB did not answer the {what} within {timeout_s:g} s; its data farm {', '.join(away)} is away"
             return Rejection("farm_transient", text, None, True, FARM_RETRY_S)
+        if self._upstream_lost:
+            text = f"IB did not answer the {what} within {timeout_s:g} s; TWS has lost its connection to IB"
+            return Rejection("connection_failed", text, None, True, FARM_RETRY_S)
         if was_asked:
             text = f"IB did not answer the {what} within {timeout_s:g} s"
             return Rejection("farm_transient", text, None, True, _OTHER_RETRY_S)

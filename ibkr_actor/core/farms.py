@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ibkr_actor.core.effects import ActorName, Tell
 from ibkr_actor.core.ib_codes import CodeRow
-from ibkr_actor.core.messages import FarmChanged
+from ibkr_actor.core.messages import DataLost, FarmChanged, UpstreamDown, UpstreamUp
 
 # The farm stands after the last colon of the text, which may be IB's in another language (with a full-width colon).
 _COLON: Final = re.compile(r"[:\uff1a]")
@@ -129,3 +129,8 @@ def farm_name(message: str) -> str:
     behind_stop = _BEHIND_STOP.search(head) if not rest else None
     name = behind_stop[1] if behind_stop else (rest or [head])[-1].strip()
     return name[:_NAME_MAX] or "unknown"
+
+
+def upstream_words(word: UpstreamDown | UpstreamUp | DataLost) -> list[Tell]:
+    """What became of all farms at once, for those who have requests open."""
+    return [Tell("subscriptions", word), Tell("history", word)]

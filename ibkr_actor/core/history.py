@@ -29,6 +29,7 @@ from ibkr_actor.core.history_trouble import Trouble
 from ibkr_actor.core.history_work import Work
 from ibkr_actor.core.interval import asked
 from ibkr_actor.core.messages import (
+    DataLost,
     FarmChanged,
     FetchPast,
     Forecasted,
@@ -46,6 +47,8 @@ from ibkr_actor.core.messages import (
     Start,
     StatusQuery,
     Stop,
+    UpstreamDown,
+    UpstreamUp,
     WakeUp,
     WindowFound,
     WindowMissing,
@@ -94,6 +97,9 @@ class HistoryCore:
             SessionUp: self._session_up,
             SessionDown: self._session_down,
             FarmChanged: self._farm,
+            UpstreamDown: self._upstream,
+            UpstreamUp: self._upstream,
+            DataLost: self._upstream,
             RestoreJobs: self._restore,
             FetchPast: self._past.fetch,
             ForgetPast: self._past.forget,
@@ -200,10 +206,10 @@ class HistoryCore:
     # ---- events
 
     def _schedule(self, event: HistoricalSchedule, now: Instant) -> list[Effect]:
-        return self._lookups.schedule(event, now) + self._work.schedule(event, now)
+        return self._lookups.schedule(event, now) + self._work.learning.schedule(event, now)
 
     def _head(self, event: HeadTimestamp, now: Instant) -> list[Effect]:
-        return self._lookups.head(event, now) + self._work.head(event, now)
+        return self._lookups.head(event, now) + self._work.learning.head(event, now)
 
     def _error(self, event: ErrorNotice, now: Instant) -> list[Effect]:
         return self._lookups.error(event, now) + self._trouble.error(event, now)
@@ -228,6 +234,10 @@ class HistoryCore:
 
     def _farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
         return self._lookups.asks.farm(message, now) + self._work.asks.farm(message, now)
+
+    def _upstream(self, message: UpstreamDown | UpstreamUp | DataLost, now: Instant) -> list[Effect]:
+        lost = isinstance(message, UpstreamDown)
+        return self._lookups.asks.upstream(lost, now) + self._work.asks.upstream(lost, now)
 
     def _restore(self, message: RestoreJobs, now: Instant) -> list[Effect]:
         """Goes on with what a process before this one left."""

@@ -13,7 +13,7 @@ from msgspec import Struct, field, structs
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, Tell
 from ibkr_actor.core.farm_watch import FARM_RETRY_S, FarmWatch
-from ibkr_actor.core.history_events import HistoricalBar
+from ibkr_actor.core.history_events import HistoricalBar, HistoricalTick
 from ibkr_actor.core.messages import Enqueue, FarmChanged, RequestEnded, Withdraw
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import AnyRequest
@@ -41,7 +41,9 @@ class Ask(Struct):
     # IB was silent while a farm was away: `parked` until it is back. What was asked before that is `doubtful`.
     parked: bool = False
     doubtful: bool = False
+    # What came of an answer that goes on.
     bars: list[HistoricalBar] = field(default_factory=list)
+    ticks: list[HistoricalTick] = field(default_factory=list)
 
     @property
     def key(self) -> AnyRequest:
@@ -137,7 +139,7 @@ class Asks:
     def again(self, ask: Ask, now: Instant, *, after_s: float = 0.0, ended: bool = True) -> list[Effect]:
         """Asks again under another id, now or later."""
         effects = self._unsend(ask, ended=ended)
-        ask.bars, ask.doubtful = [], False
+        ask.bars, ask.ticks, ask.doubtful = [], [], False
         if after_s > 0:
             self._retries.set(ask.key, now.s + after_s)
             return effects
@@ -166,12 +168,17 @@ class Asks:
         for ask in self._by_key.values():
             if ask.asked:
                 self._forget(ask)
-            ask.bars = []
+            ask.bars, ask.ticks = [], []
 
     def farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
         """A history farm went or is back: what waited for it is asked, and what was asked meanwhile has little time."""
-        if not self.farms.note(message):
-            return []
+        return self._back(now) if self.farms.note(message) else []
+
+    def upstream(self, lost: bool, now: Instant) -> list[Effect]:
+        """The same of TWS and IB: what was asked before may have been lost on the way."""
+        return self._back(now) if self.farms.note_upstream(lost) else []
+
+    def _back(self, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
         for ask in self:
             if ask.parked:
@@ -186,14 +193,15 @@ class Asks:
 
     def excused(self, ask: Ask, now: Instant) -> list[Effect] | None:
         """What becomes of an ask that IB did not answer, if a farm is the likely reason, or None."""
-        if self.farms.away:
+        if self.farms.excuses_silence:
             return self.park(ask, now, ended=False)
         return self.again(ask, now, ended=False) if ask.doubtful else None
 
     def park(self, ask: Ask, now: Instant, *, ended: bool = True) -> list[Effect]:
         """A farm is away: asked again when one is back, or when IB may have forgotten to say so. No failure."""
         ask.parked = True
-        return self.again(ask, now, after_s=self._timeout_s if self.farms.away else FARM_RETRY_S, ended=ended)
+        after_s = self._timeout_s if self.farms.excuses_silence else FARM_RETRY_S
+        return self.again(ask, now, after_s=after_s, ended=ended)
 
     def due(self, now: Instant) -> tuple[list[Effect], list[Ask]]:
         """Asks again what is due for it; and what IB did not answer in time."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ibkr_actor.core.events import ErrorNotice
 from ibkr_actor.core.farm_watch import FARM_RETRY_S
@@ -48,6 +48,7 @@ HISTORICAL_ERROR: Final = 162
 # When asking again makes sense: the whole window that IB counts in, and about as long as a login elsewhere lasts.
 PACING_REST_S: Final = 600.0
 COMPETING_REST_S: Final = 60.0
+NOT_PROCESSED_REST_S: Final = 5.0
 OTHER_SHOW_EXPECTED: Final = 10299
 NO_PERMISSION_FOR_TICKS: Final = 10187
 # Also in 420 and 10189, whose other meanings do not pass by themselves.
@@ -57,14 +58,16 @@ _OTHER_LOGIN: Final = re.compile(r"different ip address|otra direcci[oó]n ip|an
 _WORDS: Final[tuple[tuple[re.Pattern[str], Verdict, str], ...]] = (
     (re.compile(r"pacing violation|infracci[oó]n de ritmo|violaci[oó]n de(l)? ritmo|ritmo de solicitudes|pacing", re.I),
      "pacing", "pacing"),
-    (re.compile(r"disconnect occurred|attempting reconnection", re.I), "farm", "farm"),
-    (re.compile(r"no market data permission|permission|permiso|berechtigung|autorisation|权限", re.I),
+    (re.compile(r"disconnect occurred|attempting reconnection|connection attempt failed|re-?attempted", re.I),
+     "farm", "farm"),
+    (re.compile(r"no market data permission|permission|not subscribed|permiso|berechtigung|autorisation|权限", re.I),
      "fail", "no_permission"),
     (re.compile(r"no data|no head time ?stamp|sin datos|no devolvi[oó] (ning[uú]n )?dato|keine daten|aucune donn[eé]e"
                 r"|nessun dato|没有数据|無數據|データがありません", re.I),
      "no_data", "no_data"),
-    (re.compile(r"invalid step|duration|time length|exceed|max\b", re.I), "shorter", "too_long"),
-    (re.compile(r"cancell?ed|cancelad", re.I), "ignore", "cancelled"),
+    (re.compile(r"invalid step|duration|time length|exceed|greater than|max\b", re.I), "shorter", "too_long"),
+    # What we take back is over here already: IB gave up one that is still wanted.
+    (re.compile(r"cancell?ed|cancelad|abgebrochen|annul", re.I), "later", "cancelled"),
     (_OTHER_LOGIN, "fail", "competing_session"),
     (re.compile(r"expired|vencid|abgelaufen|starting time must occur before", re.I), "no_data", "expired"),
 )  # fmt: skip
@@ -75,6 +78,8 @@ _SHOW: Final = re.compile(r"\b(AGGTRADES|TRADES|MIDPOINT|BID_ASK|BID|ASK|ADJUSTE
 _OVER: Final = frozenset({300, 310})
 # IB knows no such query: said of a cancel that came late, and of a request that it has lost.
 _UNKNOWN_QUERY: Final = 366
+# Source: InterReact#16 and IBKR's own words, "Only 50 simultaneous API historical data requests allowed."
+_NOT_PROCESSED: Final = 322
 _SHORTER_CODES: Final = frozenset({321, 10314})
 # Codes of which history's own reading says more than their row: for bars that are kept up to date too.
 READ_HERE: Final = frozenset({HISTORICAL_ERROR, _UNKNOWN_QUERY, OTHER_SHOW_EXPECTED})
@@ -94,6 +99,9 @@ def judge(event: ErrorNotice, request: Request | None = None) -> Judgement:
         return _other_show(event, request, rejection)
     if event.code == NO_PERMISSION_FOR_TICKS and re.search(r"no data", event.message, re.I):
         return Judgement("no_data", rejection, reason="no_data")
+    if event.code == _NOT_PROCESSED:
+        # An id in use, or 50 queries of all clients together: either passes.
+        return Judgement("later", structs.replace(rejection, retryable=True, retry_after_s=NOT_PROCESSED_REST_S))
     if row.effect == "new_id":
         return Judgement("again", rejection)
     if row.effect == "slow_down":

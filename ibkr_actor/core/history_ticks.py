@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from ibkr_actor.core.effects import Effect, Instant
 from ibkr_actor.core.history_events import HistoricalTicks
+from ibkr_actor.core.history_sessions import unknown_hours
 from ibkr_actor.core.interval import bounds
 from ibkr_actor.core.requests import ReqHistoricalTicks
 from ibkr_actor.core.sessions import Sessions
-from ibkr_actor.core.tick_pages import Turned, first_seam, page_of, row_of, skip, turn
+from ibkr_actor.core.tick_pages import PAGE_MAX, Turned, first_seam, page_of, row_of, skip, turn
 
 if TYPE_CHECKING:
     from ibkr_actor.core.history_asks import Ask
@@ -37,6 +40,8 @@ class Paging:
         job.from_ns, job.to_ns = from_ns, min(to_ns, state.asked_ns)
         if not state.begun:
             state.begun, state.seam = True, first_seam(job.from_ns, job.to_ns, job.sessions)
+            if state.seam is None:
+                state.holes += unknown_hours(state, sessions)
 
     def advance(self, job: Job, now: Instant) -> list[Effect]:
         """Asks for the next page, or ends the job when there is none."""
@@ -56,11 +61,38 @@ class Paging:
         ask = self._work.asks.of(event.req_id)
         if ask is None:
             return []
-        effects = self._work.asks.close(ask)
+        ask.ticks.extend(event.ticks)
+        if not event.done and len(ask.ticks) < PAGE_MAX:
+            self._work.asks.goes_on(event.req_id, now)
+            return []
+        return self._turn(ask, PAGE_MAX, now)
+
+    def went_silent(self, ask: Ask, now: Instant) -> list[Effect] | None:
+        """The rest of a page did not come: it goes on behind what did. None when nothing did."""
+        return self._turn(ask, len(ask.ticks), now, ended=False) if ask.ticks else None
+
+    def no_data(self, ask: Ask, message: str, ib_code: int, now: Instant) -> list[Effect]:
+        """IB says in words what an empty page says: there may be ticks on the next trade date."""
+        return self._turn(ask, PAGE_MAX, now, message=message, ib_code=ib_code)
+
+    def _turn(
+        self,
+        ask: Ask,
+        count: int,
+        now: Instant,
+        *,
+        ended: bool = True,
+        message: str = "",
+        ib_code: int | None = None,
+    ) -> list[Effect]:
+        effects = self._work.asks.close(ask, ended=ended)
         for job in self._work.waiting(ask, TICKS_PART):
             if job.state.seam is None or job.sessions is None or job.to_ns is None:
                 continue
-            turned = turn(job.state.seam, event.ticks, job.to_ns, job.sessions)
+            turned = turn(job.state.seam, ask.ticks, job.to_ns, job.sessions, count)
+            if ib_code is not None:
+                holes = tuple(structs.replace(hole, message=message, ib_code=ib_code) for hole in turned.holes)
+                turned = structs.replace(turned, holes=holes)
             effects += self._take(job, turned, now)
         return effects
 

@@ -11,8 +11,9 @@ from ibkr_actor.core.events import ErrorNotice
 from ibkr_actor.core.history_asks import Ask
 from ibkr_actor.core.history_errors import Judgement, judge
 from ibkr_actor.core.history_job import Job, Part
+from ibkr_actor.core.history_sessions import HEAD_PART, SESSIONS_PART
 from ibkr_actor.core.history_ticks import TICKS_PART
-from ibkr_actor.core.history_work import HEAD_PART, SESSIONS_PART, Work
+from ibkr_actor.core.history_work import Work
 from ibkr_actor.core.messages import ForgetContract, PacingViolated, RateExceeded, RequestRefused
 from ibkr_actor.core.requests import ReqHeadTimestamp, ReqHistoricalData, ReqHistoricalTicks
 
@@ -47,6 +48,8 @@ class Trouble:
                 return work.asks.park(ask, now)
             case "unclear":
                 return self._unclear(ask, event, now)
+            case "no_data" if work.waiting(ask, TICKS_PART):
+                return work.paging.no_data(ask, event.message, event.code, now)
             case "no_data":
                 return work.give_up(ask, judgement.reason, event.message, event.code, now)
         return self._judged(ask, event, judgement, now)
@@ -66,7 +69,7 @@ class Trouble:
         for job in work.waiting(ask, SESSIONS_PART):
             # Without a list of sessions there is still the week of the contract's own hours, if there is a contract.
             gone = judgement.rejection.code == "invalid_instrument"
-            effects += self._fail(job, judgement, now) if gone else work.by_the_week(job, now)
+            effects += self._fail(job, judgement, now) if gone else work.learning.by_the_week(job, now)
         for job in work.waiting(ask, HEAD_PART):
             work.known.keep_head(job.state, 0)
             effects += work.advance(job, now)

@@ -5,34 +5,25 @@ Reads no command; `core.history` does, and gives it jobs.
 
 from __future__ import annotations
 
-from typing import Final
-
-from msgspec import structs
-
 from ibkr_actor.core import history_status
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, Notify, Tell, WriteJob
 from ibkr_actor.core.history_asks import BACKFILL, INTERACTIVE, Ask, Asks
 from ibkr_actor.core.history_cache import WindowCache
-from ibkr_actor.core.history_events import HeadTimestamp, HistoricalBars, HistoricalBarsEnd, HistoricalSchedule
+from ibkr_actor.core.history_events import HistoricalBars, HistoricalBarsEnd
 from ibkr_actor.core.history_job import Job, Outcome, Part, encode_state
 from ibkr_actor.core.history_known import Known
+from ibkr_actor.core.history_sessions import HEAD_PART, SESSIONS_PART, Learning, unknown_hours
 from ibkr_actor.core.history_ticks import Paging
 from ibkr_actor.core.messages import JobAbandoned, JobUnread, JobWritten, PastDone, PastRows, SessionUp
-from ibkr_actor.core.plan import Window, plan, schedule_request
+from ibkr_actor.core.plan import Window, plan
 from ibkr_actor.core.req_ids import ReqIds
-from ibkr_actor.core.requests import AnyRequest, ReqHeadTimestamp, ReqHistoricalData
+from ibkr_actor.core.requests import AnyRequest
 from ibkr_actor.core.resolutions import resolution
-from ibkr_actor.core.sessions import NS, Sessions, from_hours, from_schedule
+from ibkr_actor.core.sessions import Sessions
 from ibkr_actor.schema.commands import Rejection, Reply, Status
 from ibkr_actor.schema.records import DataRecord
-
-# Parts of a job that are none of its windows.
-SESSIONS_PART: Final = -1
-HEAD_PART: Final = -2
-# Windows that bring nothing at all before it is asked where data begins: the question is paced like small bars.
-EMPTY_BEFORE_HEAD: Final = 2
 
 
 class Work:
@@ -47,8 +38,7 @@ class Work:
         self.cache = WindowCache(config, self)
         self.paging = Paging(self)
         self.unwritten_max = config.unwritten_max
-        # job -> how many of its windows came back empty in a row.
-        self._empty: dict[str, int] = {}
+        self.learning = Learning(self)
         self._progress = Deadlines[str]()
         self.outlook = history_status.Outlook(config)
         self._done_total = 0
@@ -89,7 +79,7 @@ class Work:
         effects = self.asks.leave(state.job)
         del self.jobs[state.job]
         self._progress.clear(state.job)
-        self._empty.pop(state.job, None)
+        self.learning.forget(job)
         self._done_total += 1
         done = job.done(outcome, message, now.ns)
         if job.past_of is not None:
@@ -144,7 +134,7 @@ class Work:
         if not job.planned:
             sessions = self.known.sessions(state)
             if sessions is None:
-                return self._ask_sessions(job)
+                return self.learning.ask_sessions(job)
             if job.ticks:
                 self.paging.plan(job, sessions)
             else:
@@ -170,6 +160,8 @@ class Work:
                 resume_ns=state.cursor_ns,
             )
         )
+        if job.is_over and not (job.plan_holes or state.holes or state.rows):
+            job.plan_holes = unknown_hours(state, sessions)
 
     def _ask_parts(self, job: Job, now: Instant) -> list[Effect]:
         """The next windows, as long as what was delivered is written and read: from the cache first."""
@@ -211,79 +203,9 @@ class Work:
     def settle(self, job: Job, part: Part, wanted: Window | None, now: Instant) -> list[Effect]:
         """A part was answered: it wants another request, or it is done."""
         part.wanted, part.asked = wanted, False
-        if wanted is None:
-            empty = not part.stitch.filled.rows
-            self._empty[job.state.job] = self._empty.get(job.state.job, 0) + 1 if empty else 0
-            if empty and self._wants_head(job):
-                return self._ask_head(job)
+        if wanted is None and self.learning.was_empty(job, not part.stitch.filled.rows):
+            return self.learning.ask_head(job)
         return self.advance(job, now)
-
-    # ---- sessions and head timestamps
-
-    def _ask_sessions(self, job: Job) -> list[Effect]:
-        state = job.state
-        end, duration = schedule_request(state.asked, state.asked_ns)
-        # IB takes no end for a continuous future (10339); the future at its front has the same sessions.
-        continuous = state.contract.sec_type == "CONTFUT"
-        contract = structs.replace(state.contract, sec_type="FUT") if continuous else state.contract
-        request = ReqHistoricalData(0, contract, end, duration, "1 day", "SCHEDULE", state.use_rth)
-        return self.ask(job, request, SESSIONS_PART)
-
-    def schedule(self, event: HistoricalSchedule, now: Instant) -> list[Effect]:
-        """IB's list of sessions, for all jobs that wait for it."""
-        ask = self.asks.of(event.req_id)
-        if ask is None:
-            return []
-        effects = self.asks.close(ask)
-        for job in self.waiting(ask, SESSIONS_PART):
-            try:
-                sessions = from_schedule(event, job.state.contract.time_zone)
-            except ValueError:
-                effects += self.by_the_week(job, now)
-                continue
-            if not len(sessions):
-                effects += self.by_the_week(job, now)
-                continue
-            self.known.keep_sessions(job.state, sessions)
-            effects += self.advance(job, now)
-        return effects
-
-    def by_the_week(self, job: Job, now: Instant) -> list[Effect]:
-        """Sessions by the week that the contract's own hours show, where IB lists none."""
-        contract = job.state.contract
-        hours = contract.liquid_hours if job.state.use_rth else contract.trading_hours
-        try:
-            sessions = from_hours(hours or contract.trading_hours, contract.time_zone)
-        except ValueError as error:
-            text = f"when {contract.instrument} trades is not known: {error}"
-            return self.finish(job, "failed", text, now, Rejection("invalid_instrument", text))
-        self.known.keep_sessions(job.state, sessions)
-        return self.advance(job, now)
-
-    def _wants_head(self, job: Job) -> bool:
-        state = job.state
-        return self.known.head_ns(state) is None and state.rows == 0 and self._empty[state.job] == EMPTY_BEFORE_HEAD
-
-    def _ask_head(self, job: Job) -> list[Effect]:
-        """Nothing came twice: where data begins is asked for before more of it is."""
-        state = job.state
-        effects = self.asks.leave(state.job)
-        job.unplan()
-        request = ReqHeadTimestamp(0, state.contract, state.what_to_show, state.use_rth)
-        return effects + self.ask(job, request, HEAD_PART)
-
-    def head(self, event: HeadTimestamp, now: Instant) -> list[Effect]:
-        """Where data begins: nothing before it is asked for."""
-        ask = self.asks.of(event.req_id)
-        if ask is None:
-            return []
-        # IB counts it as open until it is cancelled.
-        effects = self.asks.close(ask, ended=False)
-        for job in self.waiting(ask, HEAD_PART):
-            if event.head.isdecimal():
-                self.known.keep_head(job.state, int(event.head) * NS)
-            effects += self.advance(job, now)
-        return effects
 
     # ---- answers
 
@@ -333,7 +255,7 @@ class Work:
         for job, part in self.parts(ask):
             effects += self.settle(job, part, part.stitch.refuse(reason, message, ib_code), now)
         for job in self.waiting(ask, SESSIONS_PART):
-            effects += self.by_the_week(job, now)
+            effects += self.learning.by_the_week(job, now)
         for job in self.waiting(ask, HEAD_PART):
             self.known.keep_head(job.state, 0)
             effects += self.advance(job, now)
@@ -362,7 +284,7 @@ class Work:
         effects, silent = self.asks.due(now)
         effects += self.cache.wake_up(now)
         for ask in silent:
-            excused = self.asks.excused(ask, now)
+            excused = self.paging.went_silent(ask, now) or self.asks.excused(ask, now)
             late = self.asks.farms.late("request", self._config.answer_timeout_s, was_asked=True)
             effects += self.again(ask, late, now, ended=False) if excused is None else excused
         told = self._progress.due(now.s)

@@ -159,7 +159,7 @@ class LineErrors:
             case "pacing":
                 effects.append(Tell("pacing", PacingViolated(event.req_id)))
                 reason, again_s = "pacing_violation", _AGAIN_DEFAULT_S
-            case "no_data" | "unclear" | "farm":
+            case "no_data" | "unclear" | "farm" | "later":
                 reason, again_s = judged.verdict, _NO_BARS_AGAIN_S
             case _:
                 line.lose("disconnect", event.received_ns)

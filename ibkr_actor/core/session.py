@@ -23,7 +23,7 @@ from ibkr_actor.core.events import (
     ManagedAccounts,
     NextValidId,
 )
-from ibkr_actor.core.farms import FarmChange, Farms
+from ibkr_actor.core.farms import FarmChange, Farms, upstream_words
 from ibkr_actor.core.ib_codes import CodeRow, lookup
 from ibkr_actor.core.messages import (
     DataLost,
@@ -166,7 +166,7 @@ class SessionCore:
         effects += self._farms.words(now.ns)
         effects.append(self._say(now, "ready", f"The gateway is ready for client {link.client_id}."))
         if link.upstream_lost:
-            effects.append(Tell("subscriptions", UpstreamDown(now.ns, 1100)))
+            effects += upstream_words(UpstreamDown(now.ns, 1100))
         return effects
 
     def _connect_failed(self, event: ConnectFailed, now: Instant) -> list[Effect]:
@@ -301,7 +301,7 @@ class SessionCore:
         sentence = f"TWS has lost its connection to IB ({row.meaning})."
         self._last_error, self._last_error_ns = sentence, now.ns
         return [
-            Tell("subscriptions", UpstreamDown(event.received_ns, event.code)),
+            *upstream_words(UpstreamDown(event.received_ns, event.code)),
             self._say(now, "upstream_lost", sentence, event.code),
         ]
 
@@ -311,7 +311,7 @@ class SessionCore:
         if self.state not in UP:
             return []
         return [
-            Tell("subscriptions", UpstreamUp(event.received_ns, event.code)),
+            *upstream_words(UpstreamUp(event.received_ns, event.code)),
             self._say(now, "upstream_restored", "TWS has IB again and kept the subscriptions.", event.code),
         ]
 
@@ -321,7 +321,7 @@ class SessionCore:
         if self.state not in UP:
             return []
         return [
-            Tell("subscriptions", DataLost(event.received_ns, event.code)),
+            *upstream_words(DataLost(event.received_ns, event.code)),
             self._say(now, "data_lost", "TWS has IB again and forgot the subscriptions; asking again.", event.code),
         ]
 

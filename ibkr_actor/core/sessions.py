@@ -23,6 +23,7 @@ NS: Final = 1_000_000_000
 _DAY: Final = timedelta(days=1)
 _SATURDAY: Final = 5
 _WEEKEND: Final = frozenset({5, 6})
+_ROUND_THE_CLOCK: Final = (((0, 0), (1, 0)),)
 
 Segment = tuple[int, int]
 # Begin and end of each stretch: days from the trade date, and seconds of that day by the wall clock.
@@ -49,10 +50,20 @@ class Sessions:
 
     `exact` says that they are IB's own list (holidays and short days are right), not the week's pattern repeated.
     `known` are the first and last trade date that were given; what `extended` adds is pattern in either case.
+    `unlisted` are the weekdays that are taken to be closed though nothing was said of them.
     """
 
-    def __init__(self, zone: ZoneInfo, days: Iterable[Session], *, exact: bool, pattern: Mapping[int, Shape]) -> None:
+    def __init__(
+        self,
+        zone: ZoneInfo,
+        days: Iterable[Session],
+        *,
+        exact: bool,
+        pattern: Mapping[int, Shape],
+        unlisted: frozenset[int] = frozenset(),
+    ) -> None:
         self.zone = zone
+        self.unlisted = unlisted
         self.exact = exact
         self._pattern = dict(pattern)
         self._days = _in_order(days)
@@ -89,7 +100,8 @@ class Sessions:
         made = [self._made(day) for day in added if day.weekday() in self._pattern]
         if not made:
             return self
-        wider = Sessions(self.zone, [*self._days, *made], exact=self.exact, pattern=self._pattern)
+        days = [*self._days, *made]
+        wider = Sessions(self.zone, days, exact=self.exact, pattern=self._pattern, unlisted=self.unlisted)
         wider.known = known
         return wider
 
@@ -200,7 +212,11 @@ def from_hours(hours: str, zone_name: str) -> Sessions:
         shape = pattern.get(2 * _SATURDAY + 1 - weekday)
         if shape is not None:
             pattern[weekday] = shape
-    return Sessions(zone, days, exact=False, pattern=pattern)
+    if not any(weekday < _SATURDAY for weekday in pattern):
+        # Nothing tells when it trades on a working day; what IB is asked for in vain is better than what is missed.
+        pattern |= dict.fromkeys(range(_SATURDAY), _ROUND_THE_CLOCK)
+    unlisted = _WEEKEND - listed - pattern.keys()
+    return Sessions(zone, days, exact=False, pattern=pattern, unlisted=unlisted)
 
 
 def _listed(hours: str) -> list[str]:

@@ -88,7 +88,7 @@ def _by_words(code: int, message: str) -> MarketDataError | None:
         if judged.reason == "no_permission":
             return PermissionsMissing(message, code="IBKR_420")
         return _made(PacingViolation, message, "IBKR_420", retry_after_s=PACING_REST_S, scope="realtime")
-    if judged.verdict == "ignore":
+    if judged.reason == "cancelled":
         return None
     if judged.verdict == "unclear":
         return RetryableProviderError(message, code="IBKR_162")

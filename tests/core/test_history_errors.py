@@ -9,13 +9,14 @@ from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.durations import caps
 from ibkr_actor.core.events import ErrorNotice
 from ibkr_actor.core.history_errors import Verdict, judge
+from ibkr_actor.core.history_events import HistoricalTick, HistoricalTicks
 from ibkr_actor.core.ib_codes import ROWS
-from ibkr_actor.core.messages import ForgetContract, RateExceeded
+from ibkr_actor.core.messages import DataLost, ForgetContract, RateExceeded, UpstreamDown, UpstreamUp
 from ibkr_actor.core.requests import ReqHistoricalData, ReqHistoricalTicks
 from ibkr_actor.core.resolutions import RESOLUTIONS
 from ibkr_actor.schema.commands import HeadTimestamp, HistoryTicks, Rejection
 from ibkr_actor.schema.instruments import Contract
-from tests.core.kit import stock, told
+from tests.core.kit import at, ns, stock, told
 from tests.core.past_desk import BARS, DECEMBER, PastDesk, december, later, reply
 
 SMALL = structs.replace(DECEMBER, bar="30s", start="2025-12-30", end="2025-12-30")
@@ -39,7 +40,12 @@ WORDS_OF_162: tuple[tuple[str, Verdict], ...] = (
     (f"{HMDS}Trading TWS session is connected from a different IP address", "fail"),
     (f"{HMDS}invalid step: 5", "shorter"),
     (f"{HMDS}Time length exceed max.", "shorter"),
-    ("API historical data query cancelled: 13", "ignore"),
+    ("API historical data query cancelled: 13", "later"),
+    (f"{HMDS}HMDS server disconnect occurred.  Attempting reconnection...", "farm"),
+    (f"{HMDS}HMDS connection attempt failed.  Connection will be re-attempted...", "farm"),
+    (f"{HMDS}Historical data request for greater than 365 days rejected.", "shorter"),
+    (f"{HMDS}HMDS expired contract violation:contract can not expire.", "no_data"),
+    (f"{HMDS}Requested market data is not subscribed.", "fail"),
     (f"{HMDS}Starting time must occur before ending time", "no_data"),
     ("Bericht van de dienst: iets anders", "unclear"),
     ("", "unclear"),
@@ -85,7 +91,7 @@ VERDICTS: dict[int, Verdict] = {
     300: "ignore",
     320: "fail",
     321: "fail",
-    322: "again",
+    322: "later",
     354: "fail",
     366: "again",
     386: "again",
@@ -465,6 +471,90 @@ def test_a_refused_page_of_ticks_ends_the_job_or_is_a_hole() -> None:
     desk.error(req_id, 10187, "Failed to request historical ticks:No data")
     done = desk.done("c.2")
     assert (done.outcome, [hole.reason for hole in done.holes]) == ("incomplete", ["no_data"])
+
+
+def test_no_ticks_on_one_date_in_words_is_a_hole_of_that_date_and_the_next_one_is_asked_for() -> None:
+    desk = PastDesk()
+    desk.begun(structs.replace(TICKS, start="2025-12-29", end="2025-12-30"))
+    (req_id,) = desk.asked
+    desk.error(req_id, 162, f"{HMDS}HMDS query returned no data: AAPL@SMART Trades")
+    (request,) = desk.pages
+    assert request.start == "20251230-14:30:00"
+    desk.page(HistoricalTicks(request.req_id, 1, "TRADES", (HistoricalTick(1_767_106_800, 1.0, "1", "X"),), True))
+    done = desk.done("c.1")
+    assert (done.outcome, done.rows) == ("incomplete", 1)
+    assert [(hole.reason, hole.ib_code, "no data" in hole.message) for hole in done.holes] == [("no_data", 162, True)]
+
+
+def test_a_request_that_ib_gave_up_is_asked_for_again() -> None:
+    desk = PastDesk(HistoryConfig(use_rth=True))
+    desk.begun()
+    (req_id,) = desk.asked
+    assert not later(desk.error(req_id, 162, "API historical data query cancelled: 13", 1))
+    assert desk.asked == []
+    desk.wake(20)
+    desk.finish(20)
+    assert (desk.done("c.1").outcome, desk.rows("c.1")) == ("complete", december())
+
+
+def test_too_many_queries_of_all_clients_together_are_asked_for_again_a_little_later() -> None:
+    desk = PastDesk(HistoryConfig(use_rth=True))
+    desk.begun()
+    text = "Error processing request.-'bU' : cause - Only 50 simultaneous API historical data requests allowed."
+    desk.error(desk.asked[0], 322, text, 1)
+    desk.wake(5)
+    assert desk.asked == []
+    desk.wake(7)
+    desk.finish(7)
+    assert (desk.done("c.1").outcome, desk.rows("c.1")) == ("complete", december())
+
+
+# ---- TWS without IB
+
+
+def test_while_tws_has_lost_ib_silence_is_no_failure_and_then_all_is_asked_for_again() -> None:
+    desk = PastDesk(HistoryConfig(use_rth=True, answer_timeout_s=60.0))
+    desk.begun()
+    desk.sent(desk.asked[0], 0)
+    desk.note(desk.core.handle(UpstreamDown(ns(1), 1100), at(1)))
+    s = 1.0
+    for _ in range(10):
+        # Not answered, and asked now and then, should IB be there without a word of it.
+        s += 60.0
+        desk.wake(s)
+        for req_id in desk.asked:
+            desk.sent(req_id, s)
+    assert not desk.is_done("c.1")
+    desk.note(desk.core.handle(UpstreamUp(ns(s), 1102), at(s)))
+    assert len(desk.asked) == 1
+    desk.finish(s)
+    assert (desk.done("c.1").outcome, desk.rows("c.1")) == ("complete", december())
+
+
+def test_what_was_asked_before_tws_lost_ib_has_little_time_once_it_is_back() -> None:
+    desk = PastDesk(HistoryConfig(use_rth=True, answer_timeout_s=60.0))
+    desk.begun()
+    (before,) = desk.asked
+    desk.sent(before, 0)
+    desk.note(desk.core.handle(UpstreamDown(ns(1), 1100), at(1)))
+    desk.note(desk.core.handle(DataLost(ns(2), 1101), at(2)))
+    assert desk.asked == [before], "it may still be answered"
+    desk.wake(8.1)
+    (again,) = desk.asked
+    assert again != before
+    desk.answer(again, 9)
+    assert (desk.done("c.1").outcome, desk.rows("c.1")) == ("complete", december())
+
+
+def test_a_question_that_tws_cannot_pass_on_is_answered_with_the_reason() -> None:
+    desk = PastDesk(HistoryConfig(answer_timeout_s=10.0))
+    desk.send(HeadTimestamp(instrument="AAPL"))
+    desk.sent(desk.asked[0], 0)
+    desk.note(desk.core.handle(UpstreamDown(ns(1), 1100), at(1)))
+    refused = reply(desk.wake(10))
+    assert refused.error is not None
+    assert (refused.error.code, refused.error.retryable) == ("connection_failed", True)
+    assert "TWS has lost its connection to IB" in refused.error.message
 
 
 def test_a_question_that_ib_refuses_is_rejected_with_the_same_words() -> None:

@@ -13,7 +13,7 @@ from ibkr_actor.core.history_events import HistoricalTick, HistoricalTicks, Sche
 from ibkr_actor.core.requests import ReqHistoricalData, ReqHistoricalTicks
 from ibkr_actor.schema.commands import Cancel, History, HistoryTicks, Pause, Resume
 from ibkr_actor.schema.records import Ticks
-from tests.core.kit import at
+from tests.core.kit import at, stock
 from tests.core.markets import NS, schedule
 from tests.core.past_desk import PastDesk, december
 
@@ -87,6 +87,39 @@ def test_a_second_with_more_ticks_than_a_page_holds_is_a_hole() -> None:
     done = desk.done("c.1")
     assert (done.outcome, [hole.reason for hole in done.holes]) == ("incomplete", ["page_limit"])
     assert (done.holes[0].from_ns, done.holes[0].to_ns) == (TEN_S * NS, (TEN_S + 1) * NS)
+
+
+def test_a_page_in_several_messages_is_one() -> None:
+    tape = prints(0, 1_700, each_s=7)
+    desk = PastDesk()
+    desk.begun(TICKS)
+    (request,) = desk.pages
+    for at_s, part in ((1, tape[:300]), (2, tape[300:600])):
+        desk.page(HistoricalTicks(request.req_id, 1, "TRADES", part, False), at_s)
+    assert prices(desk) == []
+    desk.page(HistoricalTicks(request.req_id, 1, "TRADES", tape[600:1_000], True), 3)
+    served(desk, tape)
+    assert prices(desk) == [tick.price for tick in tape]
+    assert (desk.done("c.1").outcome, desk.done("c.1").requests) == ("complete", 2)
+
+
+def test_a_page_that_is_full_is_taken_though_ib_says_for_ever_that_it_is_not_done() -> None:
+    tape = prints(0, 1_700, each_s=7)
+    desk = PastDesk(HistoryConfig(use_rth=True, answer_timeout_s=60.0))
+    desk.begun(TICKS)
+    (request,) = desk.pages
+    desk.page(HistoricalTicks(request.req_id, 1, "TRADES", tape[:1_000], False))
+    (request,) = desk.pages
+    desk.sent(request.req_id, 10)
+    rest = tuple(tick for tick in tape if tick.time_s >= tape[999].time_s)
+    desk.page(HistoricalTicks(request.req_id, 1, "TRADES", rest, False), 11)
+    assert desk.pages == [request]
+    # The rest of the page never comes: what did is delivered, and what follows is asked for.
+    desk.wake(71)
+    assert request.req_id in desk.withdrawn
+    assert prices(desk) == [tick.price for tick in tape]
+    served(desk, tape)
+    assert (desk.done("c.1").outcome, prices(desk)) == ("complete", [tick.price for tick in tape])
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
@@ -265,3 +298,39 @@ def test_a_job_that_found_nothing_at_all_is_no_success() -> None:
     done = desk.done("c.1")
     assert (done.outcome, done.rows, [hole.reason for hole in done.holes]) == ("incomplete", 0, ["no_data"])
     assert done.holes[0].ib_code == 162
+
+
+# ---- hours that are not known
+
+
+SUNDAY = "20260104:1800-20260104:2300"
+
+
+def by_hours(hours: str, command: History | HistoryTicks) -> PastDesk:
+    """A job of a contract of which IB lists no sessions."""
+    desk = PastDesk()
+    contract = structs.replace(stock(), trading_hours=hours, liquid_hours=hours, time_zone="US/Eastern")
+    desk.send(command, contract=contract)
+    desk.error(desk.asked[0], 162, "Historical Market Data Service error message:HMDS query returned no data")
+    return desk
+
+
+def test_hours_of_one_sunday_do_not_close_the_week() -> None:
+    desk = by_hours(SUNDAY, History(instrument="AAPL", start="2025-12-30", end="2025-12-30", bar="1h", use_rth=True))
+    assert desk.windows, "nothing says that it is closed on a Tuesday"
+    desk.finish()
+    assert desk.rows("c.1") == december()[-14:-7]
+    assert desk.done("c.1").outcome == "complete"
+
+
+@pytest.mark.parametrize("bar", ["1h", "1d", ""])
+def test_a_day_of_which_nothing_is_known_is_no_success_without_data(bar: str) -> None:
+    day = "2025-12-27"
+    bars, ticks = History(instrument="AAPL", start=day, end=day, bar=bar), structs.replace(TICKS, start=day, end=day)
+    command = bars if bar else ticks
+    working_days = ";".join(f"202601{day:02d}:0930-202601{day:02d}:1600" for day in (5, 6, 7, 8, 9))
+    done = by_hours(working_days, command).done("c.1")
+    assert (done.outcome, done.rows, [hole.reason for hole in done.holes]) == ("incomplete", 0, ["unknown_hours"])
+    # A Saturday that IB says is closed is another matter.
+    done = by_hours(f"{working_days};20260110:CLOSED;20260111:CLOSED", command).done("c.1")
+    assert (done.outcome, done.rows, done.holes) == ("complete", 0, [])

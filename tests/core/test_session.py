@@ -267,10 +267,10 @@ def test_a_client_id_that_worked_is_kept() -> None:
 def test_tws_without_ib_is_degraded_and_told_to_the_subscriptions() -> None:
     session = ready()
     effects = session.handle(notice(1100, s=10), at(10))
-    assert only(Tell, effects) == [Tell("subscriptions", UpstreamDown(ns(10), 1100))]
+    assert only(Tell, effects) == [Tell(to, UpstreamDown(ns(10), 1100)) for to in ("subscriptions", "history")]
     assert state_of(session) is State.DEGRADED
     effects = session.handle(notice(1102, s=20), at(20))
-    assert only(Tell, effects) == [Tell("subscriptions", UpstreamUp(ns(20), 1102))]
+    assert only(Tell, effects) == [Tell(to, UpstreamUp(ns(20), 1102)) for to in ("subscriptions", "history")]
     assert state_of(session) is State.READY
 
 
@@ -279,7 +279,7 @@ def test_data_lost_is_told_as_such_with_or_without_a_warning_before() -> None:
     for code in (1100, 2110):
         session.handle(notice(code), at(10))
         effects = session.handle(notice(1101, s=20), at(20))
-        assert only(Tell, effects) == [Tell("subscriptions", DataLost(ns(20), 1101))]
+        assert only(Tell, effects) == [Tell(to, DataLost(ns(20), 1101)) for to in ("subscriptions", "history")]
         assert state_of(session) is State.READY
     assert told(session.handle(notice(1101), at(30)), DataLost)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import anyio
 import pytest
+from redis.asyncio import Redis
 
-from ibkr_actor.client import Client
-from ibkr_actor.schema.commands import History, HistoryTicks
-from ibkr_actor.schema.records import Bars, Done, Ticks
+from ibkr_actor.client import Client, connect
+from ibkr_actor.schema.commands import History, HistoryTicks, Subscribe
+from ibkr_actor.schema.records import Bar, Bars, BidAsk, Done, Gap, Reset, Ticks
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, follow, running_redis
 from tests.e2e.past import figures, of_the_tape, ticks_of_the_tape
-from tests.e2e.test_process import sidecar_process
+from tests.e2e.test_process import asked, sidecar_process
 
 pytestmark = pytest.mark.anyio
 
@@ -126,3 +129,96 @@ async def test_a_job_of_ticks_outlives_ten_kills_and_delivers_each_tick_once() -
     check(reader)
     got = [tuple(row[:5]) for entry in reader.entries if isinstance(entry, Ticks) for row in entry.rows]
     assert got == ticks_of_the_tape(sim, COIN, "BID_ASK", command.start, command.end, False)
+
+
+class Stream:
+    """Follows one stream of data from its beginning; whoever kills the sidecar waits here for records."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.records: list[Bar | BidAsk] = []
+        self.gaps: list[Gap] = []
+        self.epochs: set[int] = set()
+
+    async def read(self, redis: Redis, key: str, until: Callable[[Stream], bool]) -> None:
+        with anyio.fail_after(2 * DEADLINE_S):
+            async for record in follow(redis, key):
+                self.entries += 1
+                if isinstance(record, Bar | BidAsk):
+                    self.records.append(record)
+                elif isinstance(record, Gap):
+                    self.gaps.append(record)
+                elif isinstance(record, Reset):
+                    self.epochs.add(record.epoch)
+                if until(self):
+                    return
+
+
+def _has(count: int, stream: Stream) -> bool:
+    return stream.entries >= count
+
+
+async def begun_with_its_past(
+    kind: str, kills: int, wanted: int, hours: int
+) -> tuple[Simulator, str, list[Bar | BidAsk]]:
+    """A stream whose sidecars are killed while they fetch its past, each after `wanted` more records; and live data."""
+    stream = Stream()
+    key = KEYS.stream(kind, COIN)
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=hours)
+    async with (
+        running_redis() as server,
+        Simulator(SimulatorSettings(market_hours="exchange", history_latency_s=LATENCY_S, ticks_per_s=1.0)) as sim,
+        connect(server.own_url) as redis,
+    ):
+        variables = {"IBKR_PORT": str(sim.port), "IBKR_REDIS_URL": server.own_url}
+        # Few requests, of which each life repeats some: together they stay below 60 in ten minutes.
+        variables["IBKR_HIST_MAX_BARS_PER_REQUEST"] = "120"
+        for number in range(kills):
+            async with sidecar_process(**variables) as process:
+                if not number:
+                    wish = start.isoformat()
+                    command = Subscribe(client="s", instrument=COIN, kinds=[kind], lease_s=0, backfill=wish)
+                    reply = await asked(redis, command)
+                    assert reply.status == "accepted", reply
+                so_far = await redis.xlen(key)
+                stream = Stream()
+                await stream.read(redis, key, partial(_has, so_far + wanted))
+                assert all(each.flags for each in stream.records), "the stream was live before the sidecar was killed"
+                process.kill()
+                await process.wait()
+        async with sidecar_process(**variables):
+            stream = Stream()
+            await stream.read(redis, key, lambda each: sum(1 for record in each.records if not record.flags) >= 3)
+    assert (stream.gaps, len(stream.epochs)) == ([], kills + 1)
+    assert not sim.violations
+    return sim, start.isoformat(), stream.records
+
+
+@pytest.mark.slow
+async def test_a_stream_that_begins_with_its_bars_outlives_kill_9_and_has_each_once() -> None:
+    sim, start, records = await begun_with_its_past("bar.5s.midpoint", 3, 60, hours=3)
+    bars = [each for each in records if isinstance(each, Bar)]
+    end = text(bars[-1].end_ns)
+    got = [(each.start_ns, each.end_ns, tuple(round(price or 0, 8) for price in prices(each))) for each in bars]
+    assert got == [row[:3] for row in of_the_tape(sim, COIN, "5s", "MIDPOINT", start, end, False)]
+
+
+@pytest.mark.slow
+async def test_a_stream_that_begins_with_its_ticks_outlives_kill_9_and_has_each_once() -> None:
+    sim, start, records = await begun_with_its_past("bidask", 3, 900, hours=2)
+    ticks = [each for each in records if isinstance(each, BidAsk)]
+    got = [
+        (each.source_ns, round(each.bid or 0, 8), round(each.ask or 0, 8), each.bid_size, each.ask_size)
+        for each in ticks
+    ]
+    end = text(ticks[-1].source_ns or 0)
+    # The last second may go on behind the last record that was read.
+    assert got == ticks_of_the_tape(sim, COIN, "BID_ASK", start, end, False)[: len(got)]
+
+
+def prices(bar: Bar) -> tuple[float | None, ...]:
+    return bar.open, bar.high, bar.low, bar.close
+
+
+def text(ns: int) -> str:
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).isoformat()
