@@ -204,11 +204,14 @@ def test_a_missing_permission_is_refused() -> None:
     assert notes(effects) == [("c", "1", "rejected", ["bar.1m"])]
 
 
-def test_the_cancel_of_a_bar_is_no_trouble() -> None:
+def test_the_cancel_of_a_bar_is_no_trouble_unless_it_is_still_wanted() -> None:
     kept = Kept()
     kept.answer(T + 5, row(epoch(T)))
     notice = ErrorNotice(1, ns(T), kept.req_id, 162, "API historical data query cancelled: 12")
-    assert kept.desk.core.handle(notice, at(T + 6)) == []
+    kept.desk.core.handle(notice, at(T + 6))
+    assert len(asked(kept.desk.wake(T + 66))) == 1
+    kept.desk.unsubscribe("bar.1m", s=T + 67, contract=new_york())
+    assert kept.desk.core.handle(notice, at(T + 68)) == []
 
 
 def test_daily_bars_have_their_session_and_its_date() -> None:
