@@ -16,10 +16,9 @@ from redis.asyncio import Redis
 from ibkr_actor.cli.address import with_redis
 from ibkr_actor.cli.asking import Refused as NoGo
 from ibkr_actor.cli.asking import refuse, require_sidecar, table
-from ibkr_actor.cli.main import EXIT_NO
+from ibkr_actor.cli.following import follow
 from ibkr_actor.cli.process import log_to_stderr
-from ibkr_actor.cli.sub import line
-from ibkr_actor.client import Client, MarketDataError, Refused
+from ibkr_actor.client import Client, MarketDataError
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import ChainWindow, Option
@@ -49,21 +48,11 @@ async def _chain(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int
                 trading_class=arguments.trading_class,
                 lines=arguments.lines,
             )
-            return await (_follow(feed, arguments) if arguments.follow or arguments.json else _once(feed, arguments))
+            if arguments.follow or arguments.json:
+                return await follow(feed, as_json=arguments.json, count=arguments.count)
+            return await _once(feed, arguments)
     except (NoGo, MarketDataError) as error:
         return refuse(error)
-
-
-async def _follow(feed: Any, arguments: argparse.Namespace) -> int:
-    shown = 0
-    async for item in feed:
-        print(line(item, as_json=arguments.json, many=False), flush=True)
-        shown += 1
-        if isinstance(item.record, Refused):
-            return EXIT_NO
-        if arguments.count and shown >= arguments.count:
-            break
-    return 0
 
 
 async def _once(feed: Any, arguments: argparse.Namespace) -> int:

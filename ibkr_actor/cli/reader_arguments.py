@@ -20,6 +20,8 @@ def add_readers(commands: Commands) -> None:
     _add_snap(commands)
     _add_search(commands)
     _add_chain(commands)
+    _add_scan(commands)
+    _add_bulletins(commands)
     _add_lookers(commands)
     _add_doctor(commands)
     _add_commands(commands)
@@ -140,6 +142,45 @@ def _add_chain(commands: Commands) -> None:
     )
     add_redis(chain)
     add_json(chain, RECORD_JSON + " (as with --follow)")
+
+
+def _add_scan(commands: Commands) -> None:
+    scan = command(
+        commands,
+        "scan",
+        "what a scan of the market ranks, as a table, or as records as they come",
+        "ibkr-actor scan TOP_PERC_GAIN",
+        "ibkr-actor scan MOST_ACTIVE --rows 10 --above-price 5 --follow",
+        "ibkr-actor scan HOT_BY_VOLUME --filter marketCapAbove1e6=1000 --json",
+    )
+    scan.add_argument("code", metavar="CODE", help="one of IB's codes, such as TOP_PERC_GAIN")
+    scan.add_argument("--instrument", default="STK", help="IB's code of what is ranked (default STK)")
+    scan.add_argument("--location", default="STK.US.MAJOR", help="IB's code of where (default STK.US.MAJOR)")
+    scan.add_argument("--rows", type=positive_int, default=50, metavar="N", help="50 at most (default 50)")
+    scan.add_argument("--above-price", type=non_negative_float, metavar="X", help="what costs more")
+    scan.add_argument("--below-price", type=non_negative_float, metavar="X", help="what costs less")
+    scan.add_argument("--above-volume", type=positive_int, metavar="N", help="what trades more")
+    scan.add_argument(
+        "--filter", action="append", default=[], metavar="NAME=VALUE", help="one of IB's; may be repeated"
+    )
+    scan.add_argument("--follow", action="store_true", help="print the records as they come, until Ctrl-C")
+    scan.add_argument("--count", type=positive_int, metavar="N", help="with --follow: print N records and stop")
+    scan.add_argument("--timeout", type=positive_float, default=30.0, metavar="S", help="for the table (default 30)")
+    add_redis(scan)
+    add_json(scan, RECORD_JSON + " (as with --follow)")
+
+
+def _add_bulletins(commands: Commands) -> None:
+    bulletins = command(
+        commands,
+        "bulletins",
+        "print IB's bulletins, those of the day and then as they come",
+        "ibkr-actor bulletins",
+        "ibkr-actor bulletins --json",
+    )
+    bulletins.add_argument("--count", type=positive_int, metavar="N", help="print N records and stop")
+    add_redis(bulletins)
+    add_json(bulletins, RECORD_JSON)
 
 
 def _add_lookers(commands: Commands) -> None:

@@ -23,12 +23,15 @@ from ibkr_actor.cli.history_files import open_writer
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO, main, parser
 from ibkr_actor.cli.record_text import json_line
 from ibkr_actor.cli.replay_source import asked_in, form_of, records_in
+from ibkr_actor.cli.scan import HEAD as SCAN_HEAD
+from ibkr_actor.cli.scan import filters_of
 from ibkr_actor.cli.tail import streams_of
 from ibkr_actor.client import connect
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.codec import decode_record, record_as_dict
 from ibkr_actor.schema.keys import Keys
-from ibkr_actor.schema.records import AnyRecord, Quote, Tick, Trade
+from ibkr_actor.schema.records import AnyRecord, Bulletin, Quote, Ranking, Tick, Trade
+from ibkr_actor.schema.reference_commands import HoldBulletins, HoldScan
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from tests.e2e.kit import DEADLINE_S, KEYS, House, own_environment, running_house, running_redis
 
@@ -139,6 +142,36 @@ async def test_chain_is_a_table_of_every_member_and_gives_its_lines_back() -> No
         said = await shell("ibkr-actor chain AAPL --expiry all --moneyness 0.02 --strikes 1,150", url)
         assert (said.returncode, said.stdout) == (EXIT_NO, "")
         assert "no listed option lies in the window: the price of the underlying is 2" in said.stderr
+
+
+@pytest.mark.anyio
+async def test_scan_is_a_table_or_records_and_bulletins_come_as_they_are_told() -> None:
+    async with beside() as (house, sim, url):
+        said = await shell("ibkr-actor scan TOP_PERC_GAIN --rows 3", url)
+        assert (said.returncode, said.stderr) == (0, "")
+        head, *rows = said.stdout.splitlines()
+        assert head.split() == list(SCAN_HEAD)
+        assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+        # One that somebody holds begins with its newest ranking.
+        held = await house.call(HoldScan(scan_code="TOP_PERC_GAIN", rows=4, filters={"priceAbove": "1"}))
+        assert held.streams is not None
+        await house.until(held.streams[0], lambda records: any(isinstance(each, Ranking) for each in records))
+        said = await shell("ibkr-actor scan TOP_PERC_GAIN --rows 4 --filter priceAbove=1 --json --count 1", url)
+        (record,) = [json.loads(row) for row in said.stdout.splitlines()]
+        assert (record["tag"], len(record["rows"])) == ("scan", 4)
+        (key,) = (await house.call(HoldBulletins())).streams or []
+        sim.bulletin("ARCA is available", 3, "ARCA")
+        await house.until(key, lambda records: any(isinstance(each, Bulletin) for each in records))
+        said = await shell("ibkr-actor bulletins --json --count 1", url)
+        assert json.loads(said.stdout)["text"] == "ARCA is available"
+        assert not sim.violations
+
+
+def test_scan_takes_filters_by_name() -> None:
+    assert filters_of(["marketCapAbove1e6=1000", "x=a=b"]) == {"marketCapAbove1e6": "1000", "x": "a=b"}
+    for wrong in ("nonsense", "=1", "x="):
+        with pytest.raises(ConfigurationError, match="NAME=VALUE"):
+            filters_of([wrong])
 
 
 def test_chain_takes_expiries_and_strikes_as_one_types_them() -> None:
@@ -315,6 +348,7 @@ def test_nothing_half_written_is_left_when_the_reading_breaks_off(tmp_path: Path
 @pytest.mark.parametrize(
     "line",
     ["status", "health", "lines", "search x", "snap AAPL", "tail quote AAPL", "sub AAPL", "chain AAPL",
+     "scan TOP_PERC_GAIN", "bulletins",
      "commands renew", "history AAPL --start 2026-01-05", "replay saved.jsonl --gateway test"],
 )  # fmt: skip
 def test_without_redis_every_command_says_so_in_one_line(
