@@ -29,12 +29,14 @@ from ibkr_actor.core.history_events import (
     HistoricalSchedule,
     ScheduleSession,
 )
+from ibkr_actor.schema.records import FEED_DELAYED, FEED_DELAYED_FROZEN, FEED_FROZEN, FEED_LIVE
 from ibkr_actor.tws.contracts import found_symbol, from_details
 from ibkr_actor.tws.numbers import UNSET_INTEGER, plain_size, price_or_none
 from ibkr_actor.tws.reference import ReferenceCallbacks
 from ibkr_actor.tws.whole_text import whole_text
 
 MILLISECOND_NS = 1_000_000
+FEEDS = frozenset({FEED_LIVE, FEED_FROZEN, FEED_DELAYED, FEED_DELAYED_FROZEN})
 
 
 class Wrapper(ReferenceCallbacks):
@@ -82,7 +84,9 @@ class Wrapper(ReferenceCallbacks):
         self.events.append(Rerouted(reqId, self.received_ns, conId, exchange))
 
     def marketDataType(self, reqId: int, marketDataType: int) -> None:
-        self.events.append(MarketDataType(reqId, self.received_ns, marketDataType))
+        # What is none of IB's four types says nothing: the feed stays what it was.
+        if marketDataType in FEEDS:
+            self.events.append(MarketDataType(reqId, self.received_ns, marketDataType))
 
     def tickReqParams(self, tickerId: int, minTick: float, bboExchange: str, snapshotPermissions: int) -> None:
         permissions = None if snapshotPermissions == UNSET_INTEGER else snapshotPermissions

@@ -246,6 +246,12 @@ def test_the_order_of_a_batch_is_kept_across_hot_and_cold_kinds() -> None:
 # ---- where we differ from the official decoder on purpose
 
 
+def test_a_market_data_type_that_ib_does_not_have_says_nothing() -> None:
+    absent, unknown = MarketDataTypeProto(reqId=12), MarketDataTypeProto(reqId=12, marketDataType=9)
+    assert decode(213, proto_frame(58, absent), proto_frame(58, unknown)) == []
+    assert decode(178, text_frame(178, 58, 1, 12, 9)) == []
+
+
 @pytest.mark.parametrize("server_version", [178, 201])
 def test_an_empty_price_is_none_where_the_official_decoder_says_zero(server_version: int) -> None:
     assert decode(server_version, text_frame(server_version, 1, 6, 12, 1, "", "100", "")) == [
