@@ -128,7 +128,8 @@ class UnreadMeter:
         first = await self._link.call("XRANGE", key, start, "+", "COUNT", 1)
         last = await self._link.call("XREVRANGE", key, "+", "-", "COUNT", 1)
         if not first or not last:
-            return 0, 0, 0
+            # All is read; or the stream went just now, between these words.
+            return (0, 0, 0) if await self._link.call("EXISTS", key) else None
         fields: list[bytes] = first[0][1]
         return _number(fields), _number(last[0][1]), sum(map(len, fields))
 

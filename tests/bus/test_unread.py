@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from ibkr_actor.bus.bus import SCRIPTS
 from ibkr_actor.bus.config import BusConfig, RetentionConfig
-from ibkr_actor.bus.connection import Link
+from ibkr_actor.bus.connection import Link, Word
 from ibkr_actor.bus.unread import UnreadMeter, UnreadWord
 from ibkr_actor.core.messages import JobAbandoned, JobUnread
 from ibkr_actor.schema.codec import encode_record
@@ -105,6 +106,28 @@ async def test_a_waiting_job_whose_stream_is_gone_is_abandoned_and_one_that_does
     assert desk.told == []
     await desk.write(12)
     await desk.probe.do("DEL", desk.key)
+    await desk.look()
+    assert desk.told == [JobUnread("j", True), JobAbandoned("j")]
+
+
+class Deleting(Link):
+    """Somebody deletes the stream right after it was looked for."""
+
+    key = ""
+
+    async def pipeline(self, commands: Sequence[Sequence[Word]], timeout_s: float | None = None) -> list[Any]:
+        found = await super().pipeline(commands, timeout_s)
+        key, self.key = self.key, ""
+        if key:
+            await self.call("DEL", key)
+        return found
+
+
+async def test_a_stream_that_goes_while_it_is_looked_at_is_gone_and_not_read(desk: Desk) -> None:
+    await desk.write(12)
+    await desk.link.close()
+    desk.link = desk.meter._link = link = Deleting(desk.config.redis, "unread", SCRIPTS)
+    link.key = desk.key
     await desk.look()
     assert desk.told == [JobUnread("j", True), JobAbandoned("j")]
 

@@ -89,7 +89,9 @@ class Lockstep:
         times = [at_s for core in self.house.sidecar.cores.values() if (at_s := core.next_wakeup_s()) is not None]
         mine = [at_s - self.clock().s + self.now_s for at_s in times]
         world = self.sim.world
-        theirs = [at_s for at_s in (world.control.next_s(), world.schedule.next_s()) if at_s is not None]
+        # In a gateway that stands still nothing of the market is due.
+        market_s = world.schedule.next_s() if world.gate.is_open else None
+        theirs = [at_s for at_s in (world.control.next_s(), market_s) if at_s is not None]
         return min([*mine, *theirs], default=None)
 
     async def still(self) -> None:

@@ -160,20 +160,6 @@ async def test_a_farm_that_flaps_is_a_farm_gap_each_time_and_the_socket_stays() 
 # ---- row 11
 
 
-async def test_a_silent_gateway_makes_every_stream_stale_with_one_message_and_they_are_fresh_again() -> None:
-    async with night(stale_probe_s=0) as (sim, house):
-        keys = await subscribed(house)
-        await until_freshness(house, keys, "fresh")
-        sim.stall()
-        await until_freshness(house, keys, "stale")
-        sim.resume()
-        await until_freshness(house, keys, "fresh")
-        records = await said(house, "fresh")
-        assert [record.event for record in records].count("stale") == 1
-        gaps = await back(house, keys)
-        assert all(gap.cause in ("stall", "disconnect") for found in gaps.values() for gap in found)
-
-
 async def test_over_night_nothing_is_stale() -> None:
     async with night(AT_NIGHT, speed=50.0) as (sim, house):
         keys = await house.subscribe("AAPL", "quote")
