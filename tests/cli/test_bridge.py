@@ -16,7 +16,7 @@ from ibkr_actor.cli.main import main
 from tests.e2e.kit import House, own_environment
 from tests.provider.kit import two_of_a_house
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 @pytest.mark.anyio

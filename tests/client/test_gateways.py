@@ -49,7 +49,7 @@ async def test_a_gateway_of_another_prefix_is_named_with_it(redis: Redis, keys: 
 async def test_a_sidecar_that_was_there_before_is_waited_for(redis: Redis, keys: Keys, config: BusConfig) -> None:
     await redis.set(keys.epoch, 3)
     await redis.set(Keys(keys.prefix, f"{keys.gateway}-other").heartbeat, "{}")
-    async with Client(config.redis.url, gateway=keys.gateway, timeout_s=0.05) as client:
+    async with Client(config.redis.url, gateway=keys.gateway, timeout_s=1.0) as client:
         with pytest.raises(NoAnswer, match=r"no answer to 'status' within .* s: is a sidecar running"):
             await client.call(StatusCommand())
     assert await redis.xlen(keys.commands()) == 1

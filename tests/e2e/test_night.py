@@ -235,10 +235,10 @@ async def test_a_bust_is_asked_for_again_at_once() -> None:
 
 
 async def test_a_gateway_at_its_login_window_is_waited_for_and_said_once() -> None:
-    async with night(handshake_timeout_s=0.2) as (sim, house):
+    async with night(handshake_timeout_s=1.0) as (sim, house):
         keys = await house.subscribe("AAPL", "quote")
         await house.until(keys[0], lambda records: any(isinstance(record, Quote) for record in records))
-        sim.act("login_required", for_s=30.0)
+        sim.act("login_required", for_s=80.0)
         sim.cut()
         await back(house, keys)
         events = Counter(record.event for record in await said(house, "waiting_for_login"))
