@@ -6,15 +6,19 @@ Knows no command's work.
 from __future__ import annotations
 
 import argparse
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 # As argparse has it by itself.
 _EXIT_WRONG_ARGUMENT: Final = 2
+# Narrower than this a text beside the names would be a word a line.
+_NARROWEST: Final = 40
 # The order and the headings of the top-level help; a command that stands nowhere is listed last.
 GROUPS: Final = (
     ("run it", ("run", "demo", "simulate", "replay", "http", "bridge")),
-    ("read and subscribe", ("tail", "sub", "snap", "history", "search", "chain")),
+    ("read and subscribe", ("tail", "sub", "snap", "history", "search", "chain", "scan", "bulletins")),
     ("look after it", ("status", "lines", "top", "health", "doctor", "commands")),
     ("for programs", ("schema", "completion")),
 )
@@ -26,11 +30,19 @@ EXIT_STATUS: Final = (
 Commands = Any  # argparse names the type only in private: _SubParsersAction[ArgumentParser]
 
 
+class Help(argparse.HelpFormatter):
+    """Fits sentences to the terminal, and leaves examples, which are indented, in their lines: one copies them."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = text.splitlines()
+        return "\n".join(line if line.startswith(" ") else textwrap.fill(line, width) for line in lines)
+
+
 class Parser(argparse.ArgumentParser):
-    """Tells a wrong argument in one line, as every other mistake is told, and leaves help texts in their lines."""
+    """Tells a wrong argument in one line, as every other mistake is told."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("formatter_class", Help)
         super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
@@ -50,19 +62,26 @@ class Root(Parser):
         told = {choice.dest: choice.help or "" for choice in self._commands._get_subactions()}
         placed = {name for _, names in GROUPS for name in names}
         groups = [*GROUPS, ("more", tuple(name for name in told if name not in placed))]
-        width = max(map(len, told))
-        lines = ["usage: ibkr-actor COMMAND [options]", "", str(self.description)]
+        names_wide = max(map(len, told))
+        # As wide as argparse makes the help of one command.
+        wide = max(_NARROWEST, shutil.get_terminal_size().columns - 2)
+
+        def row(name: str, text: str) -> str:
+            begin = f"  {name:<{names_wide}}  "
+            return textwrap.fill(text, wide, initial_indent=begin, subsequent_indent=" " * len(begin))
+
+        lines = ["usage: ibkr-actor COMMAND [options]", "", textwrap.fill(str(self.description), wide)]
         for title, names in groups:
-            rows = [f"  {name:<{width}}  {told[name]}" for name in names if name in told]
+            rows = [row(name, told[name]) for name in names if name in told]
             lines += ["", f"{title}:", *rows] if rows else []
         lines += [
             "",
             "options:",
-            f"  {'-h, --help':<{width}}  this help; ibkr-actor COMMAND --help tells of one command, with examples",
-            f"  {'--version':<{width}}  the version",
+            row("-h, --help", "this help; ibkr-actor COMMAND --help tells of one command, with examples"),
+            row("--version", "the version"),
             "",
-            str(self.epilog),
-            EXIT_STATUS,
+            textwrap.fill(str(self.epilog), wide),
+            textwrap.fill(EXIT_STATUS, wide),
         ]
         return "\n".join(lines) + "\n"
 

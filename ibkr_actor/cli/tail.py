@@ -18,6 +18,7 @@ from ibkr_actor.cli.process import log_to_stderr
 from ibkr_actor.cli.record_text import StreamEntry, canonical, kinds_of, printed, record_of
 from ibkr_actor.cli.sub import line
 from ibkr_actor.client import Checkpoint, Item, Missed, Raw, Reader
+from ibkr_actor.client.gateways import nobody
 from ibkr_actor.client.holding import stream_of
 from ibkr_actor.client.items import Unknown, decoded
 from ibkr_actor.client.reader import BEGINNING
@@ -38,10 +39,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 async def _tail(redis: Redis, keys: Keys, arguments: argparse.Namespace) -> int:
     streams = streams_of(keys, arguments)
-    for key in streams:
-        if not await redis.exists(key):
-            hint = "" if key == keys.system else ": ibkr-actor sub subscribes"
-            print(f"nothing in {key} yet; waiting{hint}", file=sys.stderr)
+    absent = [key for key in streams if not await redis.exists(key)]
+    if absent and not await redis.exists(keys.heartbeat):
+        print(await nobody(redis, keys), file=sys.stderr)
+    for key in absent:
+        hint = "" if key == keys.system else ": ibkr-actor sub subscribes"
+        print(f"nothing in {key} yet; waiting{hint}", file=sys.stderr)
     shown, many = 0, len(streams) > 1
     async with aclosing(_entries(redis, keys, streams, arguments)) as entries:
         async for entry in entries:

@@ -160,7 +160,7 @@ def refusal(command: AnyCommand, rejection: Rejection) -> MarketDataError:
     """The exception for a refused command, naming the instrument that the command is about."""
     instrument = instrument_of(command)
     error = error_of(rejection)
-    return error if instrument is None else named(error, instrument)
+    return named(error, instrument) if instrument else error
 
 
 def instrument_of(command: AnyCommand) -> str | None:

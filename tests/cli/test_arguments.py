@@ -113,3 +113,15 @@ def test_the_help_of_every_command_shows_it_used(name: str, capsys: pytest.Captu
         main([name, "--help"])
     assert "\n\nexamples:\n  " in (shown := capsys.readouterr().out)
     assert f"ibkr-actor {name}" in shown.partition("examples:")[2]
+
+
+@pytest.mark.parametrize("line", [["--help"], ["doctor", "--help"], ["http", "--help"]])
+def test_sentences_of_the_help_fit_a_narrow_terminal(
+    line: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        main(line)
+    # Examples stay in their lines: they are copied.
+    told = capsys.readouterr().out.partition("examples:")[0]
+    assert [row for row in told.splitlines() if len(row) > 60 and "{" not in row] == []
