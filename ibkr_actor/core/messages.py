@@ -70,7 +70,7 @@ class UpstreamUp(Struct, frozen=True):
     """TWS has IB again and kept our subscriptions (1102)."""
 
     at_ns: int
-    code: int
+    code: int | None
 
 
 class FarmChanged(Struct, frozen=True):

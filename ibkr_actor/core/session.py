@@ -45,7 +45,7 @@ from ibkr_actor.core.readiness import readiness
 from ibkr_actor.core.reconnecting import Reconnecting
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import ReqCurrentTime, ReqMarketDataType
-from ibkr_actor.core.session_table import ASKING, OPEN, TABLE, UP, WAITING, Input, Link, State
+from ibkr_actor.core.session_table import ASKING, DATA_AGAIN_NS, OPEN, TABLE, UP, WAITING, Input, Link, State
 from ibkr_actor.schema.commands import Reply
 from ibkr_actor.schema.records import System
 
@@ -186,7 +186,8 @@ class SessionCore:
         if self.state not in OPEN:
             return []
         was_up = self.state in UP
-        in_vain = not was_up and (taken or self.state is State.HANDSHAKING)
+        # A gateway at its login window says nothing; one that names a code has another reason.
+        in_vain = not was_up and code is None and (taken or self.state is State.HANDSHAKING)
         verdict = self._retries.broke(self._link, now, taken_in_vain=in_vain)
         self._last_error, self._last_error_ns = sentence, now.ns
         self._move(verdict.happened, now)
@@ -266,9 +267,11 @@ class SessionCore:
     # ---- what the gateway says
 
     def _sign_of_life(self, event: ManagedAccounts | Heard, now: Instant) -> list[Effect]:
+        self._link.pulse.heard(now)
         if isinstance(event, ManagedAccounts):
             self._link.accounts = event.accounts
-        self._link.pulse.heard(now)
+        elif self.state is State.DEGRADED and now.ns - self._since_ns > DATA_AGAIN_NS:
+            return self._restored(now, now.ns, "Data come from TWS again, though it did not say that it has IB.")
         return []
 
     def _current_time(self, event: CurrentTime, now: Instant) -> list[Effect]:
@@ -306,14 +309,15 @@ class SessionCore:
         ]
 
     def _upstream_up(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
+        text = "TWS has IB again and kept the subscriptions."
+        return self._restored(now, event.received_ns, text, event.code)
+
+    def _restored(self, now: Instant, at_ns: int, text: str, code: int | None = None) -> list[Effect]:
         self._link.upstream_lost = False
         self._move(Input.UPSTREAM_UP, now)
         if self.state not in UP:
             return []
-        return [
-            *upstream_words(UpstreamUp(event.received_ns, event.code)),
-            self._say(now, "upstream_restored", "TWS has IB again and kept the subscriptions.", event.code),
-        ]
+        return [*upstream_words(UpstreamUp(at_ns, code)), self._say(now, "upstream_restored", text, code)]
 
     def _data_lost(self, event: ErrorNotice, row: CodeRow, now: Instant) -> list[Effect]:
         self._link.upstream_lost = False
@@ -360,15 +364,11 @@ class SessionCore:
 
     def status(self, now: Instant) -> dict[str, object]:
         """The session's part of the status."""
-        link = self._link
         waits = self.state in WAITING and self._state_until_s is not None
         return {
             "state": self.state.value,
             "since_ns": str(self._since_ns),
-            "conn": link.conn,
-            "client_id": link.client_id,
-            "server_version": link.server_version or None,
-            "gateway_time_text": link.connection_time or None,
+            **self._link.status(),
             "clock_offset_ms": None if self._clock_offset_ns is None else round(self._clock_offset_ns / 1e6, 1),
             "attempts": self._retries.attempts,
             "next_try_in_s": round(max(0.0, (self._state_until_s or 0.0) - now.s), 2) if waits else None,
@@ -377,7 +377,6 @@ class SessionCore:
             "last_error": self._last_error or None,
             "last_error_ns": str(self._last_error_ns) if self._last_error else None,
             "stale_events": self._stale_events,
-            "undecoded": {str(message_id): count for message_id, count in sorted(link.undecoded.items())},
         }
 
     def _move(self, happened: Input, now: Instant) -> bool:

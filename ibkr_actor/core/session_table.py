@@ -99,6 +99,9 @@ WAITING: Final = frozenset({State.BACKING_OFF, State.WAITING_FOR_LOGIN, State.SC
 PATIENT: Final = WAITING - {State.BACKING_OFF}
 # A socket exists or may come about: events and notices of the present connection count.
 OPEN: Final = frozenset({State.CONNECTING, State.HANDSHAKING, State.READY, State.DEGRADED})
+# Data that come so long after the word that TWS lost IB were not in flight then: it has IB again, though IB's word for
+# that (1102) may stay away after 2110.
+DATA_AGAIN_NS: Final = 15_000_000_000
 
 
 # Kinds of unreadable message counted apart; what comes after them is counted together.
@@ -121,6 +124,16 @@ class Link(Struct):
     pulse: Pulse = field(default_factory=Pulse)
     # Incoming message id -> frames of it that could not be decoded.
     undecoded: dict[int, int] = field(default_factory=dict)
+
+    def status(self) -> dict[str, object]:
+        """The connection's part of the status."""
+        return {
+            "conn": self.conn,
+            "client_id": self.client_id,
+            "server_version": self.server_version or None,
+            "gateway_time_text": self.connection_time or None,
+            "undecoded": {str(message_id): count for message_id, count in sorted(self.undecoded.items())},
+        }
 
     def note_undecoded(self, message_id: int, frames: int) -> bool:
         """Counts what could not be read; whether it is the first of its kind."""

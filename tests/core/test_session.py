@@ -284,6 +284,26 @@ def test_data_lost_is_told_as_such_with_or_without_a_warning_before() -> None:
     assert told(session.handle(notice(1101), at(30)), DataLost)
 
 
+def test_data_that_come_while_ib_is_said_to_be_lost_show_that_it_is_not() -> None:
+    session = ready()
+    session.handle(notice(2110, s=10), at(10))
+    assert session.handle(Heard(1), at(20)) == []
+    effects = session.handle(Heard(1), at(26))
+    assert {type(tell.message) for tell in only(Tell, effects)} == {UpstreamUp}
+    assert said(effects) == ["upstream_restored"]
+    assert state_of(session) is State.READY
+    assert said(session.handle(notice(1102, s=30), at(30))) == ["upstream_restored"]
+
+
+@pytest.mark.parametrize("code", [357, 502, 504, 506, 507, 1300])
+def test_a_gateway_that_says_why_it_is_not_usable_does_not_wait_for_its_login(code: int) -> None:
+    session = core(SessionConfig(login_after=1))
+    session.handle(Start(), at(0))
+    session.handle(connected(), at(1))
+    session.handle(notice(code), at(1))
+    assert state_of(session) is State.BACKING_OFF
+
+
 def test_a_tws_that_had_lost_ib_before_it_was_ready_is_degraded_at_once() -> None:
     session = core()
     session.handle(Start(), at(0))

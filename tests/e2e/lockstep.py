@@ -46,6 +46,10 @@ class SteppedClock(Clock):
         return Instant(1_000.0 + self.passed_s, self._begin_ns + round(self.passed_s * NS))
 
 
+# Rounds without any change before a heartbeat is taken to be unanswered.
+PATIENCE = 50
+
+
 class Lockstep:
     """Both sides, and the moving of their time."""
 
@@ -97,13 +101,16 @@ class Lockstep:
     async def still(self) -> None:
         """Returns once nothing is under way: no byte on the wire, no message in a mailbox, no record unwritten."""
         before: Any = None
+        calm = 0
         while True:
             # asyncio sleeps for a millisecond at least; the threads are the only ones that need it.
             time.sleep(REST_S)  # noqa: ASYNC251 - it is the loop that is to stand still
             for _ in range(ROUNDS):
                 await anyio.lowlevel.checkpoint()
             moved, busy = self._motion()
-            if not busy and moved == before:
+            calm = calm + 1 if not busy and moved == before else 0
+            # On a busy machine the thread that reads may be kept from it: an answer that is due is waited for longer.
+            if calm > (PATIENCE if self.house.sidecar.session._link.pulse.sent_s is not None else 0):
                 return
             before = moved
 
