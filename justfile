@@ -51,7 +51,7 @@ coverage *args: _venv
 faults *args: _venv
     {{ bin }}/python -m pytest -m slow tests/e2e/test_night.py tests/e2e/test_recording.py tests/e2e/test_backfill.py tests/e2e/test_history_troubles.py tests/e2e/test_replay.py tests/e2e/test_heal.py tests/e2e/test_signals.py {{ args }}
 
-# A week of nights, flaps, other logins, busts, a holiday, a DST change in stepped time: 10 min; WEEK_SEED, WEEK_START, WEEK_DAYS.
+# A week of nights, flaps, other logins, busts, a holiday, a DST change in stepped time: 10 min; WEEK_SEED, WEEK_DAYS, WEEK_START (a Monday, for a few days).
 week *args: _venv
     {{ bin }}/python -m pytest -m slow -s -o faulthandler_timeout=0 tests/e2e/test_week.py {{ args }}
 
