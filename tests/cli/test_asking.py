@@ -18,7 +18,7 @@ from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.commands import Resolve, Subscribe
 from ibkr_actor.schema.instruments import InstrumentQuery
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, House, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, House, breath, running_house, running_redis
 
 Say = Callable[..., Awaitable[tuple[int, str, str]]]
 AAPL = "AAPL.STK.SMART.USD"
@@ -34,7 +34,7 @@ async def asked(capsys: pytest.CaptureFixture[str]) -> AsyncIterator[tuple[House
     ):
         with anyio.fail_after(DEADLINE_S):
             while not await house.redis.exists(KEYS.heartbeat):
-                await anyio.lowlevel.checkpoint()
+                await breath()
 
         async def say(*line: str) -> tuple[int, str, str]:
             capsys.readouterr()

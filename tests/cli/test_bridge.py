@@ -13,7 +13,7 @@ import pytest
 from anyio.streams.text import TextReceiveStream
 
 from ibkr_actor.cli.main import main
-from tests.e2e.kit import House, own_environment
+from tests.e2e.kit import House, breath, own_environment
 from tests.provider.kit import two_of_a_house
 
 DEADLINE_S = 120.0
@@ -49,6 +49,7 @@ async def until_both(house: House) -> int:
         symbols = {json.loads(fields[b"data"])["payload"]["symbol"] for _, fields in entries}
         if len(symbols) == 2:
             return len(entries)
+        await breath()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -19,7 +18,7 @@ from ibkr_actor.core.events import Connected, ConnectFailed, ErrorNotice, NextVa
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.load_settings import load_settings
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, free_port, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, breath, free_port, running_house, running_redis
 
 
 def levels(out: str) -> dict[str, dict[str, Any]]:
@@ -46,7 +45,7 @@ async def test_beside_a_running_sidecar_all_is_well_and_it_is_not_disturbed(
         await house.subscribe("AAPL", "quote")
         with anyio.fail_after(DEADLINE_S):
             while not await house.redis.exists(KEYS.heartbeat):
-                await anyio.lowlevel.checkpoint()
+                await breath()
         line = ["doctor", "--json", "--redis-url", server.url, "--port", str(sim.port)]
         status = await anyio.to_thread.run_sync(main, line)
         found = levels(capsys.readouterr().out)

@@ -22,7 +22,7 @@ from ibkr_actor.schema.codec import decode_command, encode_record, encode_reply
 from ibkr_actor.schema.commands import Code, History, Rejection, Reply
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import FEED_LIVE, Bars, Done
-from tests.e2e.kit import DEADLINE_S, KEYS, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, breath, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +91,7 @@ async def test_a_refused_job_leaves_the_older_file_and_prints_no_header(
             assert not out.with_name("bars.csv.part").exists()
             assert await run(redis, "AAPL", out=None) == status
         said = capsys.readouterr()
-        assert (said.out, said.err) == ("", f"ibkr-actor: AAPL: {code}: no\n" * 2)
+        assert (said.out, said.err) == ("", f"ibkr-actor: {code}: AAPL: no\n" * 2)
 
 
 async def test_a_job_without_rows_has_a_header_and_one_of_two_is_kept(redis: Redis, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ async def test_no_sidecar_is_one_line_for_each_job(redis: Redis, capsys: pytest.
     assert await run(redis, "AAPL", "MSFT", out=None, timeout_s=2.0) == EXIT_NO
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert re.fullmatch(r"ibkr-actor: AAPL: no answer to '\w+' within 2 s: is a sidecar running for .*", min(lines))
+    assert re.fullmatch(r"ibkr-actor: no answer to 'history' of AAPL within 2 s: is a sidecar running .*", min(lines))
 
 
 async def test_a_reader_of_our_output_that_has_gone_comes_as_itself(
@@ -142,7 +142,7 @@ async def test_a_redis_that_goes_away_and_stays_away_ends_it() -> None:
             tasks.start_soon(read, redis)
             # It deletes what it has taken, and then waits for more.
             while await _unread(redis):
-                await anyio.lowlevel.checkpoint()
+                await breath()
     assert raised
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, main
@@ -20,7 +19,7 @@ from ibkr_actor.cli.overview_gather import Gatherer, Turns
 from ibkr_actor.client import connect
 from ibkr_actor.schema.records import Quote
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, free_port, own_environment, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, breath, free_port, own_environment, running_house, running_redis
 
 AAPL = "AAPL.STK.SMART.USD"
 NOWHERE = "redis://127.0.0.1:1"
@@ -30,7 +29,7 @@ async def until(gatherer: Gatherer, wanted: Callable[[Overview], bool]) -> Overv
     """Looks until it finds what is wanted."""
     with anyio.fail_after(DEADLINE_S):
         while not wanted(await gatherer.look()):
-            await anyio.lowlevel.checkpoint()
+            await breath()
     return gatherer.overview
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import httpx
 import pytest
 
@@ -19,7 +18,7 @@ from ibkr_actor.http.openapi import document
 from ibkr_actor.load_settings import load_settings
 from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, House, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, House, breath, running_house, running_redis
 from tests.http.kit import serving, some, streaming
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +77,7 @@ async def test_d26_health_is_503_while_the_gateway_or_the_sidecar_is_away(
     sim.cut()
     with anyio.fail_after(DEADLINE_S):
         while (down := await http.get("/health")).status_code == 200:
-            await anyio.lowlevel.checkpoint()
+            await breath()
     body = down.json()
     assert (down.status_code, body["status"], body["connected"]) == (503, "unhealthy", False)
     assert body["reasons"]
@@ -86,7 +85,7 @@ async def test_d26_health_is_503_while_the_gateway_or_the_sidecar_is_away(
     await sim.refuse_connections(False)
     with anyio.fail_after(DEADLINE_S):
         while (await http.get("/health")).status_code != 200:
-            await anyio.lowlevel.checkpoint()
+            await breath()
 
 
 async def test_d26_health_is_503_without_a_sidecar_and_without_redis() -> None:
@@ -108,7 +107,7 @@ async def test_d26_connections_are_never_fewer_than_none_and_durations_are_obser
         assert await metric(http, "ibkr_active_connections") == 1
     with anyio.fail_after(DEADLINE_S):
         while await metric(http, "ibkr_active_connections"):
-            await anyio.lowlevel.checkpoint()
+            await breath()
     assert await metric(http, f'ibkr_request_duration_seconds_count{{endpoint="{QUOTES}"}}') == 3
     assert await metric(http, f'ibkr_requests_total{{endpoint="{QUOTES}",method="POST"}}') == 3
 

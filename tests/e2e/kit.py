@@ -47,6 +47,11 @@ def free_port() -> int:
             return port
 
 
+async def breath() -> None:
+    """Between two looks at what tells of itself by no event: leaves the processor to what is waited for."""
+    await anyio.sleep(0.02)
+
+
 @asynccontextmanager
 async def running_redis() -> AsyncIterator[EmbeddedRedis]:
     """An embedded server in a directory of its own, short enough for a unix socket."""

@@ -11,7 +11,7 @@ from ibkr_actor.schema.keys import CHAIN
 from ibkr_actor.schema.records import AnyRecord, ChainWindow, End, Gap, Option, Quote, Reset
 from ibkr_actor.schema.reference_commands import Chain
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, House, clock_of, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, House, breath, clock_of, running_house, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -236,4 +236,5 @@ async def test_a_chain_that_a_farm_silences_is_stale_and_goes_on_behind_a_gap() 
         with anyio.fail_after(DEADLINE_S):
             while await house.redis.hget(KEYS.last(NAME), "freshness:chain") != b"fresh":
                 await house.call(List(client="ops"))
+                await breath()
         assert not sim.violations

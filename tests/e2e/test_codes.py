@@ -13,7 +13,7 @@ import pytest
 from ibkr_actor.core.ib_codes import ROWS
 from ibkr_actor.schema.commands import HeadTimestamp, Reply, Resolve, Schedule, Subscribe
 from ibkr_actor.schema.records import Depth, End, Gap, Quote
-from tests.e2e.kit import DEADLINE_S, KEYS, House
+from tests.e2e.kit import DEADLINE_S, KEYS, House, breath
 from tests.e2e.test_night import DATA, back, keeps_limits, night, said
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +47,7 @@ async def until_state(house: House, key: str, wanted: str) -> None:
     with anyio.fail_after(DEADLINE_S):
         while await state_of(house, key) != wanted:
             await house.call(Resolve(client="test", instrument=AAPL))
+            await breath()
 
 
 async def subscribed(house: House, kind: str, instrument: str = AAPL) -> str:

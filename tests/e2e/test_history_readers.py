@@ -12,7 +12,7 @@ from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.commands import History, Reply, StatusCommand
 from ibkr_actor.schema.records import Bars, Done, Ticks
 from ibkr_actor.sim import Simulator
-from tests.e2e.kit import DEADLINE_S, KEYS, House
+from tests.e2e.kit import DEADLINE_S, KEYS, House, breath
 from tests.e2e.past import delivered, figures, of_the_tape, running_past
 
 pytestmark = pytest.mark.anyio
@@ -79,6 +79,7 @@ async def until_it_rests(house: House) -> None:
             (job,) = status["history"]["jobs"]
             if job["requests"] == job["windows_done"]:
                 return
+            await breath()
 
 
 async def read_and_delete(house: House, key: str) -> tuple[list[Bars | Ticks], Done]:

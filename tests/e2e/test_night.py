@@ -22,7 +22,7 @@ from ibkr_actor.actors.clock import Clock
 from ibkr_actor.schema.commands import List
 from ibkr_actor.schema.records import AnyRecord, Bar, BidAsk, Gap, Quote, System, Trade
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, House, follow, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, House, breath, follow, running_house, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -105,8 +105,10 @@ async def until_freshness(house: House, keys: list[str], wanted: str) -> None:
             listed = {row["stream"]: row["freshness"] for row in result["subscriptions"]}
             if all(listed[key] == wanted for key in keys):
                 break
+            await breath()
         while any([await freshness(house, key) != wanted for key in keys]):
             await house.call(List(client="test"))
+            await breath()
 
 
 def keeps_limits(sim: Simulator) -> bool:

@@ -13,13 +13,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 import httpx
 import pytest
 from anyio.abc import Process, SocketAttribute
 
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, own_environment, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, breath, own_environment, running_house, running_redis
 from tests.http.kit import some, streaming
 
 pytestmark = pytest.mark.anyio
@@ -80,7 +79,7 @@ async def address(it: Process) -> str:
 async def until_healthy(http: httpx.AsyncClient) -> None:
     with anyio.fail_after(DEADLINE_S):
         while (await http.get("/health")).status_code != 200:
-            await anyio.lowlevel.checkpoint()
+            await breath()
 
 
 async def shell(line: str, port: int) -> str:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import httpx
 import market_data_core
 import pytest
@@ -17,7 +16,7 @@ from ibkr_actor import __version__
 from ibkr_actor.schema.commands import List, Unsubscribe
 from ibkr_actor.schema.records import AnyRecord
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import DEADLINE_S, KEYS, House, running_house, running_redis
+from tests.e2e.kit import DEADLINE_S, KEYS, House, breath, running_house, running_redis
 from tests.http.kit import error_of, serving, some, streaming
 
 pytestmark = pytest.mark.anyio
@@ -147,7 +146,7 @@ async def test_subscriptions_are_held_while_somebody_listens_and_given_back_afte
             assert {"state", "freshness", "received_ns"} <= set(row)
         with anyio.fail_after(DEADLINE_S):
             while name in await holders(house):
-                await anyio.lowlevel.checkpoint()
+                await breath()
 
 
 async def test_a_lease_that_was_lost_is_taken_again(house: House) -> None:
@@ -169,7 +168,7 @@ async def test_what_a_process_holds_is_given_back_when_it_ends(house: House) -> 
         assert name in await holders(house)
     with anyio.fail_after(DEADLINE_S):
         while name in await holders(house):
-            await anyio.lowlevel.checkpoint()
+            await breath()
 
 
 async def test_bars_of_the_past(http: httpx.AsyncClient) -> None:
