@@ -68,7 +68,7 @@ async def test_ib_async_reads_bars_ticks_head_histogram_and_schedule(version: in
 
 
 async def test_ib_async_keeps_bars_up_to_date_and_meets_the_limits() -> None:
-    async with Simulator(_settings(178, clock_speed=50.0)) as sim, _connected(sim) as ib:
+    async with Simulator(_settings(178, clock_speed=25.0)) as sim, _connected(sim) as ib:
         bars = await ib.reqHistoricalDataAsync(APPLE, "", "300 S", "1 min", "TRADES", True, 2, keepUpToDate=True)
         before = bars[-1].date
 
@@ -76,7 +76,7 @@ async def test_ib_async_keeps_bars_up_to_date_and_meets_the_limits() -> None:
             while bars[-1].date < before + datetime.timedelta(minutes=2):
                 await bars.updateEvent
 
-        await asyncio.wait_for(until_two_more(), 10)
+        await asyncio.wait_for(until_two_more(), DEADLINE_S)
         steps = {after.date - earlier.date for earlier, after in itertools.pairwise(bars)}
         assert steps == {datetime.timedelta(minutes=1)}
         ib.cancelHistoricalData(bars)

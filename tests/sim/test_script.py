@@ -284,9 +284,10 @@ async def test_two_scripts_run_side_by_side() -> None:
 async def test_a_script_keeps_its_times_on_a_clock_that_runs_fast(tmp_path: Path) -> None:
     path = tmp_path / "fast.toml"
     path.write_text(steps("at = '1m'", "at = '20m'"))
-    settings = SimulatorSettings(clock_speed=10_000.0, start_time_s=FIXED_START_S, scenarios=(str(path),))
+    settings = SimulatorSettings(clock_speed=10_000.0, start_time_s=FIXED_START_S)
     async with Simulator(settings) as sim, connected(sim) as peer:
         begun = sim.world.clock.now_s()
+        sim.play_scenario(path)
         await sim.wait_for(lambda: sim.scenario_done)
-        assert sim.world.clock.now_s() >= begun + 1199.0
+        assert sim.world.clock.now_s() >= begun + 1200.0
         assert await codes(peer) == [2100, 2101]
