@@ -512,7 +512,7 @@ def test_a_text_frame_of_a_server_with_binary_ids_that_covers_the_next_ones_ends
         reqId=st.integers(0, 2**31 - 1),
         tickType=st.integers(0, 110),
         price=st.floats(),
-        size=st.text(max_size=10),
+        size=st.text(st.characters(min_codepoint=1), max_size=10),
         attrMask=st.integers(0, 7),
     ),
     junk=st.binary(min_size=1, max_size=40).filter(lambda junk: b"\0\0" not in junk),
