@@ -51,7 +51,7 @@ async def test_two_clients_share_a_line_and_one_killed_frees_its_share_after_its
     sim: Simulator, house: House
 ) -> None:
     doomed = await anyio.open_process(
-        [sys.executable, "-m", "tests.e2e.sdk_program", house.url, "1.5", "AAPL"],
+        [sys.executable, "-m", "tests.e2e.sdk_program", house.url, "4", "AAPL"],
         env=own_environment(),
         cwd=ROOT,
         stdout=subprocess.PIPE,
