@@ -26,10 +26,10 @@ from ibkr_actor.actors.perform import Performer
 from ibkr_actor.actors.router import Router
 from ibkr_actor.bus.bus import Bus
 from ibkr_actor.bus.embedded import EmbeddedRedis
-from ibkr_actor.core.contracts import ContractsCore
+from ibkr_actor.core.contracts.core import ContractsCore
 from ibkr_actor.core.effects import ActorName, CommandRef, Core
 from ibkr_actor.core.events import Event, Heard
-from ibkr_actor.core.history import HistoryCore
+from ibkr_actor.core.history.core import HistoryCore
 from ibkr_actor.core.messages import (
     CommandReceived,
     CommandsReadable,
@@ -42,10 +42,10 @@ from ibkr_actor.core.messages import (
     Start,
     Stop,
 )
-from ibkr_actor.core.pacing import PacingCore
-from ibkr_actor.core.reference_core import ReferenceCore
-from ibkr_actor.core.session import SessionCore
-from ibkr_actor.core.subscriptions import SubscriptionsCore
+from ibkr_actor.core.pacing.core import PacingCore
+from ibkr_actor.core.reference.core import ReferenceCore
+from ibkr_actor.core.session.core import SessionCore
+from ibkr_actor.core.subscriptions.core import SubscriptionsCore
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.figures import Figures
 from ibkr_actor.reloading import Reloaded, Reloading

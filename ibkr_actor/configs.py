@@ -17,7 +17,7 @@ from ibkr_actor.bus.config import (
     RingConfig,
 )
 from ibkr_actor.bus.embedded import EmbeddedConfig
-from ibkr_actor.core.chain_turns import TurnsConfig
+from ibkr_actor.core.chains.turns import TurnsConfig
 from ibkr_actor.core.config import (
     ContractsConfig,
     HistoryConfig,
@@ -26,7 +26,7 @@ from ibkr_actor.core.config import (
     SessionConfig,
     SubscriptionsConfig,
 )
-from ibkr_actor.core.reset_windows import NORTH_AMERICA, gateway_restart
+from ibkr_actor.core.session.reset_windows import NORTH_AMERICA, gateway_restart
 from ibkr_actor.http.config import HttpConfig
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.settings import Settings

@@ -7,7 +7,7 @@ Error
 +-- ReadOnlyViolation    something tried to send what is not on the allow-list of market-data requests
 +-- HandshakeFailed      a gateway answered, but not as TWS does, or not in time
 
-IB codes are data (`core.ib_codes`), never exceptions.
+IB codes are data (`core.codes.meaning`), never exceptions.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ from ibkr_actor.actors.clock import Clock
 from ibkr_actor.actors.mailbox import Mailbox
 from ibkr_actor.bus.bus import Bus
 from ibkr_actor.core.effects import ActorName
-from ibkr_actor.core.pacing import PacingCore
-from ibkr_actor.core.readiness import readiness
-from ibkr_actor.core.session import SessionCore
-from ibkr_actor.core.session_table import State
-from ibkr_actor.core.subscriptions import SubscriptionsCore
+from ibkr_actor.core.pacing.core import PacingCore
+from ibkr_actor.core.session.core import SessionCore
+from ibkr_actor.core.session.readiness import readiness
+from ibkr_actor.core.session.states import State
+from ibkr_actor.core.subscriptions.core import SubscriptionsCore
 from ibkr_actor.tws.gateway import Gateway
 
 CONNECTED: Final = (State.READY, State.DEGRADED)

@@ -19,7 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from ibkr_actor.core.reset_windows import gateway_restart
+from ibkr_actor.core.session.reset_windows import gateway_restart
 from ibkr_actor.schema.keys import CLIENT_PATTERN, KINDS, KINDS_HELP
 
 ENV_PREFIX = "IBKR_"

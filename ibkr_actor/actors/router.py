@@ -22,9 +22,9 @@ from ibkr_actor.core.events import (
     SessionEvent,
     owner_of,
 )
-from ibkr_actor.core.history_events import HistoricalBars, HistoricalBarsEnd, HistoryEvent
+from ibkr_actor.core.history.events import HistoricalBars, HistoricalBarsEnd, HistoryEvent
 from ibkr_actor.core.messages import MarketData
-from ibkr_actor.core.reference_events import NewsBulletin, ScanEnd, ScanRow
+from ibkr_actor.core.reference.events import NewsBulletin, ScanEnd, ScanRow
 
 
 def owner(event: Event) -> ActorName:

@@ -13,9 +13,9 @@ from msgspec import Struct
 from ibkr_actor.bus.connection import Link
 from ibkr_actor.bus.tails import read_tails
 from ibkr_actor.core.effects import HolderWrite
-from ibkr_actor.core.healing import healed
 from ibkr_actor.core.holders import begun_with_past
 from ibkr_actor.core.messages import RestoreContracts, RestoreHolders, RestoreJobs, RestorePacing
+from ibkr_actor.core.past.healing import healed
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import DataRecord
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from ibkr_actor.bus.connection import Link
-from ibkr_actor.core.joining import second_of
+from ibkr_actor.core.past.joining import second_of
 from ibkr_actor.schema.codec import decode_record
 from ibkr_actor.schema.keys import Keys, Stream
 from ibkr_actor.schema.records import FLAG_FALLBACK, FLAG_LATE, AnyRecord, Bar, BidAsk, DataRecord, End, MidPoint, Trade

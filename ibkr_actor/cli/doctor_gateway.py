@@ -13,6 +13,7 @@ from msgspec import structs
 
 from ibkr_actor import configs
 from ibkr_actor.cli.doctor_findings import Finding, fail, ok, warn
+from ibkr_actor.core.codes.meaning import lookup
 from ibkr_actor.core.events import (
     Connected,
     ConnectFailed,
@@ -23,7 +24,6 @@ from ibkr_actor.core.events import (
     ManagedAccounts,
     NextValidId,
 )
-from ibkr_actor.core.ib_codes import lookup
 from ibkr_actor.core.requests import ReqCurrentTime
 from ibkr_actor.settings import Settings
 from ibkr_actor.tws.gateway import Gateway

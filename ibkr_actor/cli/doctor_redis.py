@@ -16,7 +16,7 @@ from ibkr_actor.cli.doctor_findings import Finding, fail, ok, warn
 from ibkr_actor.cli.record_text import record_of
 from ibkr_actor.client import NoAnswer, call
 from ibkr_actor.client.gateways import named, others
-from ibkr_actor.core.ib_codes import lookup
+from ibkr_actor.core.codes.meaning import lookup
 from ibkr_actor.schema.commands import StatusCommand
 from ibkr_actor.schema.keys import Keys
 from ibkr_actor.schema.records import System

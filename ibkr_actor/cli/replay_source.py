@@ -19,10 +19,10 @@ from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.instruments import InstrumentQuery
 from ibkr_actor.schema.json_schema import tag_of
 from ibkr_actor.schema.records import AnyRecord
-from ibkr_actor.sim.frame_recording import find_recordings, load_frames
-from ibkr_actor.sim.instruments import ContractSpec
-from ibkr_actor.sim.request_base import Request
-from ibkr_actor.sim.requests import ReqMarketData, ReqMarketDepth, ReqRealTimeBars, ReqTickByTick
+from ibkr_actor.sim.market.instruments import ContractSpec
+from ibkr_actor.sim.replay.frame_recording import find_recordings, load_frames
+from ibkr_actor.sim.wire.request_base import Request
+from ibkr_actor.sim.wire.requests import ReqMarketData, ReqMarketDepth, ReqRealTimeBars, ReqTickByTick
 
 RECORDS: Final = {tag_of(kind): kind for kind in get_args(AnyRecord)}
 Form = Literal["frames", "rows", "records"]

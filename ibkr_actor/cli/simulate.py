@@ -10,14 +10,7 @@ import anyio
 from ibkr_actor.cli.process import log_to_stderr, until_signal
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.instruments import InvalidInstrumentText, parse_instrument
-from ibkr_actor.sim import (
-    ReplayError,
-    ScriptError,
-    Simulator,
-    SimulatorSettings,
-    run_simulator,
-    scenario_titles,
-)
+from ibkr_actor.sim import ReplayError, ScriptError, Simulator, SimulatorSettings, run_simulator, scenario_titles
 from ibkr_actor.sim.scenarios import load_scenario
 
 

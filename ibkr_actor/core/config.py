@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ibkr_actor.core.chain_turns import TurnsConfig
-from ibkr_actor.core.reset_windows import NORTH_AMERICA, ResetWindow
+from ibkr_actor.core.chains.turns import TurnsConfig
+from ibkr_actor.core.session.reset_windows import NORTH_AMERICA, ResetWindow
 from ibkr_actor.schema.keys import Keys
 
 # Source: IBKR, "Market Data Lines": 100 at least, shared with the windows of TWS.

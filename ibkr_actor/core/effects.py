@@ -56,7 +56,7 @@ class Disconnect(Effect, frozen=True):
 
 
 class Send(Effect, frozen=True):
-    """Send a request on the present connection. Only `core.pacing` emits this."""
+    """Send a request on the present connection. Only `core.pacing.core` emits this."""
 
     request: AnyRequest
 

@@ -126,7 +126,7 @@ class DecodeFailed(SessionEvent, frozen=True, gc=False):
 
 
 class ErrorNotice(Event, frozen=True, gc=False):
-    """An IB error or notice. Routed by `owner_of(req_id)`; what it means stands in `core.ib_codes`."""
+    """An IB error or notice. Routed by `owner_of(req_id)`; what it means stands in `core.codes.meaning`."""
 
     conn: int
     received_ns: int

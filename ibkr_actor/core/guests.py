@@ -6,13 +6,13 @@ Decides nothing: it only knows which of them a req_id belongs to.
 from __future__ import annotations
 
 from ibkr_actor.core import events
-from ibkr_actor.core.boards import Boards
-from ibkr_actor.core.calcs import Calcs
-from ibkr_actor.core.chains import Chains
+from ibkr_actor.core.boards.boards import Boards
+from ibkr_actor.core.chains.chains import Chains
 from ibkr_actor.core.effects import CommandRef, Effect, Instant
-from ibkr_actor.core.line_book import LineBook
+from ibkr_actor.core.lines.book import LineBook
 from ibkr_actor.core.messages import FarmChanged, RequestRefused
-from ibkr_actor.core.snapshots import Snapshots
+from ibkr_actor.core.reference.calcs import Calcs
+from ibkr_actor.core.subscriptions.snapshots import Snapshots
 from ibkr_actor.schema.commands import Snapshot
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.reference_commands import BoardCommand, CalcIv, CalcPrice, Chain

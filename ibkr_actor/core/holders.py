@@ -1,6 +1,6 @@
 """Owns who holds what, until when, and the form in which that survives a restart.
 
-Gives back no line: it tells `core.subscriptions` who left.
+Gives back no line: it tells `core.subscriptions.core` who left.
 """
 
 from __future__ import annotations

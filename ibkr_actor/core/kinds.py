@@ -1,6 +1,6 @@
 """Owns what each kind of stream is fed by: which request to IB, and which instruments have it.
 
-Keeps no line: `core.lines` does.
+Keeps no line: `core.lines.line` does.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from ibkr_actor.core.history.resolutions import RESOLUTIONS, Resolution
 from ibkr_actor.core.requests import (
     AnyRequest,
     ReqHistoricalData,
@@ -19,7 +20,6 @@ from ibkr_actor.core.requests import (
     ReqTickByTick,
     TickByTickType,
 )
-from ibkr_actor.core.resolutions import RESOLUTIONS, Resolution
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import BAR_HOURS, BAR_SHOWS, BAR_SIZES, BUILT_SIZES, KINDS, KINDS_HELP, bar_kind
 

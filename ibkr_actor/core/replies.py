@@ -5,9 +5,9 @@ Decides nothing.
 
 from __future__ import annotations
 
+from ibkr_actor.core.codes.meaning import CodeRow
 from ibkr_actor.core.effects import Answer, CommandRef
 from ibkr_actor.core.events import ErrorNotice
-from ibkr_actor.core.ib_codes import CodeRow
 from ibkr_actor.schema.commands import Rejection, Reply
 
 

@@ -1,6 +1,6 @@
 """Requests: what we may ask IB, all of them market data. A request that is not here cannot be sent.
 
-Shapes only: when one may leave is decided by `core.pacing`, how it is written by `tws.gateway`.
+Shapes only: when one may leave is decided by `core.pacing.core`, how it is written by `tws.gateway`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from ibkr_actor.core.session_table import State
+from ibkr_actor.core.session.states import State
 from ibkr_actor.http.metrics import Metrics
 from ibkr_actor.schema.records import GAP_CAUSES
 

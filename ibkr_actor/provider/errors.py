@@ -24,9 +24,9 @@ from market_data_core import (
 )
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from ibkr_actor.core.codes.meaning import NOTICES, ROWS
 from ibkr_actor.core.events import ErrorNotice
-from ibkr_actor.core.history_errors import HISTORICAL_ERROR, PACING_REST_S, judge
-from ibkr_actor.core.ib_codes import NOTICES, ROWS
+from ibkr_actor.core.history.errors import HISTORICAL_ERROR, PACING_REST_S, judge
 from ibkr_actor.core.requests import ReqCurrentTime
 from ibkr_actor.errors import ConfigurationError as OurConfigurationError
 from ibkr_actor.schema.commands import Rejection

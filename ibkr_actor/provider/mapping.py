@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from market_data_core import Bar, Instrument, Quote, ValidationError
 
-from ibkr_actor.core.resolutions import RESOLUTIONS
+from ibkr_actor.core.history.resolutions import RESOLUTIONS
 from ibkr_actor.provider.models import IBKRBar, IBKRQuote, IBKRTrade, Size
 from ibkr_actor.schema import records
 from ibkr_actor.schema.instruments import InstrumentQuery, parse_instrument

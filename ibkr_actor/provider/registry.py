@@ -11,7 +11,7 @@ from typing import Any, Final
 from market_data_core.errors import RegistryError
 from market_data_core.registry import Capability, ProviderSpec
 
-from ibkr_actor.core.resolutions import RESOLUTIONS
+from ibkr_actor.core.history.resolutions import RESOLUTIONS
 
 # Source: the group that market-data-pipeline's source registry discovers providers by.
 ENTRY_POINT_GROUP: Final = "market_data.providers"

@@ -117,8 +117,8 @@ class History(Command, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     """Starts a job that delivers every bar of [start, end] into `history:<job>`; the job's id is the command's.
 
     `start` and `end` are ISO 8601: a date means whole trade dates and includes them, a time without an offset is UTC;
-    `end` empty means now. `bar` is a resolution of `core.resolutions` (`5s`, `1m`, `1d`). `what_to_show` empty takes
-    what the type of security has. `priority` is `interactive` or `backfill`, which waits for the others.
+    `end` empty means now. `bar` is a resolution, such as `5s`, `1m` or `1d`. `what_to_show` empty takes what the
+    type of security has. `priority` is `interactive` or `backfill`, which waits for the others.
     """
 
     instrument: str | InstrumentQuery

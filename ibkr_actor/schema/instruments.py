@@ -1,6 +1,6 @@
 """Instruments: how a caller names one (`InstrumentQuery`), what IB says it is (`Contract`), and its canonical text id.
 
-Does not resolve anything: which con_id a name means is decided by `core.contracts` with IB's answer.
+Does not resolve anything: which con_id a name means is decided by `core.contracts.core` with IB's answer.
 """
 
 from __future__ import annotations

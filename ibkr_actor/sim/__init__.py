@@ -3,14 +3,14 @@
 Must not be imported by the sidecar's own path; it needs ibapi for its protobuf classes only.
 """
 
-from ibkr_actor.sim.actions import ActionError as ActionError
-from ibkr_actor.sim.replay import ReplayError as ReplayError
-from ibkr_actor.sim.rules import Rule as Rule
+from ibkr_actor.sim.desks.rules import Rule as Rule
+from ibkr_actor.sim.faults.actions import ActionError as ActionError
+from ibkr_actor.sim.faults.script import Script as Script
+from ibkr_actor.sim.faults.script import ScriptError as ScriptError
+from ibkr_actor.sim.faults.script import load_script as load_script
+from ibkr_actor.sim.faults.script import parse_script as parse_script
+from ibkr_actor.sim.replay.rows import ReplayError as ReplayError
 from ibkr_actor.sim.scenarios import scenario_titles as scenario_titles
-from ibkr_actor.sim.script import Script as Script
-from ibkr_actor.sim.script import ScriptError as ScriptError
-from ibkr_actor.sim.script import load_script as load_script
-from ibkr_actor.sim.script import parse_script as parse_script
 from ibkr_actor.sim.server import Simulator as Simulator
 from ibkr_actor.sim.server import run_simulator as run_simulator
 from ibkr_actor.sim.settings import BlastSettings as BlastSettings

@@ -13,11 +13,11 @@ import anyio
 import msgspec
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.instruments import Instrument
-from ibkr_actor.sim.lines import Kind, Line
-from ibkr_actor.sim.responses import LAYOUTS
+from ibkr_actor.sim.desks.lines import Kind, Line
+from ibkr_actor.sim.market.instruments import Instrument
 from ibkr_actor.sim.session import Session
 from ibkr_actor.sim.settings import BlastSettings
+from ibkr_actor.sim.wire.responses import LAYOUTS
 from ibkr_actor.sim.world import World
 
 logger = logging.getLogger(__name__)

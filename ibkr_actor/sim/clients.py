@@ -12,16 +12,16 @@ from typing import Protocol
 
 import anyio.abc
 
-from ibkr_actor.sim.frame_recording import FrameRecording
-from ibkr_actor.sim.frame_replay import Player
-from ibkr_actor.sim.reading import BadRequest
-from ibkr_actor.sim.refusals import CLIENT_ID_IN_USE
-from ibkr_actor.sim.request_base import Request
-from ibkr_actor.sim.requests import StartApi, read_request
-from ibkr_actor.sim.rules import Rule
+from ibkr_actor.sim.desks.refusals import CLIENT_ID_IN_USE
+from ibkr_actor.sim.desks.rules import Rule
+from ibkr_actor.sim.replay.frame_recording import FrameRecording
+from ibkr_actor.sim.replay.frame_replay import Player
 from ibkr_actor.sim.service import Service
 from ibkr_actor.sim.session import Session
-from ibkr_actor.sim.wire import FrameError, split_frame
+from ibkr_actor.sim.wire.frames import FrameError, split_frame
+from ibkr_actor.sim.wire.reading import BadRequest
+from ibkr_actor.sim.wire.request_base import Request
+from ibkr_actor.sim.wire.requests import StartApi, read_request
 from ibkr_actor.sim.world import World
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ibkr_actor.sim.instruments import Instrument
-from ibkr_actor.sim.wire import Size
+from ibkr_actor.sim.market.instruments import Instrument
+from ibkr_actor.sim.wire.frames import Size
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):

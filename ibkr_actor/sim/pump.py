@@ -8,7 +8,7 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 
-from ibkr_actor.sim.action import Scene
+from ibkr_actor.sim.faults.action import Scene
 from ibkr_actor.sim.world import World
 
 # Entries of a schedule run before clients get a turn.

@@ -16,25 +16,25 @@ import anyio
 import anyio.abc
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.action import Scene
-from ibkr_actor.sim.actions import make_action
 from ibkr_actor.sim.blast import Blast, BlastReport
 from ibkr_actor.sim.clients import Clients
-from ibkr_actor.sim.director import Director, with_seconds
-from ibkr_actor.sim.feed import wants
-from ibkr_actor.sim.frame_replay import Player
-from ibkr_actor.sim.instruments import Instrument
-from ibkr_actor.sim.lines import Line
+from ibkr_actor.sim.desks.feed import wants
+from ibkr_actor.sim.desks.lines import Line
+from ibkr_actor.sim.desks.refusals import Refusal
+from ibkr_actor.sim.desks.rules import Rule
+from ibkr_actor.sim.desks.stage import Stage
+from ibkr_actor.sim.faults.action import Scene
+from ibkr_actor.sim.faults.actions import make_action
+from ibkr_actor.sim.faults.director import Director, with_seconds
+from ibkr_actor.sim.faults.script import Script, ScriptError
 from ibkr_actor.sim.listener import Listener
+from ibkr_actor.sim.market.instruments import Instrument
 from ibkr_actor.sim.pump import Pump
-from ibkr_actor.sim.refusals import Refusal
-from ibkr_actor.sim.rules import Rule
+from ibkr_actor.sim.replay.frame_replay import Player
 from ibkr_actor.sim.scenarios import load_scenario
-from ibkr_actor.sim.script import Script, ScriptError
 from ibkr_actor.sim.service import Service
 from ibkr_actor.sim.session import Session
 from ibkr_actor.sim.settings import SimulatorSettings
-from ibkr_actor.sim.stage import Stage
 from ibkr_actor.sim.world import World
 
 logger = logging.getLogger(__name__)

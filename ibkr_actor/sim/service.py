@@ -8,21 +8,21 @@ from __future__ import annotations
 import logging
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim import requests as r
-from ibkr_actor.sim.account_desk import AccountDesk
-from ibkr_actor.sim.contract_desk import ContractDesk
-from ibkr_actor.sim.desk import Desk, Handlers
-from ibkr_actor.sim.history_desk import HistoryDesk
-from ibkr_actor.sim.news_desk import NewsDesk
-from ibkr_actor.sim.permissions import Permissions
-from ibkr_actor.sim.reference_desk import ReferenceDesk
-from ibkr_actor.sim.refusals import CLIENT_ID_IN_USE, FARM_NOTICES, Refusals
-from ibkr_actor.sim.resolving import Resolver
-from ibkr_actor.sim.rules import Rule
-from ibkr_actor.sim.scanner_desk import ScannerDesk
+from ibkr_actor.sim.desks.account import AccountDesk
+from ibkr_actor.sim.desks.contracts import ContractDesk
+from ibkr_actor.sim.desks.desk import Desk, Handlers
+from ibkr_actor.sim.desks.news import NewsDesk
+from ibkr_actor.sim.desks.permissions import Permissions
+from ibkr_actor.sim.desks.reference import ReferenceDesk
+from ibkr_actor.sim.desks.refusals import CLIENT_ID_IN_USE, FARM_NOTICES, Refusals
+from ibkr_actor.sim.desks.resolving import Resolver
+from ibkr_actor.sim.desks.rules import Rule
+from ibkr_actor.sim.desks.scanner import ScannerDesk
+from ibkr_actor.sim.desks.stage import Stage
+from ibkr_actor.sim.desks.subscriptions import SubscriptionDesk
+from ibkr_actor.sim.history.desk import HistoryDesk
 from ibkr_actor.sim.session import Session
-from ibkr_actor.sim.stage import Stage
-from ibkr_actor.sim.subscription_desk import SubscriptionDesk
+from ibkr_actor.sim.wire import requests as r
 from ibkr_actor.sim.world import World
 
 logger = logging.getLogger(__name__)

@@ -19,16 +19,16 @@ import anyio
 import anyio.abc
 
 from ibkr_actor.sim.clock import Clock
-from ibkr_actor.sim.faults import HANG_UP, SILENCE
-from ibkr_actor.sim.frame_faults import FrameFaults
-from ibkr_actor.sim.frame_recording import FrameRecording
+from ibkr_actor.sim.desks.rules import PeakRate, Window, message_rate
+from ibkr_actor.sim.faults.faults import HANG_UP, SILENCE
+from ibkr_actor.sim.faults.frame_faults import FrameFaults
 from ibkr_actor.sim.journal import Journal, Peer
 from ibkr_actor.sim.messages import Message
 from ibkr_actor.sim.outbox import Gate, Outbox
-from ibkr_actor.sim.responses import LAYOUTS, Encoder
-from ibkr_actor.sim.rules import PeakRate, Window, message_rate
+from ibkr_actor.sim.replay.frame_recording import FrameRecording
 from ibkr_actor.sim.settings import MIN_SERVER_VERSION, SimulatorSettings
-from ibkr_actor.sim.wire import FrameBuffer, FrameError, frame
+from ibkr_actor.sim.wire.frames import FrameBuffer, FrameError, frame
+from ibkr_actor.sim.wire.responses import LAYOUTS, Encoder
 
 logger = logging.getLogger(__name__)
 

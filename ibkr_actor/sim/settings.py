@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from ibkr_actor.sim.languages import LANGUAGES
+from ibkr_actor.sim.desks.languages import LANGUAGES
 
 MARKET_HOURS = ("always", "exchange")
 MIN_SERVER_VERSION = 157

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from ibkr_actor.sim.desks.rules import Rule
+from ibkr_actor.sim.faults.script import Script
 from ibkr_actor.sim.messages import Message
-from ibkr_actor.sim.rules import Rule
-from ibkr_actor.sim.script import Script
 from ibkr_actor.sim.server import InstrumentName, Simulator
 from ibkr_actor.sim.settings import SimulatorSettings
 

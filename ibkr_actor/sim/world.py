@@ -14,19 +14,19 @@ import anyio
 import anyio.abc
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.calendar import Calendar, zone_of
-from ibkr_actor.sim.catalogue import default_catalogue
 from ibkr_actor.sim.clock import Clock, Schedule
-from ibkr_actor.sim.faults import Faults
-from ibkr_actor.sim.instruments import Instrument, is_test_stock
+from ibkr_actor.sim.desks.lines import Line, Lines
+from ibkr_actor.sim.desks.rules import Cooldown, Rule, Window
+from ibkr_actor.sim.faults.faults import Faults
 from ibkr_actor.sim.journal import Journal
-from ibkr_actor.sim.lines import Line, Lines
+from ibkr_actor.sim.market.calendar import Calendar, zone_of
+from ibkr_actor.sim.market.catalogue import default_catalogue
+from ibkr_actor.sim.market.instruments import Instrument, is_test_stock
+from ibkr_actor.sim.market.tape import Tape
+from ibkr_actor.sim.market.tapes import Tapes
 from ibkr_actor.sim.outbox import Gate
-from ibkr_actor.sim.rules import Cooldown, Rule, Window
 from ibkr_actor.sim.session import Session
 from ibkr_actor.sim.settings import SimulatorSettings
-from ibkr_actor.sim.tape import Tape
-from ibkr_actor.sim.tapes import Tapes
 
 logger = logging.getLogger(__name__)
 

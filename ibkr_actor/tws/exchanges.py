@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ibkr_actor.core.reference_events import DepthExchange, DepthExchangeList
+from ibkr_actor.core.reference.events import DepthExchange, DepthExchangeList
 from ibkr_actor.tws.broken import BadFrame
 from ibkr_actor.tws.text import Fields
 

@@ -1,7 +1,7 @@
 """Frames of history straight to events, as text and as protobuf: an answer of many bars or ticks is one event.
 
 Not hot, but large: the official decoder would call back for every bar, and stumble over a price IB leaves out. What a
-row means for a job is decided by `core.history`.
+row means for a job is decided by `core.history.core`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ibapi.protobuf.HistoricalTicks_pb2 import HistoricalTicks as MidPointsProto
 from ibapi.protobuf.HistoricalTicksBidAsk_pb2 import HistoricalTicksBidAsk as BidAsksProto
 from ibapi.protobuf.HistoricalTicksLast_pb2 import HistoricalTicksLast as TradesProto
 
-from ibkr_actor.core.history_events import HistoricalBar, HistoricalBars, HistoricalTick, HistoricalTicks, HistoryEvent
+from ibkr_actor.core.history.events import HistoricalBar, HistoricalBars, HistoricalTick, HistoricalTicks, HistoryEvent
 from ibkr_actor.tws.broken import BadFrame
 from ibkr_actor.tws.proto import SIZES, count, price, zero
 from ibkr_actor.tws.text import Fields

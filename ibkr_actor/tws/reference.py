@@ -10,7 +10,7 @@ from typing import Any
 from ibapi.wrapper import EWrapper
 
 from ibkr_actor.core.events import Event
-from ibkr_actor.core.reference_events import (
+from ibkr_actor.core.reference.events import (
     ArticleText,
     DepthExchange,
     DepthExchangeList,

@@ -22,7 +22,7 @@ from ibkr_actor.core.events import (
     TickReqParams,
     TickSnapshotEnd,
 )
-from ibkr_actor.core.history_events import (
+from ibkr_actor.core.history.events import (
     HeadTimestamp,
     HistogramData,
     HistoricalBarsEnd,

@@ -7,7 +7,7 @@ import pytest
 from ibkr_actor.actors.mailbox import Mailbox
 from ibkr_actor.actors.router import Router, grouped, owner
 from ibkr_actor.core import events as ev
-from ibkr_actor.core import history_events as hx
+from ibkr_actor.core.history import events as hx
 from ibkr_actor.core.messages import MarketData
 
 pytestmark = pytest.mark.anyio

@@ -21,7 +21,7 @@ from ibapi.wrapper import EWrapper
 
 from ibkr_actor.sim import Simulator
 from ibkr_actor.sim.blast import blast_tick
-from ibkr_actor.sim.responses import Encoder
+from ibkr_actor.sim.wire.responses import Encoder
 from tests.bench import child
 from tests.bench.quotes import symbol
 

@@ -8,8 +8,8 @@ from ibkr_actor.bus.bus import Bus
 from ibkr_actor.bus.config import BusConfig
 from ibkr_actor.bus.tails import read_tails
 from ibkr_actor.core.effects import HolderWrite
-from ibkr_actor.core.healing import healed
 from ibkr_actor.core.holders import Holder, holder_write
+from ibkr_actor.core.past.healing import healed
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import FLAG_LATE, FLAG_REFILLED, Bar, DataRecord, End, Gap, Trade

@@ -21,7 +21,7 @@ from ibkr_actor.core.messages import (
     SessionUp,
     WakeUp,
 )
-from ibkr_actor.core.subscriptions import SubscriptionsCore
+from ibkr_actor.core.subscriptions.core import SubscriptionsCore
 from ibkr_actor.schema.commands import AnyCommand, PriorityName, Subscribe, Unsubscribe
 from ibkr_actor.schema.instruments import Contract
 from tests.core.kit import asked, at, ns, ref, stock

@@ -14,7 +14,7 @@ from msgspec import Struct
 from ibkr_actor.core.config import PacingConfig
 from ibkr_actor.core.effects import Effect, Send, WritePacing
 from ibkr_actor.core.messages import Enqueue, PacingViolated, RequestEnded, SessionDown, SessionUp, WakeUp, Withdraw
-from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.pacing.core import PacingCore
 from ibkr_actor.core.requests import (
     AnyRequest,
     CancelHeadTimestamp,

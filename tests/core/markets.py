@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from ibkr_actor.core.history_events import HistoricalBar, HistoricalSchedule, ScheduleSession
-from ibkr_actor.core.resolutions import Resolution
+from ibkr_actor.core.history.events import HistoricalBar, HistoricalSchedule, ScheduleSession
+from ibkr_actor.core.history.resolutions import Resolution
 
 NS = 1_000_000_000
 DAY = timedelta(days=1)

@@ -12,10 +12,11 @@ from msgspec import structs
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.effects import Answer, Effect, Notify, Tell, WriteJob
 from ibkr_actor.core.events import ErrorNotice
-from ibkr_actor.core.history import HistoryCore
-from ibkr_actor.core.history_events import HeadTimestamp as HeadEvent
-from ibkr_actor.core.history_events import HistoricalBars, HistoricalTicks
-from ibkr_actor.core.history_job import JobState, decode_state
+from ibkr_actor.core.history.core import HistoryCore
+from ibkr_actor.core.history.events import HeadTimestamp as HeadEvent
+from ibkr_actor.core.history.events import HistoricalBars, HistoricalTicks
+from ibkr_actor.core.history.job import JobState, decode_state
+from ibkr_actor.core.history.resolutions import RESOLUTIONS
 from ibkr_actor.core.messages import (
     Enqueue,
     JobWritten,
@@ -30,7 +31,6 @@ from ibkr_actor.core.messages import (
     Withdraw,
 )
 from ibkr_actor.core.requests import AnyRequest, ReqHeadTimestamp, ReqHistoricalData, ReqHistoricalTicks
-from ibkr_actor.core.resolutions import RESOLUTIONS
 from ibkr_actor.schema.commands import AnyCommand, History, HistoryTicks, Reply
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import Bars, Done, Ticks

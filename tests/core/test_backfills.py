@@ -8,8 +8,8 @@ from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Answer, Effect, HolderWrite, WriteHolders
 from ibkr_actor.core.events import RealTimeBar, TickByTickLast
 from ibkr_actor.core.holders import begun_with_past
-from ibkr_actor.core.joining import second_of
 from ibkr_actor.core.messages import FetchPast, ForgetPast, PastDone, PastRows, RestoreHolders, Stop
+from ibkr_actor.core.past.joining import second_of
 from ibkr_actor.schema.commands import Rejection, Subscribe
 from ibkr_actor.schema.records import Bar, Bars, DataRecord, Done, End, Gap, Hole, Ticks, Trade
 from tests.core.desk import Desk

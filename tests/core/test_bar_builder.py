@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibkr_actor.core.bar_builder import BarBuilder, Shape, Told
-from ibkr_actor.core.bar_times import BarTimes
+from ibkr_actor.core.calendar.bar_times import BarTimes
 from ibkr_actor.core.events import RealTimeBar
-from ibkr_actor.core.resolutions import resolution
+from ibkr_actor.core.history.resolutions import resolution
+from ibkr_actor.core.lines.bar_builder import BarBuilder, Shape, Told
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import BUILT_SIZES
 from ibkr_actor.schema.records import FLAG_BUILT, Bar, Gap
-from ibkr_actor.sim import bars as sim_bars
-from ibkr_actor.sim.catalogue import default_catalogue
-from ibkr_actor.sim.tape import Tape
-from ibkr_actor.sim.tapes import Tapes
+from ibkr_actor.sim.market import bars as sim_bars
+from ibkr_actor.sim.market.catalogue import default_catalogue
+from ibkr_actor.sim.market.tape import Tape
+from ibkr_actor.sim.market.tapes import Tapes
 from tests.core.desk import Desk
 from tests.core.kit import answer, asked, ns, published, stock
 

@@ -22,7 +22,7 @@ from ibkr_actor.core.messages import (
     WakeUp,
     Withdraw,
 )
-from ibkr_actor.core.reference_events import NewsBulletin, ScanEnd, ScanRow
+from ibkr_actor.core.reference.events import NewsBulletin, ScanEnd, ScanRow
 from ibkr_actor.core.requests import ReqNewsBulletins, ReqScan
 from ibkr_actor.schema.commands import List, Renew, Subscribe, Unsubscribe
 from ibkr_actor.schema.instruments import Contract

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibkr_actor.core.book import BadRow, Book, Row
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.events import DepthUpdate
-from ibkr_actor.sim import books
+from ibkr_actor.core.lines.order_book import BadRow, Book, Row
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.bars import Quote
-from ibkr_actor.sim.catalogue import default_catalogue
-from ibkr_actor.sim.lines import Kind, Line
-from ibkr_actor.sim.market import InstrumentMarket
-from ibkr_actor.sim.tapes import Tapes
+from ibkr_actor.sim.desks.lines import Kind, Line
+from ibkr_actor.sim.market import books
+from ibkr_actor.sim.market.bars import Quote
+from ibkr_actor.sim.market.catalogue import default_catalogue
+from ibkr_actor.sim.market.market import InstrumentMarket
+from ibkr_actor.sim.market.tapes import Tapes
 from tests.core.desk import Desk
 from tests.core.kit import ns, published
 from tests.core.rebuilt import Rebuilt, Rows

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct, structs
 
-from ibkr_actor.core.chain_messages import ChainFound
-from ibkr_actor.core.chain_turns import TurnsConfig
+from ibkr_actor.core.chains.messages import ChainFound
+from ibkr_actor.core.chains.turns import TurnsConfig
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Effect, Instant, SetFreshness
 from ibkr_actor.core.events import ErrorNotice, TickGeneric, TickPrice
@@ -24,7 +24,7 @@ from ibkr_actor.core.messages import (
     Withdraw,
 )
 from ibkr_actor.core.requests import ReqMktData
-from ibkr_actor.core.subscriptions import SubscriptionsCore
+from ibkr_actor.core.subscriptions.core import SubscriptionsCore
 from ibkr_actor.schema.commands import List, Subscribe
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import Gap

@@ -6,7 +6,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibkr_actor.core.chain_turns import Turns, TurnsConfig
+from ibkr_actor.core.chains.turns import Turns, TurnsConfig
 
 CONFIG = TurnsConfig(waiting_max=3, delay_s=0.1, retries_max=2, backoff=2.0, turn_min_s=1.0, turn_max_s=5.0)
 

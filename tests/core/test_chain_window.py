@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibkr_actor.core.chain_window import (
+from ibkr_actor.core.chains.window import (
     ChainSpec,
     Window,
     chain_name,

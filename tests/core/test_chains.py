@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec import structs
 
-from ibkr_actor.core.chain_messages import ChainFound, ChainNotFound, FindChain
-from ibkr_actor.core.chain_turns import TurnsConfig
+from ibkr_actor.core.chains.messages import ChainFound, ChainNotFound, FindChain
+from ibkr_actor.core.chains.turns import TurnsConfig
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Answer, Effect, HolderWrite, Notify, Tell, WriteHolders
 from ibkr_actor.core.events import ErrorNotice, MarketDataEvent, TickOptionComputation, TickPrice, TickSize

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ibkr_actor.core.contract_cache import ContractCache
+from ibkr_actor.core.contracts.cache import ContractCache
 from ibkr_actor.core.effects import WriteContract
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery
 

@@ -5,8 +5,8 @@ import pytest
 from msgspec import structs
 
 from ibkr_actor.core.config import ContractsConfig
-from ibkr_actor.core.contract_match import choose, fits
-from ibkr_actor.core.contracts import ContractsCore
+from ibkr_actor.core.contracts.core import ContractsCore
+from ibkr_actor.core.contracts.match import choose, fits
 from ibkr_actor.core.effects import Answer, Effect, Tell, WriteContract
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice
 from ibkr_actor.core.messages import (

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ibkr_actor.core.durations import Duration, candidates, caps, legacy_caps, new_caps
-from ibkr_actor.core.resolutions import RESOLUTIONS, resolution
+from ibkr_actor.core.history.durations import Duration, candidates, caps, legacy_caps, new_caps
+from ibkr_actor.core.history.resolutions import RESOLUTIONS, resolution
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
-from ibkr_actor.core.fair_queue import FairQueue, Waiting, in_fair_order
+from ibkr_actor.core.pacing.fair_queue import FairQueue, Waiting, in_fair_order
 from tests.core.ib_at_work import level1
 
 

@@ -8,12 +8,12 @@ import pytest
 from msgspec import structs
 
 from ibkr_actor.core.config import ContractsConfig, HistoryConfig, SessionConfig
-from ibkr_actor.core.contracts import ContractsCore
+from ibkr_actor.core.contracts.core import ContractsCore
 from ibkr_actor.core.effects import Answer, Effect, Tell
 from ibkr_actor.core.events import Connected, ContractDetails, ContractDetailsEnd, ErrorNotice, NextValidId
 from ibkr_actor.core.messages import CommandReceived, FarmChanged, SessionUp, Start, WakeUp
 from ibkr_actor.core.requests import CalcOptionPrice, ReqContractDetails
-from ibkr_actor.core.session import SessionCore
+from ibkr_actor.core.session.core import SessionCore
 from ibkr_actor.schema.commands import HeadTimestamp, History, Resolve
 from ibkr_actor.schema.reference_commands import CalcPrice
 from tests.core.desk import Desk

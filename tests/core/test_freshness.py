@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 from msgspec import Struct, structs
 
+from ibkr_actor.core.calendar.market_phases import MarketPhases
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Effect, Instant, Publish, SetFreshness
 from ibkr_actor.core.events import RealTimeBar, TickGeneric, TickPrice
-from ibkr_actor.core.market_phases import MarketPhases
 from ibkr_actor.core.messages import (
     FarmChanged,
     MarketData,
@@ -25,7 +25,7 @@ from ibkr_actor.core.messages import (
     WakeUp,
 )
 from ibkr_actor.core.requests import ReqMktData, ReqRealTimeBars
-from ibkr_actor.core.subscriptions import SubscriptionsCore
+from ibkr_actor.core.subscriptions.core import SubscriptionsCore
 from ibkr_actor.schema.commands import List, Subscribe
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import Gap

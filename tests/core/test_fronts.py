@@ -8,10 +8,10 @@ from msgspec import structs
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Effect, WriteHolders
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, RealTimeBar
-from ibkr_actor.core.fronts import chosen
 from ibkr_actor.core.holders import read_holder
 from ibkr_actor.core.messages import RestoreHolders
 from ibkr_actor.core.requests import ReqContractDetails, ReqHistoricalData, ReqMktData
+from ibkr_actor.core.subscriptions.fronts import chosen
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery
 from ibkr_actor.schema.records import Bar, Quote, Roll
 from tests.core.desk import Desk

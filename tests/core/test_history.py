@@ -7,10 +7,10 @@ from msgspec import structs
 
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.effects import Announce, Answer, Notify, Tell
-from ibkr_actor.core.history_events import HistoricalBar, HistoricalBars, HistoricalBarsEnd
+from ibkr_actor.core.history.events import HistoricalBar, HistoricalBars, HistoricalBarsEnd
+from ibkr_actor.core.history.resolutions import RESOLUTIONS
 from ibkr_actor.core.messages import Enqueue, RedisForgot, RequestRefused, StatusQuery, Stop
 from ibkr_actor.core.requests import ReqHistoricalData
-from ibkr_actor.core.resolutions import RESOLUTIONS
 from ibkr_actor.schema.commands import AnyCommand, Cancel, History, HistoryTicks, Pause, Resume, StatusCommand
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import Bars

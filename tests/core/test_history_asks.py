@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ibkr_actor.core.effects import Effect, Tell
 from ibkr_actor.core.events import owner_of
-from ibkr_actor.core.history_asks import BACKFILL, INTERACTIVE, Asks
+from ibkr_actor.core.history.asks import BACKFILL, INTERACTIVE, Asks
 from ibkr_actor.core.messages import Enqueue, RequestEnded, Withdraw
 from ibkr_actor.core.req_ids import ReqIds
 from ibkr_actor.core.requests import ReqHistoricalData

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from ibkr_actor.core.codes.meaning import ROWS
 from ibkr_actor.core.config import HistoryConfig
-from ibkr_actor.core.durations import caps
 from ibkr_actor.core.events import ErrorNotice
-from ibkr_actor.core.history_errors import Verdict, judge
-from ibkr_actor.core.history_events import HistoricalTick, HistoricalTicks
-from ibkr_actor.core.ib_codes import ROWS
+from ibkr_actor.core.history.durations import caps
+from ibkr_actor.core.history.errors import Verdict, judge
+from ibkr_actor.core.history.events import HistoricalTick, HistoricalTicks
+from ibkr_actor.core.history.resolutions import RESOLUTIONS
 from ibkr_actor.core.messages import DataLost, ForgetContract, RateExceeded, UpstreamDown, UpstreamUp
 from ibkr_actor.core.requests import ReqHistoricalData, ReqHistoricalTicks
-from ibkr_actor.core.resolutions import RESOLUTIONS
 from ibkr_actor.schema.commands import HeadTimestamp, HistoryTicks, Rejection
 from ibkr_actor.schema.instruments import Contract
 from tests.core.kit import at, ns, stock, told

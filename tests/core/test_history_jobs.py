@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.effects import Effect
-from ibkr_actor.core.history_events import HistoricalTick, HistoricalTicks, ScheduleSession
+from ibkr_actor.core.history.events import HistoricalTick, HistoricalTicks, ScheduleSession
 from ibkr_actor.core.requests import ReqHistoricalData, ReqHistoricalTicks
 from ibkr_actor.schema.commands import Cancel, History, HistoryTicks, Pause, Resume
 from ibkr_actor.schema.records import Ticks

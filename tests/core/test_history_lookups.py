@@ -6,7 +6,7 @@ import pytest
 
 from ibkr_actor.core.config import HistoryConfig
 from ibkr_actor.core.effects import Answer, Effect
-from ibkr_actor.core.history_events import HistogramData
+from ibkr_actor.core.history.events import HistogramData
 from ibkr_actor.core.messages import RequestRefused, Stop
 from ibkr_actor.core.requests import ReqHeadTimestamp, ReqHistogram, ReqHistoricalData
 from ibkr_actor.schema.commands import AnyCommand, HeadTimestamp, Histogram, Schedule

@@ -10,10 +10,10 @@ from msgspec import Struct, structs
 
 from ibkr_actor.core.config import HistoryConfig, PacingConfig
 from ibkr_actor.core.effects import Core, Effect, Notify, Send, Tell, WriteJob
-from ibkr_actor.core.history import HistoryCore
-from ibkr_actor.core.history_events import HistoricalBar, HistoricalBars, HistoricalSchedule
+from ibkr_actor.core.history.core import HistoryCore
+from ibkr_actor.core.history.events import HistoricalBar, HistoricalBars, HistoricalSchedule
 from ibkr_actor.core.messages import JobWritten, ResolvedCommand, SessionUp, WakeUp
-from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.pacing.core import PacingCore
 from ibkr_actor.core.requests import ReqHistoricalData
 from ibkr_actor.schema.commands import History
 from ibkr_actor.schema.instruments import Contract

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ibkr_actor.core.hours import market_at, zone_named
+from ibkr_actor.core.calendar.hours import market_at, zone_named
 
 NEW = "20260105:0400-20260105:2000;20260106:0400-20260106:2000;20260107:CLOSED"
 OLD = "20260105:0700-1830,1900-2330;20260106:CLOSED"

@@ -4,8 +4,8 @@ import typing
 
 import pytest
 
-from ibkr_actor.core.ib_code_row import Effect
-from ibkr_actor.core.ib_codes import ROWS, lookup
+from ibkr_actor.core.codes.meaning import ROWS, lookup
+from ibkr_actor.core.codes.row import Effect
 from ibkr_actor.schema.commands import Code
 
 # Every code the project knows of, by what it does to the request or connection that it names.

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibkr_actor.core.joining import Fetch, Joining, Wish
+from ibkr_actor.core.history.stitch import Row
 from ibkr_actor.core.kinds import ROWS
-from ibkr_actor.core.lines import Channel, Line
-from ibkr_actor.core.stitch import Row
+from ibkr_actor.core.lines.line import Channel, Line
+from ibkr_actor.core.past.joining import Fetch, Joining, Wish
 from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import Bar, Bars, DataRecord, Gap, Ticks, Trade
 from tests.core.kit import stock

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.events import ErrorNotice, HistoricalBarUpdate
-from ibkr_actor.core.history_events import HistoricalBar, HistoricalBars
+from ibkr_actor.core.history.events import HistoricalBar, HistoricalBars
 from ibkr_actor.core.messages import PacingViolated, RequestSent
 from ibkr_actor.core.requests import ReqHistoricalData
 from ibkr_actor.schema.instruments import Contract

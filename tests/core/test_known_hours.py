@@ -6,19 +6,19 @@ from datetime import UTC, date, datetime, timedelta
 
 from msgspec import structs
 
-from ibkr_actor.core.bar_builder import BarBuilder
-from ibkr_actor.core.bar_times import BarTimes
+from ibkr_actor.core.calendar.bar_times import BarTimes
 from ibkr_actor.core.config import ContractsConfig, SubscriptionsConfig
-from ibkr_actor.core.contracts import ContractsCore
+from ibkr_actor.core.contracts.core import ContractsCore
 from ibkr_actor.core.effects import Effect, Publish, WriteHolders
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, RealTimeBar
-from ibkr_actor.core.history_events import HistoricalBar
+from ibkr_actor.core.history.events import HistoricalBar
+from ibkr_actor.core.history.resolutions import resolution
 from ibkr_actor.core.holders import read_holder
-from ibkr_actor.core.kept_bars import KeptBars
-from ibkr_actor.core.known_hours import listed_until_ns
+from ibkr_actor.core.lines.bar_builder import BarBuilder
+from ibkr_actor.core.lines.kept_bars import KeptBars
+from ibkr_actor.core.lines.known_hours import listed_until_ns
 from ibkr_actor.core.messages import ContractRefreshed, MarketData, RefreshContract, SessionDown, SessionUp, WakeUp
 from ibkr_actor.core.requests import ReqContractDetails
-from ibkr_actor.core.resolutions import resolution
 from ibkr_actor.schema.instruments import Contract, Leg
 from ibkr_actor.schema.records import Bar
 from tests.core.kit import asked, at, only, told

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from ibkr_actor.core.config import PacingConfig
-from ibkr_actor.core.limits import SMALL_BARS, Limit, is_big, is_history, is_small, limits_of, open_limits_of
+from ibkr_actor.core.pacing.limits import SMALL_BARS, Limit, is_big, is_history, is_small, limits_of, open_limits_of
+from ibkr_actor.core.pacing.rolling_window import Window
 from ibkr_actor.core.requests import (
     AnyRequest,
     ReqContractDetails,
@@ -12,7 +13,6 @@ from ibkr_actor.core.requests import (
     ReqHistoricalData,
     ReqHistoricalTicks,
 )
-from ibkr_actor.core.rolling_window import Window
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery
 from tests.core.ib_at_work import bars, big, by_tick, head, histogram, level1, small, ticks
 

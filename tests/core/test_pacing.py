@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from ibkr_actor.core.config import PacingConfig
 from ibkr_actor.core.effects import Effect, Send, Tell
-from ibkr_actor.core.limits import Limit, limits_of, open_limits_of
 from ibkr_actor.core.messages import (
     Enqueue,
     RateExceeded,
@@ -24,7 +23,9 @@ from ibkr_actor.core.messages import (
     WakeUp,
     Withdraw,
 )
-from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.pacing.core import PacingCore
+from ibkr_actor.core.pacing.limits import Limit, limits_of, open_limits_of
+from ibkr_actor.core.pacing.rolling_window import Window
 from ibkr_actor.core.requests import (
     AnyRequest,
     CancelMktData,
@@ -38,7 +39,6 @@ from ibkr_actor.core.requests import (
     ReqRealTimeBars,
     ReqTickByTick,
 )
-from ibkr_actor.core.rolling_window import Window
 from ibkr_actor.schema.instruments import InstrumentQuery
 from tests.core.kit import SECOND_S, at, ns, one, only, ref, said, stock, told
 

@@ -20,8 +20,8 @@ from ibkr_actor.core.messages import (
     Stop,
     WakeUp,
 )
-from ibkr_actor.core.pacing import PacingCore
-from ibkr_actor.core.pacing_memory import Snapshot
+from ibkr_actor.core.pacing.core import PacingCore
+from ibkr_actor.core.pacing.memory import Snapshot
 from ibkr_actor.core.requests import AnyRequest
 from tests.core.ib_at_work import IB, big, by_tick, level1, small
 from tests.core.kit import START_NS, at, ns, only, ref, said

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ibkr_actor.core.config import PacingConfig
 from ibkr_actor.core.effects import Send
 from ibkr_actor.core.messages import Enqueue, SessionUp, WakeUp
-from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.pacing.core import PacingCore
 from ibkr_actor.core.requests import ReqMktData
 from tests.core.kit import at, only, stock
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ibkr_actor.core.durations import Duration, legacy_caps, new_caps
-from ibkr_actor.core.interval import asked
-from ibkr_actor.core.plan import Plan, Window, plan, schedule_request
-from ibkr_actor.core.resolutions import RESOLUTIONS, Resolution, resolution
-from ibkr_actor.core.sessions import Sessions, from_hours, from_schedule
-from ibkr_actor.core.stitch import Row, Stitch
+from ibkr_actor.core.calendar.sessions import Sessions, from_hours, from_schedule
+from ibkr_actor.core.history.durations import Duration, legacy_caps, new_caps
+from ibkr_actor.core.history.interval import asked
+from ibkr_actor.core.history.plan import Plan, Window, plan, schedule_request
+from ibkr_actor.core.history.resolutions import RESOLUTIONS, Resolution, resolution
+from ibkr_actor.core.history.stitch import Row, Stitch
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import Hole
 from tests.core.markets import (

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from ibkr_actor.core.chain_messages import ChainFound, ChainNotFound, FindChain
-from ibkr_actor.core.chain_window import ChainSpec
+from ibkr_actor.core.chains.messages import ChainFound, ChainNotFound, FindChain
+from ibkr_actor.core.chains.window import ChainSpec
 from ibkr_actor.core.config import ReferenceConfig
 from ibkr_actor.core.effects import Answer, Effect
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd, ErrorNotice
@@ -26,8 +26,8 @@ from ibkr_actor.core.messages import (
     WakeUp,
     Withdraw,
 )
-from ibkr_actor.core.reference_core import ReferenceCore
-from ibkr_actor.core.reference_events import (
+from ibkr_actor.core.reference.core import ReferenceCore
+from ibkr_actor.core.reference.events import (
     Headline,
     HeadlinesEnd,
     MarketRuleIncrements,

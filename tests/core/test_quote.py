@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from ibkr_actor.core.events import TickPrice, TickSize
-from ibkr_actor.core.quote import TopOfBook
-from ibkr_actor.core.translate import known_quote, quote
+from ibkr_actor.core.lines.quote import TopOfBook
+from ibkr_actor.core.lines.translate import known_quote, quote
 from ibkr_actor.schema.records import FLAG_BUILT, Quote
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ibkr_actor.core.messages import SessionDown
-from ibkr_actor.core.readiness import readiness
-from ibkr_actor.core.session_table import State
+from ibkr_actor.core.session.readiness import readiness
+from ibkr_actor.core.session.states import State
 from tests.core.test_freshness import Watched, liquid, stock
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ibkr_actor.core.reset_windows import NORTH_AMERICA, gateway_restart, window_at
+from ibkr_actor.core.session.reset_windows import NORTH_AMERICA, gateway_restart, window_at
 
 
 def utc_ns(text: str) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from ibkr_actor.core.config import ContractsConfig, PacingConfig
-from ibkr_actor.core.contracts import ContractsCore
+from ibkr_actor.core.contracts.core import ContractsCore
 from ibkr_actor.core.effects import Answer, Effect, Instant, Send, Tell
 from ibkr_actor.core.events import ContractDetails, ContractDetailsEnd
 from ibkr_actor.core.messages import CommandReceived, SessionUp, WakeUp
-from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.pacing.core import PacingCore
 from ibkr_actor.core.requests import ReqContractDetails
 from ibkr_actor.schema.commands import Resolve
 from ibkr_actor.schema.instruments import Contract

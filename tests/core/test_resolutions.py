@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ibkr_actor.core.resolutions import RESOLUTIONS, resolution
+from ibkr_actor.core.history.resolutions import RESOLUTIONS, resolution
 
 
 def test_there_are_21_resolutions_each_with_ibs_own_text() -> None:

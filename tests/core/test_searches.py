@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ibkr_actor.core.config import ContractsConfig, PacingConfig
-from ibkr_actor.core.contracts import ContractsCore
+from ibkr_actor.core.contracts.core import ContractsCore
 from ibkr_actor.core.effects import Answer, Effect, Send
 from ibkr_actor.core.events import ErrorNotice, FoundSymbol, SymbolSamples
 from ibkr_actor.core.messages import (
@@ -16,7 +16,7 @@ from ibkr_actor.core.messages import (
     WakeUp,
     Withdraw,
 )
-from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.pacing.core import PacingCore
 from ibkr_actor.core.requests import ReqMatchingSymbols
 from ibkr_actor.schema.commands import Search
 from tests.core.kit import SECOND_S, answer, asked, at, ns, only, ref, told

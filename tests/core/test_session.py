@@ -5,6 +5,7 @@ import random
 import pytest
 from msgspec import Struct
 
+from ibkr_actor.core.codes.meaning import ROWS
 from ibkr_actor.core.config import SessionConfig
 from ibkr_actor.core.effects import Announce, Connect, Disconnect, Effect, Stopped, Tell
 from ibkr_actor.core.events import (
@@ -18,8 +19,6 @@ from ibkr_actor.core.events import (
     ManagedAccounts,
     NextValidId,
 )
-from ibkr_actor.core.farms import farm_name
-from ibkr_actor.core.ib_codes import ROWS
 from ibkr_actor.core.messages import (
     DataLost,
     Enqueue,
@@ -37,8 +36,9 @@ from ibkr_actor.core.messages import (
     WakeUp,
 )
 from ibkr_actor.core.requests import ReqCurrentTime, ReqMarketDataType
-from ibkr_actor.core.session import SessionCore
-from ibkr_actor.core.session_table import ASKING, OPEN, TABLE, UP, Input, State
+from ibkr_actor.core.session.core import SessionCore
+from ibkr_actor.core.session.farms import farm_name
+from ibkr_actor.core.session.states import ASKING, OPEN, TABLE, UP, Input, State
 from tests.core.kit import answer, asked, at, ns, one, only, ref, said, told
 
 

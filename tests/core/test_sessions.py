@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ibkr_actor.core.history_events import HistoricalSchedule, ScheduleSession
-from ibkr_actor.core.sessions import Sessions, from_hours, from_schedule
+from ibkr_actor.core.calendar.sessions import Sessions, from_hours, from_schedule
+from ibkr_actor.core.history.events import HistoricalSchedule, ScheduleSession
 from tests.core.markets import DAY, MARKETS, NS, days_of, hours_text, schedule
 
 WINTER, SUMMER = date(2025, 3, 7), date(2025, 3, 10)

@@ -19,7 +19,7 @@ from ibkr_actor.core.events import (
 )
 from ibkr_actor.core.messages import DataLost, RequestEnded, RequestRefused, Stop, Withdraw
 from ibkr_actor.core.requests import ReqMktData
-from ibkr_actor.core.snapshots import COST
+from ibkr_actor.core.subscriptions.snapshots import COST
 from ibkr_actor.schema.commands import Snapshot
 from ibkr_actor.schema.instruments import Contract, Leg
 from tests.core.desk import Desk

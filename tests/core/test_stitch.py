@@ -4,13 +4,13 @@ from datetime import date, datetime
 
 import pytest
 
-from ibkr_actor.core.durations import Duration
-from ibkr_actor.core.history_events import HistoricalBar
-from ibkr_actor.core.interval import asked
-from ibkr_actor.core.plan import Plan, Window, plan
-from ibkr_actor.core.resolutions import resolution
-from ibkr_actor.core.sessions import from_schedule
-from ibkr_actor.core.stitch import Stitch, joined
+from ibkr_actor.core.calendar.sessions import from_schedule
+from ibkr_actor.core.history.durations import Duration
+from ibkr_actor.core.history.events import HistoricalBar
+from ibkr_actor.core.history.interval import asked
+from ibkr_actor.core.history.plan import Plan, Window, plan
+from ibkr_actor.core.history.resolutions import resolution
+from ibkr_actor.core.history.stitch import Stitch, joined
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import Hole
 from tests.core.markets import NS, answer, schedule

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibkr_actor.core.history_events import HistoricalTick
-from ibkr_actor.core.sessions import from_schedule
-from ibkr_actor.core.tick_pages import Page, Seam, Turned, first_seam, page_of, row_of, skip, turn
+from ibkr_actor.core.calendar.sessions import from_schedule
+from ibkr_actor.core.history.events import HistoricalTick
+from ibkr_actor.core.history.tick_pages import Page, Seam, Turned, first_seam, page_of, row_of, skip, turn
 from ibkr_actor.schema.records import Hole
 from tests.core.markets import NS, days_of, schedule
 

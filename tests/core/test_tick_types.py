@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ibkr_actor.core.tick_types import QUOTE_PRICES, QUOTE_SIZES, TickType
+from ibkr_actor.core.lines.tick_types import QUOTE_PRICES, QUOTE_SIZES, TickType
 
 
 def test_names_and_numbers_are_those_of_the_official_client() -> None:

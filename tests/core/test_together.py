@@ -15,7 +15,7 @@ from ibkr_actor.core.config import (
     SessionConfig,
     SubscriptionsConfig,
 )
-from ibkr_actor.core.contracts import ContractsCore
+from ibkr_actor.core.contracts.core import ContractsCore
 from ibkr_actor.core.effects import (
     ActorName,
     Answer,
@@ -42,7 +42,7 @@ from ibkr_actor.core.events import (
     TickPrice,
     owner_of,
 )
-from ibkr_actor.core.history import HistoryCore
+from ibkr_actor.core.history.core import HistoryCore
 from ibkr_actor.core.messages import (
     CommandReceived,
     MarketData,
@@ -52,11 +52,11 @@ from ibkr_actor.core.messages import (
     Stop,
     WakeUp,
 )
-from ibkr_actor.core.pacing import PacingCore
-from ibkr_actor.core.reference_core import ReferenceCore
+from ibkr_actor.core.pacing.core import PacingCore
+from ibkr_actor.core.reference.core import ReferenceCore
 from ibkr_actor.core.requests import CancelMktData, ReqContractDetails, ReqCurrentTime, ReqMktData
-from ibkr_actor.core.session import SessionCore
-from ibkr_actor.core.subscriptions import SubscriptionsCore
+from ibkr_actor.core.session.core import SessionCore
+from ibkr_actor.core.subscriptions.core import SubscriptionsCore
 from ibkr_actor.schema.commands import AnyCommand, StatusCommand, Subscribe
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.records import DataRecord, Gap, Quote

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from ibkr_actor.core import translate
 from ibkr_actor.core.events import (
     RealTimeBar,
     TickByTickBidAsk,
@@ -13,6 +12,7 @@ from ibkr_actor.core.events import (
     TickSize,
     TickString,
 )
+from ibkr_actor.core.lines import translate
 from ibkr_actor.schema.records import Bar, BidAsk, MidPoint, Tick, Trade
 
 

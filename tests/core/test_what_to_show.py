@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ibkr_actor.core.what_to_show import for_bars, for_ticks
+from ibkr_actor.core.history.what_to_show import for_bars, for_ticks
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from msgspec import structs
 from ibkr_actor.client import MarketDataError
 from ibkr_actor.core.config import PacingConfig
 from ibkr_actor.core.effects import Announce, Effect, Send
+from ibkr_actor.core.history.resolutions import RESOLUTIONS
 from ibkr_actor.core.messages import Enqueue, PacingViolated, RequestEnded, RequestRefused, SessionUp, WakeUp
-from ibkr_actor.core.pacing import PacingCore
+from ibkr_actor.core.pacing.core import PacingCore
 from ibkr_actor.core.requests import AnyRequest, ReqHistoricalData, ReqMktData
-from ibkr_actor.core.resolutions import RESOLUTIONS
 from ibkr_actor.schema.commands import History
 from ibkr_actor.schema.records import Bars
 from tests.core.kit import at, only, stock, told

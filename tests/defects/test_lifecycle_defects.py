@@ -11,10 +11,10 @@ import pytest
 
 from ibkr_actor import configs
 from ibkr_actor.actors.clock import Clock
+from ibkr_actor.core.codes.meaning import ROWS
 from ibkr_actor.core.config import SessionConfig, SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Connect, Disconnect, Effect, Notify, Publish, SetFreshness, SetState
 from ibkr_actor.core.events import Connected, ConnectFailed, ConnectionLost, ErrorNotice, NextValidId
-from ibkr_actor.core.ib_codes import ROWS
 from ibkr_actor.core.messages import (
     DataLost,
     FarmChanged,
@@ -25,9 +25,9 @@ from ibkr_actor.core.messages import (
     WakeUp,
     Withdraw,
 )
-from ibkr_actor.core.reset_windows import NORTH_AMERICA
-from ibkr_actor.core.session import SessionCore
-from ibkr_actor.core.session_table import State
+from ibkr_actor.core.session.core import SessionCore
+from ibkr_actor.core.session.reset_windows import NORTH_AMERICA
+from ibkr_actor.core.session.states import State
 from ibkr_actor.load_settings import load_settings
 from ibkr_actor.schema.commands import History, Subscribe, Unsubscribe
 from ibkr_actor.schema.records import Gap, Quote

@@ -15,14 +15,14 @@ from redis.asyncio import Redis
 
 from ibkr_actor.actors.clock import Clock
 from ibkr_actor.client import Client
-from ibkr_actor.core.resolutions import resolution
+from ibkr_actor.core.history.resolutions import resolution
 from ibkr_actor.schema.commands import History, HistoryTicks
 from ibkr_actor.schema.records import Bars, Done, Ticks
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from ibkr_actor.sim.bars import BarSize, Quote, Trade
-from ibkr_actor.sim.calendar import Calendar, Segment
-from ibkr_actor.sim.history_bars import WITH_VOLUME, Source, Stretch
-from ibkr_actor.sim.instruments import Instrument
+from ibkr_actor.sim.history.bars import WITH_VOLUME, Source, Stretch
+from ibkr_actor.sim.market.bars import BarSize, Quote, Trade
+from ibkr_actor.sim.market.calendar import Calendar, Segment
+from ibkr_actor.sim.market.instruments import Instrument
 from tests.e2e.kit import DEADLINE_S, House, running_house, running_redis
 
 NS = 1_000_000_000

@@ -1,6 +1,6 @@
 """Row 13 of the promises: IB's codes in scripted sequences at the wire, with the official client.
 
-Each ends in the state that its row in `core.ib_code_table` says, and what may heal heals.
+Each ends in the state that its row in `core.codes.table` says, and what may heal heals.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from ibkr_actor.core.ib_codes import ROWS
+from ibkr_actor.core.codes.meaning import ROWS
 from ibkr_actor.schema.commands import HeadTimestamp, Reply, Resolve, Schedule, Subscribe
 from ibkr_actor.schema.records import Depth, End, Gap, Quote
 from tests.e2e.kit import DEADLINE_S, KEYS, House, breath

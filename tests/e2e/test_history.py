@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ibkr_actor.core.resolutions import RESOLUTIONS
+from ibkr_actor.core.history.resolutions import RESOLUTIONS
 from ibkr_actor.schema.commands import History, HistoryTicks
 from ibkr_actor.schema.records import Ticks
 from tests.e2e.past import NS, delivered, figures, of_the_tape, running_past, ticks_of_the_tape

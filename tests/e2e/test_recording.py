@@ -17,7 +17,7 @@ import pytest
 
 from ibkr_actor.schema.records import AnyRecord, Bar, BidAsk, Quote, Tick, Trade
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from ibkr_actor.sim.frame_recording import find_recordings, read_lines
+from ibkr_actor.sim.replay.frame_recording import find_recordings, read_lines
 from ibkr_actor.tws.recording_format import FrameIn, FrameOut, Header
 from tests.e2e.kit import DEADLINE_S, House, running_house, running_redis
 from tests.sim.peers import forex, official_client, stock

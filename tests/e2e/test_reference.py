@@ -21,9 +21,10 @@ from ibkr_actor.schema.reference_commands import (
     ScannerParams,
     SmartComponents,
 )
-from ibkr_actor.sim import Simulator, SimulatorSettings, news
+from ibkr_actor.sim import Simulator, SimulatorSettings
+from ibkr_actor.sim.market import news
+from ibkr_actor.sim.market.venues import DEPTH_EXCHANGES, MARKET_RULES, SMART_COMPONENTS
 from ibkr_actor.sim.messages import TickNews
-from ibkr_actor.sim.venues import DEPTH_EXCHANGES, MARKET_RULES, SMART_COMPONENTS
 from tests.e2e.kit import House, clock_of, running_house, running_redis
 
 pytestmark = pytest.mark.anyio

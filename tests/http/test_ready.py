@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from ibkr_actor.client import connect
-from ibkr_actor.core.readiness import readiness
-from ibkr_actor.core.session_table import State
+from ibkr_actor.core.session.readiness import readiness
+from ibkr_actor.core.session.states import State
 from tests.e2e.kit import KEYS, running_redis
 from tests.http.kit import serving
 

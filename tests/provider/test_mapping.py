@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from ibkr_actor.core.resolutions import RESOLUTIONS
+from ibkr_actor.core.history.resolutions import RESOLUTIONS
 from ibkr_actor.provider import ibkr_bar_to_bar, ibkr_ticker_to_quote, parse_ibkr_resolution
 from ibkr_actor.provider.mapping import to_bar, to_past_bars, to_query, to_quote, to_trade
 from ibkr_actor.schema.instruments import InstrumentQuery

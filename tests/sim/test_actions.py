@@ -14,7 +14,7 @@ import pytest
 
 from ibkr_actor.sim import ActionError, Simulator, SimulatorSettings
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.instruments import ContractSpec
+from ibkr_actor.sim.market.instruments import ContractSpec
 from tests.sim.peers import DEADLINE_S, FIXED_START_S, Peer, connected, greet, official_client, stock
 
 pytestmark = pytest.mark.anyio

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from ib_async.decoder import Decoder as AsyncDecoder
 
 from ibkr_actor.core.events import DecodeFailed
-from ibkr_actor.sim import history_messages as h
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.catalogue import default_catalogue
-from ibkr_actor.sim.instruments import Instrument
-from ibkr_actor.sim.reference_wire import BondData
-from ibkr_actor.sim.responses import LAYOUTS, Encoder
+from ibkr_actor.sim.market.catalogue import default_catalogue
+from ibkr_actor.sim.market.instruments import Instrument
+from ibkr_actor.sim.wire import history_messages as h
+from ibkr_actor.sim.wire.reference_wire import BondData
+from ibkr_actor.sim.wire.responses import LAYOUTS, Encoder
 from ibkr_actor.tws.decode import PRIVATE_IDS, Decoder
 from tests.sim.peers import VERSIONS, Call, decode
 from tests.tws.canonical import OfficialForms, forms_of

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibkr_actor.core.hours import market_at
-from ibkr_actor.sim.calendar import HOURS, Calendar, MarketHours, Segment
-from ibkr_actor.sim.holidays import GROUPS, easter, holidays
-from ibkr_actor.sim.instruments import Instrument
+from ibkr_actor.core.calendar.hours import market_at
+from ibkr_actor.sim.market.calendar import HOURS, Calendar, MarketHours, Segment
+from ibkr_actor.sim.market.holidays import GROUPS, easter, holidays
+from ibkr_actor.sim.market.instruments import Instrument
 
 UTC = datetime.UTC
 

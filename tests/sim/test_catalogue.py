@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ibkr_actor.sim import chains, futures
-from ibkr_actor.sim.calendar import hours_of
-from ibkr_actor.sim.catalogue import Catalogue, default_catalogue
-from ibkr_actor.sim.expiries import third_friday
-from ibkr_actor.sim.instruments import ContractSpec, Instrument, Leg
-from ibkr_actor.sim.venues import MARKET_RULES
+from ibkr_actor.sim.market import chains, futures
+from ibkr_actor.sim.market.calendar import hours_of
+from ibkr_actor.sim.market.catalogue import Catalogue, default_catalogue
+from ibkr_actor.sim.market.expiries import third_friday
+from ibkr_actor.sim.market.instruments import ContractSpec, Instrument, Leg
+from ibkr_actor.sim.market.venues import MARKET_RULES
 
 # A Sunday; Thanksgiving is on the 26th.
 TODAY = datetime.date(2026, 11, 22)

@@ -14,10 +14,10 @@ from ib_async.decoder import Decoder as AsyncDecoder
 from ibapi.contract import FundAssetType, FundDistributionPolicyIndicator
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.catalogue import default_catalogue
-from ibkr_actor.sim.instruments import ContractSpec, Instrument
-from ibkr_actor.sim.reference_wire import BondData
-from ibkr_actor.sim.responses import Encoder
+from ibkr_actor.sim.market.catalogue import default_catalogue
+from ibkr_actor.sim.market.instruments import ContractSpec, Instrument
+from ibkr_actor.sim.wire.reference_wire import BondData
+from ibkr_actor.sim.wire.responses import Encoder
 from tests.sim.peers import VERSIONS, decode, plain
 
 CATALOGUE = default_catalogue(lambda: datetime.date(2026, 11, 22))

@@ -12,8 +12,8 @@ import pytest
 from ib_async.decoder import Decoder as AsyncDecoder
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.catalogue import default_catalogue
-from ibkr_actor.sim.responses import LAYOUTS, Encoder
+from ibkr_actor.sim.market.catalogue import default_catalogue
+from ibkr_actor.sim.wire.responses import LAYOUTS, Encoder
 from tests.sim.peers import VERSIONS, Call, decode, plain
 
 UNSET_DECIMAL = Decimal(2**127 - 1)

@@ -11,21 +11,13 @@ from pathlib import Path
 import pytest
 
 from ibkr_actor.cli.main import parser
-from ibkr_actor.sim import (
-    Rule,
-    Simulator,
-    SimulatorSettings,
-    SyncSimulator,
-    chains,
-    futures,
-    parse_script,
-    scenario_titles,
-)
-from ibkr_actor.sim.actions import ACTIONS, keys_of
-from ibkr_actor.sim.catalogue import default_catalogue
-from ibkr_actor.sim.instruments import is_test_stock
+from ibkr_actor.sim import Rule, Simulator, SimulatorSettings, SyncSimulator, parse_script, scenario_titles
+from ibkr_actor.sim.faults.actions import ACTIONS, keys_of
+from ibkr_actor.sim.faults.script import When
 from ibkr_actor.sim.journal import JournalLine
-from ibkr_actor.sim.script import When
+from ibkr_actor.sim.market import chains, futures
+from ibkr_actor.sim.market.catalogue import default_catalogue
+from ibkr_actor.sim.market.instruments import is_test_stock
 from ibkr_actor.sim.settings import BlastSettings
 
 ROOT = Path(__file__).resolve().parents[2]

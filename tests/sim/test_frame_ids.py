@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.frame_ids import answer_req_id, request_without_id, varint, with_answer_req_id
-from ibkr_actor.sim.responses import LAYOUTS, Encoder
-from ibkr_actor.sim.wire import split_frame
+from ibkr_actor.sim.replay.frame_ids import answer_req_id, request_without_id, varint, with_answer_req_id
+from ibkr_actor.sim.wire.frames import split_frame
+from ibkr_actor.sim.wire.responses import LAYOUTS, Encoder
 from tests.sim.peers import VERSIONS, Requests, stock
 from tests.sim.test_decoders import CASES
 

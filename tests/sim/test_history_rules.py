@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from ibkr_actor.sim import history_rules as rules
-from ibkr_actor.sim.bars import BarSize
-from ibkr_actor.sim.history_rules import BarAsk, SmallBars, legal_bar_size, refusal_of, ticks_refusal_of
-from ibkr_actor.sim.history_times import parse_duration
-from ibkr_actor.sim.rules import Rule, Window
+from ibkr_actor.sim.desks.rules import Rule, Window
+from ibkr_actor.sim.history import rules
+from ibkr_actor.sim.history.rules import BarAsk, SmallBars, legal_bar_size, refusal_of, ticks_refusal_of
+from ibkr_actor.sim.history.times import parse_duration
+from ibkr_actor.sim.market.bars import BarSize
 
 
 def _ask(

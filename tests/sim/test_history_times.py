@@ -10,10 +10,7 @@ import zoneinfo
 
 import pytest
 
-from ibkr_actor.sim.bars import BarSize
-from ibkr_actor.sim.calendar import Calendar
-from ibkr_actor.sim.catalogue import default_catalogue
-from ibkr_actor.sim.history_times import (
+from ibkr_actor.sim.history.times import (
     Duration,
     bar_date,
     nominal_start_s,
@@ -22,6 +19,9 @@ from ibkr_actor.sim.history_times import (
     start_s,
     utc_text,
 )
+from ibkr_actor.sim.market.bars import BarSize
+from ibkr_actor.sim.market.calendar import Calendar
+from ibkr_actor.sim.market.catalogue import default_catalogue
 
 NEW_YORK = zoneinfo.ZoneInfo("America/New_York")
 APPLE = Calendar(default_catalogue().find("AAPL"), "exchange")

@@ -17,14 +17,14 @@ from ib_async.client import Client as AsyncClient
 from ib_async.decoder import Decoder as AsyncDecoder
 from ibapi.contract import ComboLeg, Contract
 
-from ibkr_actor.sim import history_messages as h
-from ibkr_actor.sim import history_wire
-from ibkr_actor.sim.instruments import ContractSpec, Leg
+from ibkr_actor.sim.market.instruments import ContractSpec, Leg
 from ibkr_actor.sim.messages import Message
-from ibkr_actor.sim.request_base import Cancel, Request
-from ibkr_actor.sim.requests import read_request
-from ibkr_actor.sim.responses import Encoder
-from ibkr_actor.sim.wire import split_frame
+from ibkr_actor.sim.wire import history_messages as h
+from ibkr_actor.sim.wire import history_wire
+from ibkr_actor.sim.wire.frames import split_frame
+from ibkr_actor.sim.wire.request_base import Cancel, Request
+from ibkr_actor.sim.wire.requests import read_request
+from ibkr_actor.sim.wire.responses import Encoder
 from tests.sim.peers import VERSIONS, Call, Requests, decode, plain, stock
 
 # 195 and 196 are on either side of the message that ends historical bars.

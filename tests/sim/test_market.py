@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from ibkr_actor.sim.catalogue import Catalogue, default_catalogue
 from ibkr_actor.sim.clock import Clock, Schedule
-from ibkr_actor.sim.instruments import ContractSpec, Instrument, split_key
-from ibkr_actor.sim.market import InstrumentMarket, Quote, Trade
-from ibkr_actor.sim.tapes import Tapes
+from ibkr_actor.sim.market.catalogue import Catalogue, default_catalogue
+from ibkr_actor.sim.market.instruments import ContractSpec, Instrument, split_key
+from ibkr_actor.sim.market.market import InstrumentMarket, Quote, Trade
+from ibkr_actor.sim.market.tapes import Tapes
 
 CATALOGUE = default_catalogue()
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibkr_actor.sim.calendar import Calendar
-from ibkr_actor.sim.instruments import Instrument
-from ibkr_actor.sim.path import LEAF_S, LEVELS, LOWEST, TOP_S, Cell, Path, Wander, shares
-from ibkr_actor.sim.volume import Volumes
+from ibkr_actor.sim.market.calendar import Calendar
+from ibkr_actor.sim.market.instruments import Instrument
+from ibkr_actor.sim.market.path import LEAF_S, LEVELS, LOWEST, TOP_S, Cell, Path, Wander, shares
+from ibkr_actor.sim.market.volume import Volumes
 
 TIMES = st.integers(0, 4_000_000_000 // TOP_S).map(lambda index: index * TOP_S)
 PRICES = st.sampled_from([5.0, 20.0, 400.0, 22_750.0, 6_000_000.0])

@@ -13,8 +13,8 @@ from ibapi.contract import ComboLeg, Contract
 from ibapi.scanner import ScannerSubscription
 
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from ibkr_actor.sim.instruments import ContractSpec
-from ibkr_actor.sim.permissions import Permissions
+from ibkr_actor.sim.desks.permissions import Permissions
+from ibkr_actor.sim.market.instruments import ContractSpec
 from tests.sim.peers import FIXED_START_S, Peer, connected, stock
 
 pytestmark = pytest.mark.anyio

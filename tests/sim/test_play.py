@@ -17,8 +17,8 @@ import pytest
 
 from ibkr_actor.sim import ReplayError, Simulator, SimulatorSettings
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.frame_recording import find_recordings, load_frames
-from ibkr_actor.sim.responses import Encoder
+from ibkr_actor.sim.replay.frame_recording import find_recordings, load_frames
+from ibkr_actor.sim.wire.responses import Encoder
 from ibkr_actor.tws.recording_format import AnyLine, Dropped, End, FrameIn, FrameOut, Garbage, Header, text_of
 from tests.sim.peers import DEADLINE_S, FIXED_START_S, Peer, Requests, connected, greet, stock
 

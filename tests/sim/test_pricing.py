@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibkr_actor.sim.instruments import Instrument
-from ibkr_actor.sim.pricing import derived_price, forward, greeks, implied_vol, price, years_to
+from ibkr_actor.sim.market.instruments import Instrument
+from ibkr_actor.sim.market.pricing import derived_price, forward, greeks, implied_vol, price, years_to
 
 SPOTS = st.floats(20.0, 400.0)
 STRIKES = st.floats(20.0, 400.0)

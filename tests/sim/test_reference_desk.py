@@ -13,7 +13,7 @@ import pytest
 from ibapi.contract import Contract
 
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from ibkr_actor.sim.calendar import Calendar
+from ibkr_actor.sim.market.calendar import Calendar
 from tests.sim.peers import DEADLINE_S, VERSIONS, connected, stock
 
 pytestmark = pytest.mark.anyio

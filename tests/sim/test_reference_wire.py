@@ -13,13 +13,13 @@ from ib_async.decoder import Decoder as AsyncDecoder
 from ibapi.contract import Contract
 
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim import reference_wire as w
-from ibkr_actor.sim.instruments import ContractSpec
-from ibkr_actor.sim.request_base import Cancel, Request
-from ibkr_actor.sim.requests import read_request
-from ibkr_actor.sim.responses import LAYOUTS, Encoder
-from ibkr_actor.sim.venues import DepthExchange, PriceIncrement, SmartComponent
-from ibkr_actor.sim.wire import split_frame
+from ibkr_actor.sim.market.instruments import ContractSpec
+from ibkr_actor.sim.market.venues import DepthExchange, PriceIncrement, SmartComponent
+from ibkr_actor.sim.wire import reference_wire as w
+from ibkr_actor.sim.wire.frames import split_frame
+from ibkr_actor.sim.wire.request_base import Cancel, Request
+from ibkr_actor.sim.wire.requests import read_request
+from ibkr_actor.sim.wire.responses import LAYOUTS, Encoder
 from tests.sim.peers import VERSIONS, Call, Requests, decode, plain
 
 # message -> the call the official client must make of it, the same at every version.

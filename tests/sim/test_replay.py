@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from ibkr_actor.sim import ReplayError, Simulator, SimulatorSettings
-from ibkr_actor.sim.replay import Cursor, load_recording
+from ibkr_actor.sim.replay.rows import Cursor, load_recording
 from tests.sim.peers import FIXED_START_S, Peer, connected, stock
 
 pytestmark = pytest.mark.anyio

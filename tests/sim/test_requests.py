@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from ibapi.order_cancel import OrderCancel
 
-from ibkr_actor.sim import requests as r
-from ibkr_actor.sim.instruments import ContractSpec
-from ibkr_actor.sim.reading import BadRequest, first_varint
-from ibkr_actor.sim.requests import read_request
-from ibkr_actor.sim.wire import split_frame
+from ibkr_actor.sim.market.instruments import ContractSpec
+from ibkr_actor.sim.wire import requests as r
+from ibkr_actor.sim.wire.frames import split_frame
+from ibkr_actor.sim.wire.reading import BadRequest, first_varint
+from ibkr_actor.sim.wire.requests import read_request
 from tests.sim.peers import VERSIONS, Requests, stock
 
 

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from ibkr_actor.sim import Simulator, SimulatorSettings
 from ibkr_actor.sim import messages as m
-from ibkr_actor.sim.reading import BadRequest
-from ibkr_actor.sim.request_base import Request
-from ibkr_actor.sim.requests import read_request
-from ibkr_actor.sim.responses import Encoder
-from ibkr_actor.sim.scanner_wire import ReqScannerSubscription
 from ibkr_actor.sim.session import Session
+from ibkr_actor.sim.wire.reading import BadRequest
+from ibkr_actor.sim.wire.request_base import Request
+from ibkr_actor.sim.wire.requests import read_request
+from ibkr_actor.sim.wire.responses import Encoder
+from ibkr_actor.sim.wire.scanner_wire import ReqScannerSubscription
 from tests.sim.peers import DEADLINE_S, FIXED_START_S, VERSIONS, Requests, connected, decode, greet, stock
 
 REQ_IDS = st.integers(0, 2**31 - 2)

@@ -13,7 +13,7 @@ from ibapi.order import Order
 from ibapi.order_cancel import OrderCancel
 
 from ibkr_actor.sim import Rule, Simulator, SimulatorSettings
-from ibkr_actor.sim.rules import Cooldown, PeakRate, Window, message_rate, tick_by_tick_lines
+from ibkr_actor.sim.desks.rules import Cooldown, PeakRate, Window, message_rate, tick_by_tick_lines
 from tests.sim.peers import DEADLINE_S, FIXED_START_S, VERSIONS, Peer, connected, stock
 
 pytestmark = pytest.mark.anyio

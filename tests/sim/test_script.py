@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ibkr_actor.sim import ScriptError, Simulator, SimulatorSettings, load_script, parse_script
-from ibkr_actor.sim.instruments import ContractSpec
+from ibkr_actor.sim.market.instruments import ContractSpec
 from tests.sim.peers import FIXED_START_S, Peer, connected, stock
 
 pytestmark = pytest.mark.anyio

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ibkr_actor.sim import pricing
-from ibkr_actor.sim.bars import BAR_SIZES, Bar, BarSize, Quote, Trade
-from ibkr_actor.sim.calendar import MarketHours
-from ibkr_actor.sim.catalogue import default_catalogue
-from ibkr_actor.sim.instruments import ContractSpec, Instrument, Leg
-from ibkr_actor.sim.tape import Tape
-from ibkr_actor.sim.tapes import Tapes
+from ibkr_actor.sim.market import pricing
+from ibkr_actor.sim.market.bars import BAR_SIZES, Bar, BarSize, Quote, Trade
+from ibkr_actor.sim.market.calendar import MarketHours
+from ibkr_actor.sim.market.catalogue import default_catalogue
+from ibkr_actor.sim.market.instruments import ContractSpec, Instrument, Leg
+from ibkr_actor.sim.market.tape import Tape
+from ibkr_actor.sim.market.tapes import Tapes
 
 UTC = datetime.UTC
 TODAY = datetime.date(2024, 6, 3)

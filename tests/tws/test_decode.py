@@ -39,8 +39,8 @@ from ibkr_actor.core.events import (
     TickSnapshotEnd,
     TickString,
 )
-from ibkr_actor.core.history_events import HistogramData
-from ibkr_actor.core.reference_events import DepthExchange, DepthExchangeList
+from ibkr_actor.core.history.events import HistogramData
+from ibkr_actor.core.reference.events import DepthExchange, DepthExchangeList
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.tws.decode import PRIVATE_IDS, Decoder
 from tests.tws.wire import NS, batch, proto_frame, stream, text_frame

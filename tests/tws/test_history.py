@@ -15,7 +15,7 @@ from ibapi.protobuf.HistoricalTicksLast_pb2 import HistoricalTicksLast as Trades
 from ibapi.wrapper import EWrapper
 
 from ibkr_actor.core import events as ev
-from ibkr_actor.core import history_events as hx
+from ibkr_actor.core.history import events as hx
 from ibkr_actor.tws.decode import Decoder
 from ibkr_actor.tws.inbox import FrameBatch
 from ibkr_actor.tws.numbers import plain_size

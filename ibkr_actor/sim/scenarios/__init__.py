@@ -9,7 +9,7 @@ import difflib
 from importlib import resources
 from pathlib import Path
 
-from ibkr_actor.sim.script import Script, ScriptError, load_script, parse_script
+from ibkr_actor.sim.faults.script import Script, ScriptError, load_script, parse_script
 
 _SUFFIX = ".toml"
 

@@ -1,0 +1,1 @@
+"""Streams that are of no instrument: scans and bulletins."""

@@ -1,0 +1,1 @@
+"""When an instrument trades, and where its bars begin and end."""

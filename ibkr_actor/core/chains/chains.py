@@ -1,0 +1,357 @@
+"""Owns who holds which chain of options, from the command to the end of the stream; chains survive restarts.
+
+Takes no line and reads no data (`core.chains.feed` does), and does not know which options there are.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from msgspec import UNSET, structs
+
+from ibkr_actor.core import events
+from ibkr_actor.core.chains.chain import Chain, ChainHolder
+from ibkr_actor.core.chains.feed import ChainFeed
+from ibkr_actor.core.chains.look_ups import ChainLookUps
+from ibkr_actor.core.chains.silences import ChainSilences
+from ibkr_actor.core.chains.store import delete, read, row, write
+from ibkr_actor.core.chains.window import ChainSpec, chain_name, read_spec
+from ibkr_actor.core.codes.meaning import lookup
+from ibkr_actor.core.config import SubscriptionsConfig
+from ibkr_actor.core.deadlines import Deadlines
+from ibkr_actor.core.effects import (
+    Answer,
+    CloseStream,
+    CommandRef,
+    Effect,
+    HolderWrite,
+    Instant,
+    Notify,
+    Publish,
+    SetState,
+    WriteHolders,
+)
+from ibkr_actor.core.lines.book import LineBook
+from ibkr_actor.core.lines.watched import freshness_of
+from ibkr_actor.core.messages import RequestRefused
+from ibkr_actor.core.replies import rejected
+from ibkr_actor.core.subscriptions.waits import Waits
+from ibkr_actor.schema.commands import Rejection, Reply
+from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.keys import CHAIN
+from ibkr_actor.schema.reference_commands import Chain as ChainCommand
+
+# What options are written on.
+_UNDERLYINGS: Final = frozenset({"STK", "IND", "FUT"})
+# A chain may begin with a line for the underlying and one for an option.
+_LINES_MIN: Final = 2
+_BUSY_RETRY_S: Final = 30.0
+
+
+class Chains:
+    """All chains with their holders and leases. Caller: `SubscriptionsCore` only."""
+
+    def __init__(self, config: SubscriptionsConfig, book: LineBook, waits: Waits) -> None:
+        self._config = config
+        self._book = book
+        self._waits = waits
+        self.feed = book.lender = ChainFeed(book, config.market_data_type, self._fail, waits.hint)
+        self.silences = ChainSilences(config, self.feed)
+        self.leases = Deadlines[tuple[str, str]]()
+        self.look_ups = ChainLookUps(config, book, self.feed, self._fail)
+
+    @property
+    def _chains(self) -> dict[str, Chain]:
+        return self.feed.chains
+
+    @property
+    def holders(self) -> int:
+        """How many holders there are."""
+        return sum(len(chain.holders) for chain in self._chains.values())
+
+    def next_s(self) -> float | None:
+        """When a lease runs out, or something is to be looked at."""
+        times = (self.leases.next_s(), self.look_ups.next_s(), self.feed.due_s)
+        return min((at_s for at_s in times if at_s is not None), default=None)
+
+    # ---- commands
+
+    def command(self, ref: CommandRef, command: ChainCommand, contract: Contract, now: Instant) -> list[Effect]:
+        """Accepts a chain, or refuses it, before IB is asked anything."""
+        try:
+            spec = read_spec(command)
+            holder = self._holder(ref, command, now)
+        except ValueError as error:
+            return [rejected(ref, Rejection("validation_error", str(error)))]
+        name = chain_name(contract.instrument, spec)
+        refusal = self._refusal(name, contract)
+        if refusal is not None:
+            return [rejected(ref, refusal)]
+        effects, chain = self._open(name, spec, contract, now)
+        known = chain.holders.get(ref.client)
+        if known is not None:
+            holder = structs.replace(holder, since_ns=known.since_ns)
+        kept = self._hold(chain, holder, now)
+        reply = Reply(ref.id, ref.op, "accepted", [self._key(chain)], result={"chain": name}, note=self._note(chain))
+        effects = [Answer(ref, reply, (kept,)), *effects]
+        waiting, active = ([], [chain.stream]) if chain.live else ([chain.stream], [])
+        return [*effects, *self._waits.add(ref, waiting, active), *self.feed.look(now)]
+
+    def _holder(self, ref: CommandRef, command: ChainCommand, now: Instant) -> ChainHolder:
+        lease_s = self._config.lease_s if command.lease_s is UNSET else command.lease_s
+        if not math.isfinite(lease_s) or lease_s < 0:
+            raise ValueError("lease_s is a number of seconds, 0 for until unsubscribed")
+        most = self._config.chain_lines
+        lines = most if command.lines is None else command.lines
+        if not 0 < lines <= most:
+            raise ValueError(f"lines is 1 to {most} (IBKR_OPTIONS_MAX_CONTRACTS)")
+        return ChainHolder(ref.client, min(lease_s, self._config.lease_max_s), lines, ref.id, now.ns)
+
+    def _refusal(self, name: str, contract: Contract) -> Rejection | None:
+        if contract.sec_type not in _UNDERLYINGS:
+            text = f"{contract.instrument} is no stock, index or future, so there is no chain of options on it"
+            return Rejection("unsupported", text)
+        if name in self._chains:
+            return None
+        if len(self._chains) >= self._config.chains_max:
+            return Rejection("busy", f"{self._config.chains_max} chains are the most", None, True, _BUSY_RETRY_S)
+        if self._book.room("level1") + self.feed.lent < _LINES_MIN:
+            text = (
+                f"{self._book.taken('level1')} of {self._book.slots('level1')} market data lines are taken "
+                f"({self._book.holders_of('level1') or 'none held'}); a chain begins with {_LINES_MIN}"
+            )
+            return Rejection("line_limit", text, None, True, _BUSY_RETRY_S)
+        return None
+
+    def _open(self, name: str, spec: ChainSpec, contract: Contract, now: Instant) -> tuple[list[Effect], Chain]:
+        found = self._chains.get(name)
+        if found is not None:
+            return [], found
+        chain = Chain(name, spec, contract, self._config.chain_turns, self._config.market_data_type)
+        self._chains[name] = chain
+        effects = chain.set_state("pending", "", now) if self._book.conn is not None else []
+        if self._book.conn is None:
+            effects = chain.set_state("starved", "disconnect", now)
+        return [*effects, *self.look_ups.look_up(chain)], chain
+
+    def _hold(self, chain: Chain, holder: ChainHolder, now: Instant) -> HolderWrite:
+        chain.holders[holder.client] = holder
+        self._start_lease(chain, holder, now)
+        return write(chain, holder)
+
+    def _start_lease(self, chain: Chain, holder: ChainHolder, now: Instant) -> None:
+        if holder.lease_s > 0:
+            self.leases.set((chain.name, holder.client), now.s + holder.lease_s)
+        else:
+            self.leases.clear((chain.name, holder.client))
+
+    def _note(self, chain: Chain) -> str | None:
+        if self._book.conn is None:
+            return "there is no connection to IB now; the chain is asked for as soon as there is"
+        return chain.hint
+
+    def _key(self, chain: Chain) -> str:
+        return self._config.keys.stream(CHAIN, chain.name)
+
+    # ---- leaving
+
+    def unsubscribe(
+        self, client: str, instrument: str | None, name: str, now: Instant
+    ) -> tuple[list[str], list[HolderWrite], list[Effect]]:
+        """Ends the client's holding of one chain, of those on an instrument, or of all: keys, writes, what follows."""
+        gone = [
+            chain
+            for chain in self._chains.values()
+            if client in chain.holders
+            and (not name or chain.name == name)
+            and (instrument is None or chain.underlying.instrument == instrument)
+        ]
+        effects: list[Effect] = []
+        for chain in gone:
+            effects += self._leave(chain, client, "no_holders", now)
+        return [self._key(chain) for chain in gone], [delete(chain, client) for chain in gone], effects
+
+    def _leave(self, chain: Chain, client: str, reason: str, now: Instant) -> list[Effect]:
+        del chain.holders[client]
+        self.leases.clear((chain.name, client))
+        effects = self._waits.drop(chain.stream, client)
+        return effects if chain.holders else effects + self._end(chain, reason, now)
+
+    def _end(self, chain: Chain, reason: str, now: Instant) -> list[Effect]:
+        self.look_ups.forget(chain)
+        effects = self.feed.close(chain, now)
+        return [
+            *effects,
+            Publish([chain.end(reason, now.ns)]),
+            SetState(chain.stream, "ended", reason, now.ns),
+            CloseStream(chain.stream),
+        ]
+
+    def _fail(self, chain: Chain, rejection: Rejection, now: Instant) -> list[Effect]:
+        """IB refuses the chain: every holder is told, and it ends."""
+        effects: list[Effect] = [*self._waits.failed([chain.stream], rejection)]
+        told = {(effect.client, effect.reply.id) for effect in effects if isinstance(effect, Notify)}
+        writes = []
+        for client, holder in list(chain.holders.items()):
+            writes.append(delete(chain, client))
+            self.leases.clear((chain.name, client))
+            if (client, holder.command_id) not in told:
+                reply = Reply(holder.command_id, "chain", "rejected", [self._key(chain)], error=rejection)
+                effects.append(Notify(client, reply))
+        chain.holders = {}
+        return [*effects, WriteHolders(tuple(writes)), *self._end(chain, "failed", now)]
+
+    # ---- leases and time
+
+    def renew(self, client: str, now: Instant) -> list[str]:
+        """Starts every lease of a client anew; the keys of its chains."""
+        held = [chain for chain in self._chains.values() if client in chain.holders]
+        for chain in held:
+            self._start_lease(chain, chain.holders[client], now)
+        return [self._key(chain) for chain in held]
+
+    def renew_all(self, now: Instant) -> None:
+        """Starts every lease anew."""
+        for chain in self._chains.values():
+            for holder in chain.holders.values():
+                self._start_lease(chain, holder, now)
+
+    def wake_up(self, now: Instant) -> list[Effect]:
+        """Ends leases, looks up what is to be looked up again, and gives members their turns."""
+        effects: list[Effect] = []
+        writes = []
+        for name, client in self.leases.due(now.s):
+            chain = self._chains[name]
+            holder = chain.holders[client]
+            writes.append(delete(chain, client))
+            effects += self._leave(chain, client, "expired", now)
+            reply = Reply(holder.command_id, "chain", "expired", [self._key(chain)], note="the lease has run out")
+            effects.append(Notify(client, reply))
+        effects += self.look_ups.wake_up(now)
+        if self.feed.due_s is not None and now.s >= self.feed.due_s:
+            effects += self.feed.look(now)
+        return [*effects, WriteHolders(tuple(writes))] if writes else effects
+
+    # ---- data and refusals
+
+    def owns(self, req_id: int) -> bool:
+        """Whether the request is one of a chain."""
+        return self.feed.owns(req_id)
+
+    def take(self, event: events.MarketDataEvent, now: Instant) -> list[Effect]:
+        """Takes in what came."""
+        return self.feed.take(event, now)
+
+    def after_burst(self, now: Instant) -> list[Effect]:
+        """The records of what came in a burst."""
+        items, alive = self.feed.after_burst(now)
+        if not items:
+            return []
+        effects: list[Effect] = [Publish(items)]
+        for chain in alive:
+            effects += chain.set_state("live", "", now) + self._waits.came([chain.stream])
+            effects += self.silences.heard(chain, now)
+        return effects
+
+    def error(self, event: events.ErrorNotice, now: Instant) -> list[Effect]:
+        """What IB says of a request."""
+        row = lookup(event.code, event.req_id)
+        if row.effect == "starve":
+            chain, key = self.feed.use_of(event.req_id)
+            return self.silences.starved(chain, key, row.rejection or "silent", event.received_ns, now)
+        return self.feed.error(event, now)
+
+    def refused(self, message: RequestRefused, now: Instant) -> list[Effect]:
+        """Pacing had no room for a request."""
+        return self.feed.refused(message, now)
+
+    # ---- the connection
+
+    def session_up(self, now: Instant) -> list[Effect]:
+        """Everything is asked for."""
+        effects: list[Effect] = []
+        for chain in self._chains.values():
+            if chain.listed is None:
+                chain.looking_up = False
+                effects += chain.set_state("pending", "", now) + self.look_ups.look_up(chain)
+        return effects + self.feed.look(now)
+
+    def session_over(self, at_ns: int, now: Instant) -> list[Effect]:
+        """The connection is gone and every request with it."""
+        effects = self.feed.drop_all(now, forgotten=True)
+        for chain in self._chains.values():
+            chain.lose("disconnect", at_ns)
+            effects += chain.set_state("starved", "disconnect", now)
+        return effects
+
+    def data_lost(self, at_ns: int, now: Instant) -> list[Effect]:
+        """IB forgot what was asked: it is asked again."""
+        effects = self.feed.drop_all(now, forgotten=True)
+        for chain in self._chains.values():
+            chain.lose("disconnect", at_ns)
+            effects += chain.set_state("pending", "", now)
+        return effects + self.feed.look(now)
+
+    def upstream_down(self, at_ns: int, now: Instant) -> list[Effect]:
+        """TWS lost IB: nothing comes."""
+        effects: list[Effect] = []
+        for chain in self._chains.values():
+            if chain.live:
+                chain.lose("disconnect", at_ns)
+                effects += chain.set_state("starved", "upstream", now)
+        return effects
+
+    def upstream_up(self, now: Instant) -> list[Effect]:
+        """IB kept what was asked: the next data says that a chain is alive."""
+        effects: list[Effect] = []
+        for chain in self._chains.values():
+            if (chain.state, chain.reason) == ("starved", "upstream"):
+                effects += chain.set_state("pending", "upstream_restored", now)
+        return effects
+
+    def stop(self, now: Instant) -> list[Effect]:
+        """Gives the lines back but keeps the holders, which the next start restores."""
+        effects = self.feed.drop_all(now, forgotten=False)
+        for chain in self._chains.values():
+            effects += chain.set_state("starved", "stopped", now)
+        return effects
+
+    # ---- restart
+
+    def writes(self) -> tuple[HolderWrite, ...]:
+        """Everything of chains that the `subscriptions` hash should hold."""
+        return tuple(write(chain, holder) for chain in self._chains.values() for holder in chain.holders.values())
+
+    def states(self) -> list[Effect]:
+        """All states, said anew."""
+        effects: list[Effect] = []
+        for chain in self._chains.values():
+            effects += [SetState(chain.stream, chain.state, chain.reason, chain.since_ns)] if chain.state else []
+            effects += freshness_of(chain)
+        return effects
+
+    def restore(self, kept: HolderWrite, now: Instant) -> list[Effect]:
+        """Takes up what was held before the process started, with a full lease.
+
+        Raises:
+            ValueError, msgspec.MsgspecError: the field is not a chain's.
+        """
+        name, client, stored = read(kept)
+        effects, chain = self._open(name, stored.spec, stored.contract, now)
+        lines = min(stored.lines, self._config.chain_lines)
+        self._hold(chain, ChainHolder(client, stored.lease_s, lines, stored.command_id, stored.since_ns), now)
+        return effects
+
+    def listed(self, client: str, now: Instant) -> list[dict[str, object]]:
+        """Rows of a `list`, of all chains or those that one client holds."""
+        held = [chain for chain in self._chains.values() if not client or client in chain.holders]
+        return [row(chain, self._key(chain), self.leases, now) for chain in held]
+
+    def status(self) -> dict[str, object]:
+        """The chains' part of the status."""
+        return {
+            "open": len(self._chains),
+            "members": sum(len(chain.turns) for chain in self._chains.values()),
+            "lines": self.feed.lent,
+        }

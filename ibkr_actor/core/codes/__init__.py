@@ -1,0 +1,1 @@
+"""IB's message codes: a table, and what each row means for whom."""

@@ -1,0 +1,1 @@
+"""Jobs of the past: plans, requests, answers in order."""

@@ -1,0 +1,1 @@
+"""What is open at IB, what it says, and the records that come of it."""

@@ -1,0 +1,1 @@
+"""The seams between history and live data: backfills and healed gaps."""

@@ -1,0 +1,1 @@
+"""One-off questions to IB and their answers."""

@@ -1,0 +1,43 @@
+"""Owns whether a connection is alive: when the gateway was last heard, and the question that asks it to speak.
+
+Sends nothing and closes nothing: `core.session.core` does.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ibkr_actor.core.config import SessionConfig
+from ibkr_actor.core.effects import Instant
+
+
+class Pulse(Struct):
+    """One connection's. `req_id` is that of a question under way; the wait for its answer starts when it left."""
+
+    heard_s: float = 0.0
+    req_id: int | None = None
+    sent_s: float | None = None
+
+    def heard(self, now: Instant) -> None:
+        """Anything came: whatever was asked is answered by that."""
+        self.heard_s = now.s
+        self.req_id = self.sent_s = None
+
+    def sent(self, req_id: int, now: Instant) -> None:
+        """Pacing let a request go, however long it was held."""
+        if req_id == self.req_id:
+            self.sent_s = now.s
+
+    def next_s(self, config: SessionConfig) -> float | None:
+        """When the question is due, or its answer overdue; None while pacing holds it."""
+        if self.sent_s is not None:
+            return self.sent_s + config.heartbeat_timeout_s
+        return self.heard_s + config.heartbeat_interval_s if self.req_id is None else None
+
+    def is_dead(self, config: SessionConfig, now: Instant) -> bool:
+        """Whether nothing came in answer."""
+        return self.sent_s is not None and now.s >= self.sent_s + config.heartbeat_timeout_s
+
+    def is_due(self, config: SessionConfig, now: Instant) -> bool:
+        """Whether it is time to ask."""
+        return self.req_id is None and now.s >= self.heard_s + config.heartbeat_interval_s

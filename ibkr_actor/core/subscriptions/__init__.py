@@ -1,0 +1,1 @@
+"""Who holds which stream, from the command to the end."""

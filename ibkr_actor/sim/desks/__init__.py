@@ -1,0 +1,1 @@
+"""Who answers which family of requests, and what is refused."""

@@ -1,0 +1,1 @@
+"""Bad days by script: actions on lines, connections, bytes and the gateway itself."""

@@ -1,0 +1,1 @@
+"""Answers about the past, and the rules on how often they may be asked."""

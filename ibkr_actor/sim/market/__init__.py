@@ -1,0 +1,1 @@
+"""The simulated market: what there is, when it trades, and every price it ever had."""

@@ -1,0 +1,1 @@
+"""Recordings played back: level-1 rows and raw frames."""

@@ -1,0 +1,1 @@
+"""How requests and messages look: frames, fields, text and protobuf, version by version."""
