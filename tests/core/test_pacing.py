@@ -98,6 +98,7 @@ def test_the_rows_are_ibs_limits() -> None:
     assert {limit.name: limit.count for limit in open_limits_of(PacingConfig())} == {
         "open_history": 50,
         "open_big_bars": 40,
+        "open_scans": 10,
     }
     assert all(limit.source for limit in limits_of(PacingConfig()))
     assert limits_of(PacingConfig(lines=1))[0].count == 1
