@@ -83,8 +83,8 @@ async def test_several_instruments_go_into_one_file_with_a_column_that_names_the
     # One that could not be had does not take the others with it.
     assert said.returncode == 1
     assert said.stderr.splitlines() == [
-        "ibkr-actor: NOSUCH: invalid_instrument: no such contract; IB says (200): No security definition has been "
-        "found for the request"
+        "ibkr-actor: invalid_instrument: NOSUCH: no such contract; IB says (200): No security definition has been "
+        "found for the request; `ibkr-actor search` finds what there is"
     ]
     rows = list(csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text())))
     for name, instrument, show in (("AAPL", AAPL, "TRADES"), (names[1], names[1], "MIDPOINT")):
@@ -227,11 +227,11 @@ def test_troubles_name_the_holes_or_the_reason() -> None:
     progress = Progress(["A", "B", "C"], shown=False)
     progress.done("A", done("incomplete", Hole(0, 86_400_000_000_000, "no_data")))
     progress.done("B", done("cancelled", message="cancelled by admin"))
-    progress.failed("C", "busy: too much")
+    progress.failed("C", "busy: C: too much")
     assert progress.troubles == [
         "A: incomplete: no_data 1970-01-01T00:00:00Z to 1970-01-02T00:00:00Z",
         "B: cancelled: cancelled by admin",
-        "C: busy: too much",
+        "busy: C: too much",
     ]
 
 
