@@ -234,3 +234,24 @@ def test_weeks_and_months_are_not_built() -> None:
     refused = answer(Desk().subscribe("bar.1w.built", contract=stock())).reply.error
     assert refused is not None
     assert "'bar.1w.built' is not served" in refused.message
+
+
+@given(st.lists(st.tuples(st.integers(0, 14), st.integers(-5, 5), st.integers(0, 9)), min_size=1, max_size=60))
+def test_a_bar_told_anew_counts_once_wherever_it_stands(steps: list[tuple[int, int, int]]) -> None:
+    begin_s = seconds("2026-06-03T10:00:00")
+
+    def builder() -> BarBuilder:
+        return BarBuilder(times_of("AAPL", "5m", begin_s, rth=False))
+
+    told, kept, newest, last = builder(), dict[int, RealTimeBar](), -1, None
+    for back, price, volume in steps:
+        # Of 60 the next, or one of those before told anew.
+        newest += not back and newest < 59
+        start_ns = (begin_s + 5 * max(0, newest - back)) * NS
+        high, low = price + 1.0, price - 1.0
+        bar = RealTimeBar(2, start_ns + 5 * NS, start_ns, price, high, low, price, str(volume), f"{price}", volume)
+        if found := told.take(bar):
+            kept[start_ns], last = bar, found[-1].shape
+    whole = builder()
+    shapes = [whole.take(bar)[-1].shape for _, bar in sorted(kept.items())]
+    assert last == shapes[-1]

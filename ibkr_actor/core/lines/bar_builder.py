@@ -132,12 +132,20 @@ class _Sum:
         self._settled_until_ns = 0
         # start_ns -> bar.
         self._newest: dict[int, RealTimeBar] = {}
+        self._last_ns = -1
+        # Both together, as long as each bar came behind the one before; None until they are added up anew.
+        self._all: _Totals | None = _Totals()
 
     def take(self, bar: RealTimeBar) -> bool:
         """Takes a bar in, in the place of the one that it corrects; False for one too old for that."""
         if bar.start_ns < self._settled_until_ns:
             return False
         self._newest[bar.start_ns] = bar
+        if bar.start_ns <= self._last_ns:
+            self._all = None
+        elif self._all is not None:
+            self._all.add(bar)
+        self._last_ns = max(self._last_ns, bar.start_ns)
         if len(self._newest) > _CORRECTABLE:
             oldest = self._newest.pop(min(self._newest))
             self._settled.add(oldest)
@@ -145,10 +153,11 @@ class _Sum:
         return True
 
     def shape(self) -> Shape:
-        totals = copy(self._settled)
-        for start_ns in sorted(self._newest):
-            totals.add(self._newest[start_ns])
-        return totals.shape()
+        if self._all is None:
+            self._all = copy(self._settled)
+            for start_ns in sorted(self._newest):
+                self._all.add(self._newest[start_ns])
+        return self._all.shape()
 
 
 class _Totals:
