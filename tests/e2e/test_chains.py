@@ -223,7 +223,9 @@ async def test_a_chain_that_a_farm_silences_is_stale_and_goes_on_behind_a_gap() 
     async with (
         running_redis() as server,
         Simulator(settings) as sim,
-        running_house(server.own_url, sim.port, clock=clock_of(sim), options_base_delay=0.0) as house,
+        running_house(
+            server.own_url, sim.port, clock=clock_of(sim), options_base_delay=0.0, stale_after_s=30.0
+        ) as house,
     ):
         await house.call(chain(lines=6))
         await house.until(KEY, lambda found: len(options(found)) > 20)

@@ -131,7 +131,7 @@ async def test_what_was_missed_over_a_restart_of_the_sidecar_is_refilled(kind: s
     async with running_redis() as server, Simulator(settings) as sim:
         for wanted in (live(5), refilled()):
             clock = Clock(speed=SPEED, start_ns=round(sim.world.clock.now_s() * NS))
-            async with running_house(server.own_url, sim.port, clock=clock, heal=True) as house:
+            async with running_house(server.own_url, sim.port, clock=clock, heal=True, stale_after_s=600.0) as house:
                 key = KEYS.stream(kind, AAPL)
                 if not await house.redis.exists(key):
                     await house.subscribe(AAPL, kind)
