@@ -96,7 +96,8 @@ ROWS: Final[dict[str, KindRow]] = {
     )
 }
 # What stands for trades where IB has none: forex, metals and CFDs are quoted, and crypto trades come aggregated.
-# Source: IBKR, TWS API, "Historical what_to_show"; code 10299 names AGGTRADES for crypto.
+# Source: IBKR, TWS API, "Historical what_to_show"; code 10299 names AGGTRADES for crypto, of real-time bars too
+# (github.com/wboayue/rust-ibapi/pull/693, tried at a gateway).
 _TRADES_OF: Final = {"CASH": "MIDPOINT", "CMDTY": "MIDPOINT", "CFD": "MIDPOINT", "CRYPTO": "AGGTRADES"}
 # Source: IBKR, TWS API, "Live Updating Historical Data": TRADES, MIDPOINT, BID and ASK can be kept up to date.
 _KEPT_TRADES_OF: Final = {**_TRADES_OF, "CRYPTO": "MIDPOINT"}

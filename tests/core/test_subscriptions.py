@@ -109,6 +109,17 @@ def test_bars_of_what_has_no_trades_are_made_of_what_it_has_and_say_so(sec_type:
     assert record.what_to_show == shown
 
 
+def test_bars_are_asked_for_as_ib_expects_them_and_refused_when_that_is_not_it_either() -> None:
+    contract = Contract(5, "X", "CRYPTO", "E", "USD", instrument="X.CRYPTO.E.USD")
+    desk = Desk()
+    desk.subscribe("bar.5s", contract=contract)
+    words = "Expected what to show is TRADES, please use that instead of AGGTRADES."
+    assert asked(desk.error(12, 10299, s=1, text=words)) == [ReqRealTimeBars(22, contract, "TRADES", False)]
+    effects = desk.error(22, 10299, s=2, text=words)
+    assert asked(effects) == []
+    assert notes(effects) == [("c", "1", "rejected", ["bar.5s"])]
+
+
 def test_a_second_holder_shares_the_line() -> None:
     desk = Desk()
     desk.subscribe("quote", client="a")

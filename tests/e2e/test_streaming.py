@@ -189,7 +189,8 @@ async def test_five_second_bars_say_what_they_show() -> None:
     ):
         (stock_key,) = await house.subscribe("AAPL", "bar.5s")
         (pair_key,) = await house.subscribe(EUR, "bar.5s")
-        for key, shown in ((stock_key, "TRADES"), (pair_key, "MIDPOINT")):
+        (coin_key,) = await house.subscribe("BTC.CRYPTO.PAXOS.USD", "bar.5s")
+        for key, shown in ((stock_key, "TRADES"), (pair_key, "MIDPOINT"), (coin_key, "AGGTRADES")):
             records = await house.until(key, lambda records: sum(isinstance(r, Bar) for r in records) >= 3)
             bars = [record for record in records if isinstance(record, Bar)]
             assert {bar.what_to_show for bar in bars} == {shown}

@@ -122,6 +122,22 @@ async def test_bars_of_quotes_have_no_volume() -> None:
         assert 1.0 < low <= high < 1.2
 
 
+async def test_bars_of_crypto_are_made_of_aggregated_trades_and_of_nothing_else_they_are() -> None:
+    bitcoin = stock("BTC", exchange="PAXOS")
+    bitcoin.secType = "CRYPTO"
+    async with Simulator(_still()) as sim, connected(sim) as peer:
+        await peer.ask("reqRealTimeBars", 1, bitcoin, 5, "TRADES", False, [])
+        await peer.ask("reqRealTimeBars", 2, bitcoin, 5, "AGGTRADES", False, [])
+        await peer.ask("reqRealTimeBars", 3, stock("AAPL"), 5, "AGGTRADES", False, [])
+        await peer.ask("reqRealTimeBars", 4, stock("AAPL"), 5, "BID_ASK", False, [])
+        await peer.settle()
+        assert peer.errors() == [(1, 10299), (3, 10299), (4, 321)]
+        await sim.advance(5.0)
+        await peer.settle()
+        ((req_id, _, *_prices, volume, _wap, count),) = peer.recorder.named("realtimeBar")
+        assert (req_id, volume > 0, count > 0) == (2, True, True)
+
+
 async def test_bars_of_an_index_have_neither_volume_nor_average_live_or_later() -> None:
     index = stock("SPX", exchange="CBOE")
     index.secType = "IND"

@@ -13,7 +13,7 @@ from ibkr_actor.core.codes.meaning import ROWS, CodeRow, lookup
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Effect, HolderWrite, Instant, Publish, Tell, WriteHolders
 from ibkr_actor.core.events import ErrorNotice, Rerouted
-from ibkr_actor.core.history.errors import READ_HERE, judge, of_other_login
+from ibkr_actor.core.history.errors import OTHER_SHOW_EXPECTED, READ_HERE, judge, of_other_login
 from ibkr_actor.core.holders import holder_delete
 from ibkr_actor.core.lines.book import LineBook
 from ibkr_actor.core.lines.line import Line
@@ -30,6 +30,8 @@ from ibkr_actor.schema.records import System
 _AGAIN_DEFAULT_S: Final = 5.0
 # IB had no bars at all for so long a time before now: that may take until the market opens.
 _NO_BARS_AGAIN_S: Final = 60.0
+# Of bars of 5 s only this one says more than its row.
+_READ_FOR_BARS: Final = frozenset({OTHER_SHOW_EXPECTED})
 # Another login takes all data, but IB says so of level 1 only.
 _SILENCED: Final = frozenset({"tick_by_tick", "bars"})
 
@@ -67,8 +69,8 @@ class LineErrors:
             self.late += 1
             return []
         row = lookup(event.code, event.req_id)
-        if line.kept is not None and event.code in READ_HERE:
-            return self._kept(line, row, event, now)
+        if event.code in (READ_HERE if line.kept is not None else _READ_FOR_BARS if line.fives is not None else ()):
+            return self._bars(line, row, event, now)
         if row.effect == "note":
             return []
         effects: list[Effect] = [*self.words.say(line.streams[0].name, line.key[0], row, event, now)]
@@ -144,8 +146,8 @@ class LineErrors:
         again_s = row.retry_after_s or _AGAIN_DEFAULT_S
         return effects + self._book.starve(line, row.rejection or "retry", now, again_s=again_s)
 
-    def _kept(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
-        """Bars that are kept up to date: IB says many things with one code, and has lost queries before."""
+    def _bars(self, line: Line, row: CodeRow, event: ErrorNotice, now: Instant) -> list[Effect]:
+        """Bars, above all those kept up to date: IB says many things with one code, and has lost queries before."""
         judged = judge(event)
         if judged.verdict == "ignore":
             return []

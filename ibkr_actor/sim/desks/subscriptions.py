@@ -14,6 +14,7 @@ from ibkr_actor.sim.desks.refusals import NO_SECURITY_DEFINITION, validation
 from ibkr_actor.sim.desks.resolving import Resolver
 from ibkr_actor.sim.desks.rules import Rule, tick_by_tick_lines
 from ibkr_actor.sim.desks.stage import Stage
+from ibkr_actor.sim.history.rules import is_wrong_trades, wrong_trades
 from ibkr_actor.sim.market import books, generic_ticks
 from ibkr_actor.sim.market.backgrounds import Backgrounds
 from ibkr_actor.sim.market.instruments import ContractSpec, Instrument
@@ -22,7 +23,8 @@ from ibkr_actor.sim.wire import requests as r
 from ibkr_actor.sim.world import World
 
 _TICK_BY_TICK_TYPES = ("Last", "AllLast", "BidAsk", "MidPoint")
-_BAR_VIEWS = ("TRADES", "MIDPOINT", "BID", "ASK")
+# Source: IBKR, TWS API, "Real Time Bars"; AGGTRADES as a gateway answers it, see `wrong_trades`.
+_BAR_VIEWS = ("TRADES", "MIDPOINT", "BID", "ASK", "AGGTRADES")
 # Of options and combinations there are no live ticks one by one; of indices only those of CME.
 # Source: IBKR's page on tick-by-tick data.
 _NEVER_TICK_BY_TICK = frozenset({"OPT", "FOP", "BAG", "WAR", "IOPT", "CMDTY", "FUND", "BOND"})
@@ -218,7 +220,11 @@ class SubscriptionDesk(Desk):
         instrument = self._resolve(session, request.req_id, request.contract)
         if instrument is None:
             return
-        exists = instrument.trades if request.what_to_show == "TRADES" else instrument.quotes
+        if is_wrong_trades(instrument.sec_type, request.what_to_show):
+            self._world.error(session, request.req_id, 10299, wrong_trades(request.what_to_show))
+            return
+        view = "TRADES" if request.what_to_show == "AGGTRADES" else request.what_to_show
+        exists = instrument.trades if view == "TRADES" else instrument.quotes
         if not exists or not self._permissions.granted(instrument, Data.BARS):
             text = "Invalid Real-time Query:No market data permissions for"
             self._world.error(session, request.req_id, 420, f"{text} {data_venue(instrument)}")
@@ -236,7 +242,7 @@ class SubscriptionDesk(Desk):
                 request.req_id,
                 Kind.REAL_TIME_BARS,
                 instrument,
-                view=request.what_to_show,
+                view=view,
                 exchange=request.contract.exchange,
                 regular_only=request.use_rth,
             )

@@ -135,11 +135,15 @@ def _in_years(unit: str, words: str, requests: str = "request") -> Callable[[Bar
 
 
 def _wrong_trades(ask: BarAsk) -> str | None:
-    """Crypto has AGGTRADES instead of TRADES, nothing else has."""
-    crypto = ask.sec_type == "CRYPTO"
-    if ask.what_to_show != ("TRADES" if crypto else "AGGTRADES"):
-        return None
-    return wrong_trades(ask.what_to_show)
+    return wrong_trades(ask.what_to_show) if is_wrong_trades(ask.sec_type, ask.what_to_show) else None
+
+
+def is_wrong_trades(sec_type: str, what_to_show: str) -> bool:
+    """Crypto has AGGTRADES instead of TRADES, nothing else has, live or later.
+
+    Source: both as a gateway answers them, github.com/wboayue/rust-ibapi/pull/693.
+    """
+    return what_to_show == ("TRADES" if sec_type == "CRYPTO" else "AGGTRADES")
 
 
 def wrong_trades(what_to_show: str) -> str:
