@@ -91,7 +91,9 @@ def text(rows: list[dict[str, Any]]) -> list[str]:
         why = ", ".join(f"{name} {count}" for name, count in (row.get("waiting_for") or {}).items())
         line = f"{'requests waiting':<24}{row.get('waiting', 0):>5}, open {row.get('open', 0)}"
         out.append(line + (f" (for {why}; drained in {row.get('drained_in_s', 0):g} s)" if why else ""))
-        out += [f"cooldown: {each}" for each in row.get("cooldowns") or []]
+        for each in row.get("cooldowns") or []:
+            rest = f"{each['remains_s']:g} s more (violation {each['violations']} in a row)"
+            out.append(f"{'cooldown of':<24}{each['scope'].replace('_', ' ')}, {rest}")
     streams = by_sort.get("stream", [])
     if not streams:
         return [*out, "", "no subscriptions"]

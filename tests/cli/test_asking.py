@@ -77,6 +77,12 @@ def test_lines_without_subscriptions_say_so() -> None:
     assert text(list(ledger({}, [])))[-1] == "no subscriptions"
 
 
+def test_lines_names_the_scope_of_a_cooldown_and_how_long_it_lasts() -> None:
+    rest = {"scope": "small_bars", "remains_s": 412.5, "violations": 2}
+    told = text(list(ledger({"pacing": {"cooldowns": [rest]}}, [])))
+    assert "cooldown of             small bars, 412.5 s more (violation 2 in a row)" in told
+
+
 @pytest.mark.anyio
 async def test_snap_and_search_answer_and_name_what_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     async with asked(capsys) as (_, sim, say):

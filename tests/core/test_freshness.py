@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 from ibkr_actor.core.calendar.market_phases import MarketPhases
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Effect, Instant, Publish, SetFreshness
-from ibkr_actor.core.events import RealTimeBar, TickGeneric, TickPrice
+from ibkr_actor.core.events import RealTimeBar, TickGeneric, TickNews, TickPrice
 from ibkr_actor.core.messages import (
     FarmChanged,
     MarketData,
@@ -155,6 +155,17 @@ def liquid(start: str = "2026-01-05 15:00", config: SubscriptionsConfig | None =
 )
 def test_the_phase_of_a_market_is_read_from_its_hours(contract: Contract, at: str, name: str) -> None:
     assert MarketPhases(contract).at(utc_ns(at)).name == name
+
+
+def test_a_feed_of_news_may_be_silent_for_as_long_as_there_are_none() -> None:
+    house = Watched("2026-01-05 15:00")
+    house.subscribe(structs.replace(stock("BRFG:BRFG_ALL"), sec_type="NEWS"), "news")
+    headline = TickNews(house.req_ids["BRFG:BRFG_ALL"], house.now.ns, house.now.ns, "BRFG", "BRFG$1", "Up", "")
+    effects = house.run(600) + house.handle(MarketData([headline])) + house.run(7_200)
+    assert [told.freshness for told in only(SetFreshness, effects)] == ["quiet", "fresh", "quiet"]
+    assert not asked(effects)
+    assert not gaps(effects)
+    assert "stale" not in events(effects)
 
 
 def test_for_bars_of_regular_hours_the_rest_of_the_day_is_closed() -> None:

@@ -394,7 +394,13 @@ def test_the_status_says_what_waits_for_which_limit() -> None:
     part = query.message.parts["pacing"]
     assert isinstance(part, dict)
     assert part["next"] == [
-        {"request": "ReqTickByTick", "client": "b", "limit": "tick_by_tick_instrument", "eta_s": 14.5}
+        {
+            "request": "ReqTickByTick",
+            "client": "b",
+            "priority": "live",
+            "limit": "tick_by_tick_instrument",
+            "eta_s": 14.5,
+        }
     ]
     assert (part["waiting"], part["held_by_a_limit"], part["sent"], part["open"]) == (1, 1, 1, 1)
 

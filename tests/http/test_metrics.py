@@ -10,7 +10,7 @@ from ibkr_actor.bus.config import PublisherConfig, RetentionConfig
 from ibkr_actor.bus.latency import BUCKETS_S, Histogram, Latencies
 from ibkr_actor.bus.stamper import Stamper
 from ibkr_actor.bus.streams import Entry
-from ibkr_actor.http.exposition import exposition
+from ibkr_actor.http.exposition import COUNTERS, GAUGES, exposition
 from ibkr_actor.http.metrics import Metrics
 from ibkr_actor.schema.keys import Keys, Stream
 from ibkr_actor.schema.records import FLAG_REFILLED, Gap, Trade
@@ -58,6 +58,7 @@ async def test_the_numbers_of_a_running_sidecar_reach_a_process_of_its_own() -> 
                 await breath()
         assert value(found, "ibkr_ticks_total", symbol="AAPL") >= 20
         assert set(found) >= REPLACED
+        assert set(found) >= {name for name, _, _ in GAUGES} | {f"{name}_total" for name, _, _ in COUNTERS}
         assert value(found, "ibkr_active_connections") == 1
         assert value(found, "ibkr_connection_uptime_seconds") > 0
         assert value(found, "ibkr_quotes_streamed_total") > 0

@@ -42,7 +42,8 @@ class MarketPhases:
     """The phases of one contract. With `regular_only` all that is not regular hours is closed."""
 
     def __init__(self, contract: Contract, *, regular_only: bool = False) -> None:
-        self._trading = _stretches(contract.trading_hours, contract.time_zone)
+        # A feed of news has hours, but whether there is anything to say is nobody's habit.
+        self._trading = None if contract.sec_type == "NEWS" else _stretches(contract.trading_hours, contract.time_zone)
         self._liquid = _stretches(contract.liquid_hours, contract.time_zone)
         self._regular_only = regular_only
         self._now = Phase("unknown", 0, 0)

@@ -18,6 +18,8 @@ from ibkr_actor.core.pacing.waiting_room import WaitingRoom
 
 # How many rows each list in the status has at most.
 _SHOWN_MAX = 20
+# By number: the session's own messages, live data and questions, history that somebody waits for, and all other.
+_PRIORITIES = ("session", "live", "interactive", "backfill")
 
 
 class Forecast(Struct, frozen=True):
@@ -159,11 +161,12 @@ def open_rows(opens: OpenRequests) -> dict[str, object]:
 
 
 def waiting_rows(rows: list[Forecast], now_s: float) -> list[dict[str, object]]:
-    """The next requests, with the limit that holds each and the seconds it still takes."""
+    """The next requests, each with its priority, the limit that holds it, and the seconds it still takes."""
     return [
         {
             "request": type(row.waiting.request).__name__,
             "client": row.waiting.client,
+            "priority": _PRIORITIES[min(row.waiting.priority, len(_PRIORITIES) - 1)],
             "limit": row.limit,
             "eta_s": round(max(0.0, row.at_s - now_s), 2),
         }
