@@ -358,8 +358,8 @@ def test_the_status_shows_every_window_what_waits_for_it_and_when_it_frees() -> 
     for n in range(6):
         ib.ask(0.0, small(n))
     ib.ask(0.0, big(10))
-    for n in range(20, 22):
-        ib.ask(3.0, small(n, con_id=2), client="b")
+    for n, priority in ((20, 2), (21, 3)):
+        ib.ask(3.0, small(n, con_id=2), client="b", priority=priority)
     ib.run(3.0)
     shown = status(ib)
     assert shown["windows"]["small_bars"] == {"used": 6, "count": 6, "window_s": 600.0, "frees_in_s": 597.5}
@@ -368,10 +368,8 @@ def test_the_status_shows_every_window_what_waits_for_it_and_when_it_frees() -> 
     assert shown["open_limits"]["open_history"] == {"open": 7, "count": 50, "answer_s": 2.0}
     assert shown["waiting_for"] == {"small_bars": 2}
     assert shown["drained_in_s"] == 597.5
-    assert shown["next"] == [
-        {"request": "ReqHistoricalData", "client": "b", "limit": "small_bars", "eta_s": 597.5},
-        {"request": "ReqHistoricalData", "client": "b", "limit": "small_bars", "eta_s": 597.5},
-    ]
+    alike = {"request": "ReqHistoricalData", "client": "b", "limit": "small_bars", "eta_s": 597.5}
+    assert shown["next"] == [alike | {"priority": "interactive"}, alike | {"priority": "backfill"}]
     assert Counter(row["limit"] for row in shown["lanes"]) == {"identical": 6}
 
 
