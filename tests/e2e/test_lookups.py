@@ -1,12 +1,17 @@
 """Searches and snapshots end to end: answered from the simulator, as text and as protobuf."""
 
+import json
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import msgspec
 import pytest
 
-from ibkr_actor.schema.commands import Search, Snapshot
+from ibkr_actor.schema.commands import Resolve, Search, Snapshot
+from ibkr_actor.schema.instruments import InstrumentQuery
 from ibkr_actor.sim import Simulator, SimulatorSettings
-from tests.e2e.kit import House, running_house, running_redis
+from tests.e2e.kit import House, clock_of, running_house, running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -61,4 +66,24 @@ async def test_a_snapshot_of_a_cfd_is_that_of_its_underlying(house: House, sim: 
     assert reply.status == "result", reply
     assert isinstance(reply.result, dict)
     assert 0 < reply.result["bid"] < reply.result["ask"]
+    assert not sim.violations
+
+
+async def test_every_instrument_that_the_table_of_data_names_is_there() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "DATA.md").read_text()
+    commands = [json.loads(command) for command in re.findall(r"`(\{\"op\".*?\})`", table)]
+    named = {json.dumps(command["instrument"]) for command in commands if "instrument" in command}
+    rows = re.findall(r"^\| [A-Z]+[^|]* \| ([^|]+) \|", table.partition("## Instruments")[2], re.MULTILINE)
+    named |= {json.dumps(name) for row in rows for name in re.findall(r"`([^`]+)`", row) if name != "BAG@"}
+    assert len(named) > 15
+    # In July 2026, long before any of them expires.
+    async with (
+        Simulator(SimulatorSettings(ticks_per_s=0.0, start_time_s=1_783_080_000.0)) as sim,
+        running_redis() as server,
+        running_house(server.own_url, sim.port, clock=clock_of(sim)) as house,
+    ):
+        for text in sorted(named):
+            instrument = msgspec.json.decode(text, type=str | InstrumentQuery)
+            reply = await house.call(Resolve(client="test", instrument=instrument))
+            assert reply.status == "result", (text, reply.error)
     assert not sim.violations
