@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from ibkr_actor.core.session.reset_windows import gateway_restart
-from ibkr_actor.schema.keys import CLIENT_PATTERN, KINDS, KINDS_HELP
+from ibkr_actor.schema.keys import CLIENT_PATTERN, KINDS, no_kind
 
 ENV_PREFIX = "IBKR_"
 DOTENV = ".env"
@@ -266,7 +266,7 @@ class Settings(BaseSettings):
     def _are_kinds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for kind in value:
             if kind not in KINDS:
-                raise ValueError(f"{kind!r} is no kind; known: {KINDS_HELP}")
+                raise ValueError(no_kind(kind))
         return value
 
     @field_validator("commanders")

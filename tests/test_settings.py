@@ -87,7 +87,7 @@ def test_every_setting_of_the_replaced_system_is_taken() -> None:
         ({"IBKR_REDIS_URL": "redis://u:sec/secret@host/0"}, "escape / ? # @ in a password with %"),
         ({"IBKR_REDIS_URL": "redis://host/db"}, "IBKR_REDIS_URL=***: is not redis://"),
         ({"IBKR_COMMANDERS": "a:b"}, "'a:b' is no client name"),
-        ({"IBKR_ALL_KINDS": "qoute"}, "'qoute' is no kind; known: quote, tick"),
+        ({"IBKR_ALL_KINDS": "qoute"}, "'qoute' is no kind (did you mean quote?); known: quote, tick"),
         ({"IBKR_DRAIN_S": "inf"}, "IBKR_DRAIN_S='inf': input should be a finite number"),
         ({"IBKR_GATEWAY_RESTART": "noon"}, "is not a time with a zone, such as 23:55 America/New_York"),
         ({"IBKR_LEASE_S": "1e9"}, "IBKR_LEASE_S=1e+09 is above IBKR_LEASE_MAX_S=604800: lower it"),

@@ -6,6 +6,7 @@ Knows no command's work.
 from __future__ import annotations
 
 import argparse
+import difflib
 import shutil
 import textwrap
 from pathlib import Path
@@ -47,6 +48,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(_EXIT_WRONG_ARGUMENT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse does, and with the choice that was meant; the commands are too many for a line."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            near = difflib.get_close_matches(str(value), map(str, action.choices or ()), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            if action.dest == "command":
+                self.error(f"no command is called {value!r}{hint}")
+            raise argparse.ArgumentError(action, error.message + hint) from None
 
 
 class Root(Parser):

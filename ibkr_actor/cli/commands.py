@@ -88,7 +88,10 @@ async def _send(redis: Redis, keys: Keys, command: AnyCommand, arguments: argpar
             raise Refused(f"no answer to {op} within {arguments.timeout:g} s: is a sidecar running for {keys.root}?")
         for entry_id, fields in answer[0][1]:
             position = entry_id
-            reply = decode_reply(fields)
+            try:
+                reply = decode_reply(fields)
+            except (KeyError, msgspec.MsgspecError):
+                continue  # nothing that a sidecar wrote
             if reply.id != command.id:
                 continue
             say_json(as_object(reply))

@@ -5,7 +5,6 @@ Reads no stream.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from msgspec import Struct
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.codec import decode_record, encode_record, record_as_dict
 from ibkr_actor.schema.instruments import Contract, InvalidInstrumentText, instrument_id, parse_instrument
-from ibkr_actor.schema.keys import KINDS, KINDS_HELP, OWN_COMMAND, Keys
+from ibkr_actor.schema.keys import KINDS, KINDS_HELP, OWN_COMMAND, Keys, no_kind
 from ibkr_actor.schema.records import AnyRecord, System
 
 COMMON = {"tag", "epoch", "seq", "con_id", "received_ns", "at_ns", "feed", "flags"}
@@ -53,9 +52,7 @@ def kinds_of(text: str) -> list[str]:
     names = list(dict.fromkeys(name for name in text.split(",") if name))
     for name in names:
         if name not in KINDS and name not in OWN_COMMAND:
-            near = difflib.get_close_matches(name, KINDS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigurationError(f"{name!r} is no kind; known: {KINDS_HELP}{hint}")
+            raise ConfigurationError(no_kind(name))
     if not names:
         raise ConfigurationError(f"no kind is named; known: {KINDS_HELP}")
     return names

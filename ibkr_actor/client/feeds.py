@@ -17,7 +17,7 @@ from ibkr_actor.client.holding import Instrument
 from ibkr_actor.client.items import AnyItem, Notice
 from ibkr_actor.client.opening import Start
 from ibkr_actor.schema.commands import FeedName, PriorityName, Subscribe
-from ibkr_actor.schema.keys import KINDS, KINDS_HELP, OWN_COMMAND, Stream, bar_kind
+from ibkr_actor.schema.keys import KINDS, OWN_COMMAND, Stream, bar_kind, no_kind
 from ibkr_actor.schema.records import (
     Bar,
     BidAsk,
@@ -210,7 +210,7 @@ class Feeds(ABC):
         if not watched and not instruments:
             raise ValueError("a feed needs an instrument")
         if unknown := [kind for kind in kinds if kind not in KINDS]:
-            raise ValueError(f"{unknown[0]!r} is no kind; known: {KINDS_HELP}")
+            raise ValueError(no_kind(unknown[0]))
         commands = tuple(
             Subscribe(
                 instrument=instrument,

@@ -21,7 +21,7 @@ from ibkr_actor.core.requests import (
     TickByTickType,
 )
 from ibkr_actor.schema.instruments import Contract
-from ibkr_actor.schema.keys import BAR_HOURS, BAR_SHOWS, BAR_SIZES, BUILT_SIZES, KINDS, KINDS_HELP, bar_kind
+from ibkr_actor.schema.keys import BAR_HOURS, BAR_SHOWS, BAR_SIZES, BUILT_SIZES, KINDS, KINDS_HELP, bar_kind, no_kind
 
 # `bars` are real-time bars of 5 s, `kept` those of other sizes that IB keeps up to date.
 LineType = Literal["level1", "tick_by_tick", "depth", "bars", "kept"]
@@ -114,14 +114,14 @@ def known_kinds(kinds: Sequence[str], *, use_rth: bool) -> list[str]:
     """The kinds asked for, once each and in KINDS' order; with `use_rth` bars mean regular hours.
 
     Raises:
-        ValueError: no kind, or one that is not served; the message lists those that are.
+        ValueError: none, or one that is no kind; the message lists those there are.
     """
     if not kinds:
         raise ValueError(f"kinds is empty; known: {KINDS_HELP}")
     wanted = {_in_regular_hours(kind) if use_rth and kind.startswith("bar.") else kind for kind in kinds}
     unknown = sorted(wanted - set(ROWS))
     if unknown:
-        raise ValueError(f"kind {unknown[0][:50]!r} is not served; known: {KINDS_HELP}")
+        raise ValueError(no_kind(unknown[0]))
     return [kind for kind in KINDS if kind in wanted]
 
 

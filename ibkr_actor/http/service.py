@@ -42,11 +42,8 @@ class Service:
         self.keys = Keys(config.prefix, config.gateway)
         self.redis = connect(redis_url)
         self._reading = connect(redis_url)
-        self._replies = connect(redis_url)
         self.metrics = Metrics()
-        self.asking = Asking(
-            self.redis, self.keys, f"http-{uuid.uuid4().hex[:12]}", replies=self._replies, timeout_s=config.answer_s
-        )
+        self.asking = Asking(self.redis, self.keys, f"http-{uuid.uuid4().hex[:12]}", timeout_s=config.answer_s)
         self.leases = Leases(self.asking, self.keys, lease_s=config.lease_s, linger_s=config.linger_s)
         self.hub = Hub(self._reading, observe=self.metrics.note_read)
         self.outlets: set[Outlet] = set()
@@ -69,7 +66,7 @@ class Service:
             with anyio.CancelScope(shield=True), anyio.move_on_after(2.0):
                 with suppress(RedisError, OSError):
                     await self.leases.close()
-                for redis in (self.redis, self._reading, self._replies):
+                for redis in (self.redis, self._reading):
                     await redis.aclose()
 
     def stop(self) -> None:

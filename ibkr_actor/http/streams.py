@@ -21,7 +21,7 @@ from ibkr_actor.http.outlet import Notice, Outlet
 from ibkr_actor.http.service import Service
 from ibkr_actor.http.sse import KEEP_ALIVE, RETRY, notice
 from ibkr_actor.schema.instruments import Contract, InstrumentQuery, instrument_id
-from ibkr_actor.schema.keys import KINDS, KINDS_HELP, Stream
+from ibkr_actor.schema.keys import KINDS, Stream, no_kind
 from ibkr_actor.schema.records import Bar, Quote
 
 log = logging.getLogger(__name__)
@@ -268,7 +268,7 @@ def canonical(instrument: Instrument) -> str:
 def check_kind(kind: str) -> str:
     """The kind. Raises: HttpError when there is none such."""
     if kind not in KINDS:
-        raise HttpError("unsupported", f"{kind!r} is no kind of stream; there are: {KINDS_HELP}")
+        raise HttpError("unsupported", no_kind(kind))
     return kind
 
 

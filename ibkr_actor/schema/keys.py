@@ -5,6 +5,7 @@ Holds no connection and writes nothing.
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Final
 
@@ -62,6 +63,15 @@ BULLETIN: Final = "bulletin"
 ALL_BULLETINS: Final = "all"
 # Kinds that have a command of their own.
 OWN_COMMAND: Final = (CHAIN, SCAN, BULLETIN)
+
+
+def no_kind(name: str) -> str:
+    """What to say of a kind that nobody may subscribe to: which may have been meant, and which there are."""
+    if name in OWN_COMMAND:
+        return f"{name!r} is held with a command of its own: {'bulletins' if name == BULLETIN else name}"
+    near = difflib.get_close_matches(name[:50], KINDS, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{name[:50]!r} is no kind{hint}; known: {KINDS_HELP}"
 
 
 class Stream(Struct, frozen=True):

@@ -39,7 +39,7 @@ from ibkr_actor.sim import SimulatorSettings, scenario_titles
         (["simulate", "--play", "nowhere"], "ibkr-actor: --play: "),
         (
             ["tail", "qoute", "AAPL", "--redis-url", "redis://127.0.0.1:1"],
-            "ibkr-actor: 'qoute' is no kind; known: quote",
+            "ibkr-actor: 'qoute' is no kind (did you mean quote?); known: quote",
         ),
     ],
 )
@@ -84,6 +84,25 @@ def test_a_wrong_value_of_the_simulator_is_refused(
     assert ended.value.code == EXIT_CONFIGURATION
     [line] = capsys.readouterr().err.splitlines()
     assert complaint in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["healt"], "ibkr-actor: no command is called 'healt'; did you mean health?; see ibkr-actor --help"),
+        (["xyzzy"], "ibkr-actor: no command is called 'xyzzy'; see ibkr-actor --help"),
+        (["demo", "nightly-restrat"], "; did you mean nightly-restart?; see ibkr-actor demo --help"),
+        (["run", "--log-level", "inf"], "; did you mean info?; see ibkr-actor run --help"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_told(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == EXIT_CONFIGURATION
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(complaint)
 
 
 def test_scenarios_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:

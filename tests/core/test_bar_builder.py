@@ -233,7 +233,7 @@ def test_the_average_is_weighted_with_the_volume() -> None:
 def test_weeks_and_months_are_not_built() -> None:
     refused = answer(Desk().subscribe("bar.1w.built", contract=stock())).reply.error
     assert refused is not None
-    assert "'bar.1w.built' is not served" in refused.message
+    assert "'bar.1w.built' is no kind" in refused.message
 
 
 @given(st.lists(st.tuples(st.integers(0, 14), st.integers(-5, 5), st.integers(0, 9)), min_size=1, max_size=60))

@@ -283,7 +283,7 @@ def test_a_violation_frees_the_open_request() -> None:
     assert [n for _, n in ib.left] == [1, 2]
 
 
-@pytest.mark.parametrize(("scope", "cleared"), [("", 2), ("small_bars", 1), ("big_bars", 1), ("nonsense", 0)])
+@pytest.mark.parametrize(("scope", "cleared"), [("", 2), ("small_bars", 1), ("big_bars", 1)])
 def test_a_cooldown_is_cleared_by_a_command_that_says_how_many(scope: str, cleared: int) -> None:
     ib = IB(PacingConfig(), SLOW)
     ib.ask(0.0, big(1))
@@ -300,6 +300,16 @@ def test_a_cooldown_is_cleared_by_a_command_that_says_how_many(scope: str, clear
     assert len(status(ib)["cooldowns"]) == 2 - cleared
     assert len(ib.left) == 1 + cleared
     assert answer(say(ib, ClearCooldowns(ref(op="clear_cooldown"), scope))).reply.result == {"cleared": 0, "scopes": []}
+
+
+def test_a_scope_that_is_none_is_refused_with_those_there_are() -> None:
+    ib = IB(PacingConfig(), SLOW)
+    say(ib, PacingViolated(13))
+    error = answer(say(ib, ClearCooldowns(ref(op="clear_cooldown"), "hist_AAPL"))).reply.error
+    assert error == Rejection(
+        "validation_error", "no cooldown has the scope 'hist_AAPL'; there are small_bars, big_bars"
+    )
+    assert len(status(ib)["cooldowns"]) == 1
 
 
 # ---- what is told

@@ -170,7 +170,8 @@ def test_forex_has_quotes_bars_and_tick_by_tick_bid_and_ask() -> None:
     ("kinds", "lease_s", "ticks", "word"),
     [
         ([], 0.0, [], "kinds is empty"),
-        (["quotes"], 0.0, [], "'quotes' is not served; known: quote, tick, greeks"),
+        (["quotes"], 0.0, [], "'quotes' is no kind (did you mean quote?); known: quote, tick, greeks"),
+        (["bulletin"], 0.0, [], "'bulletin' is held with a command of its own: bulletins"),
         (["quote"], -1.0, [], "lease_s"),
         (["quote"], math.nan, [], "lease_s"),
         (["quote"], math.inf, [], "lease_s"),

@@ -190,8 +190,8 @@ async def test_without_redis_it_is_503(lone: httpx.AsyncClient) -> None:
 
 
 @asynccontextmanager
-async def refusing(redis_url: str, rejection: Rejection) -> AsyncIterator[None]:
-    """A sidecar that refuses every command with this."""
+async def refusing(redis_url: str, rejection: Rejection, *before: dict[Any, Any]) -> AsyncIterator[None]:
+    """A sidecar that refuses every command with this, after entries that somebody else writes among the replies."""
     async with connect(redis_url) as redis, anyio.create_task_group() as tasks:
 
         async def answer_all() -> None:
@@ -202,7 +202,8 @@ async def refusing(redis_url: str, rejection: Rejection) -> AsyncIterator[None]:
                     position = entry_id
                     command = decode_command(fields)
                     reply = Reply(id=command.id, op="", status="rejected", error=rejection)
-                    await redis.xadd(KEYS.replies(command.client), {"j": encode_reply(reply)})
+                    for entry in (*before, {"j": encode_reply(reply)}):
+                        await redis.xadd(KEYS.replies(command.client), entry)
 
         await redis.delete(KEYS.commands())
         await redis.set(KEYS.heartbeat, '{"state":"ready"}')
@@ -230,6 +231,14 @@ async def test_what_the_sidecar_refuses_comes_out_with_its_status(redis_url: str
             assert (refused.status_code, error["code"], error["message"]) == (STATUS[code], code, message)
             assert refused.headers["retry-after"] == "3"
             assert error["candidates"][0]["con_id"] == 1
+
+
+async def test_junk_among_the_replies_ends_nothing(redis_url: str) -> None:
+    junk: list[dict[Any, Any]] = [{"j": b"{"}, {"d": b"\xff"}, {"j": b'{"id":1}'}, {"x": b""}]
+    async with serving(redis_url) as http, refusing(redis_url, Rejection("busy", "because"), *junk):
+        for _ in range(2):
+            refused = await http.get("/api/v1/contracts/search", params={"q": "A"})
+            assert (refused.status_code, error_of(refused)["message"]) == (503, "because")
 
 
 async def test_what_ib_refuses_has_its_own_status() -> None:

@@ -50,8 +50,9 @@ from ibkr_actor.core.pacing.memory import MemoryUnreadable, PacingMemory, restor
 from ibkr_actor.core.pacing.open_requests import OpenRequests
 from ibkr_actor.core.pacing.rolling_window import Window
 from ibkr_actor.core.pacing.waiting_room import WaitingRoom
+from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.requests import AnyRequest
-from ibkr_actor.schema.commands import Reply
+from ibkr_actor.schema.commands import Rejection, Reply
 from ibkr_actor.schema.records import System
 
 # Of how many sent requests it is remembered what they counted as, for a complaint that comes after their end.
@@ -184,7 +185,7 @@ class PacingCore:
         """IB ended the request; the limit it counts against rests. What cannot be told apart counts as small bars."""
         self._violations_total += 1
         self._open.ended(message.req_id, now.s)
-        resting = [name for name, window in self._room.shared.items() if window.limit.cools]
+        resting = self._cooling_scopes()
         if not resting:
             return []
         scope, sent_s = self._recent.get(message.req_id, (resting[0], now.s))
@@ -196,7 +197,15 @@ class PacingCore:
         text = f"IB says that {scope} were asked too fast: nothing more for {cooldown.until_s - now.s:.1f} s."
         return [_announce("cooldown_started", scope, text, now)]
 
+    def _cooling_scopes(self) -> list[str]:
+        """The limits that rest when IB says that they were broken."""
+        return [name for name, window in self._room.shared.items() if window.limit.cools]
+
     def _clear_cooldowns(self, message: ClearCooldowns, now: Instant) -> list[Effect]:
+        scopes = self._cooling_scopes()
+        if message.scope and message.scope not in scopes:
+            text = f"no cooldown has the scope {message.scope!r}; there are {', '.join(scopes)}"
+            return [rejected(message.ref, Rejection("validation_error", text))]
         ended = self._open_again(self._cooldowns.clear(message.scope))
         reply = Reply(message.ref.id, message.ref.op, "result", result={"cleared": len(ended), "scopes": ended})
         effects: list[Effect] = [Answer(message.ref, reply)]
