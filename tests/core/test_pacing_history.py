@@ -21,6 +21,7 @@ from ibkr_actor.core.messages import (
     Withdraw,
 )
 from ibkr_actor.core.requests import AnyRequest, CancelHeadTimestamp, CancelHistoricalData
+from ibkr_actor.schema.commands import Rejection
 from tests.core.ib_at_work import IB, bars, big, head, histogram, level1, small, ticks
 from tests.core.kit import SECOND_S, answer, at, ns, ref, said, told
 
