@@ -103,6 +103,17 @@ def test_a_name_resolved_before_is_not_asked_again_until_its_time_is_over() -> N
     assert asked(send(core, subscribe(), 101.1))
 
 
+def test_a_future_whose_last_day_is_over_everywhere_is_asked_for_anew() -> None:
+    core = up(ContractsConfig(ttl_s=1e9))
+    # The clock of the tests begins on 2026-01-01 in UTC.
+    query = InstrumentQuery("ES", "FUT", "CME", "USD", last_trade_date="202601")
+    send(core, subscribe(query), 0)
+    reply_with(core, 11, [Contract(1, "ES", "FUT", "CME", "USD", last_trade_date="20260116")], 1)
+    day_s = 86_400.0
+    assert resolved(send(core, subscribe(query), 16.4 * day_s, "2"))
+    assert asked(send(core, subscribe(query), 16.6 * day_s, "3"))
+
+
 def test_different_ways_of_saying_the_same_ask_once_and_all_are_answered_in_order() -> None:
     core = up()
     assert asked(send(core, subscribe("AAPL"), 0, "1"))

@@ -166,6 +166,26 @@ def test_what_ib_does_not_know_of_a_tick_is_none(event: MarketDataEvent, value: 
 
 
 @pytest.mark.parametrize(
+    ("event", "value"),
+    [
+        (TickPrice(12, ns(1), 9999, -0.5, "3", 0), -0.5),
+        (TickSize(12, ns(1), 9999, "0.25"), "0.25"),
+        (TickGeneric(12, ns(1), 9999, 4.5), 4.5),
+        (TickString(12, ns(1), 9999, "a;b"), "a;b"),
+    ],
+)
+def test_a_tick_of_a_type_that_a_newer_ib_brings_is_told_under_its_number(
+    event: MarketDataEvent, value: float | str
+) -> None:
+    desk = Desk()
+    desk.subscribe("quote", "tick")
+    ((stream, record),) = published(desk.data(event, s=1))
+    assert stream.kind == "tick"
+    assert isinstance(record, Tick)
+    assert (record.tick_type, record.value) == (9999, value)
+
+
+@pytest.mark.parametrize(
     "event",
     [
         TickPrice(12, ns(1), 75, 1.5, None, 0),

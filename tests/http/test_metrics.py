@@ -53,7 +53,9 @@ async def test_the_numbers_of_a_running_sidecar_reach_a_process_of_its_own() -> 
             while True:
                 found = samples((await http.get("/metrics")).text)
                 ticks = sum(number for _, number in found.get("ibkr_ticks_total", []))
-                if ticks >= 20 and ({"state": "live"}, 2.0) in found.get("ibkr_actor_lines", []):
+                live = ({"state": "live"}, 2.0) in found.get("ibkr_actor_lines", [])
+                fresh = ({"freshness": "fresh"}, 2.0) in found.get("ibkr_actor_lines_freshness", [])
+                if ticks >= 20 and live and fresh:
                     break
                 await breath()
         assert value(found, "ibkr_ticks_total", symbol="AAPL") >= 20
