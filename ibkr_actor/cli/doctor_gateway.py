@@ -1,6 +1,6 @@
 """The doctor's look at TWS or IB Gateway: its port, a handshake with the official client, its clock, its notices.
 
-Uses a client id of its own and subscribes to nothing, so that a running sidecar does not notice.
+Uses a client id of its own and asks for one snapshot, so that a running sidecar does not notice.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import anyio
 from msgspec import structs
 
 from ibkr_actor import configs
+from ibkr_actor.cli import doctor_permissions
 from ibkr_actor.cli.doctor_findings import Finding, fail, ok, warn
-from ibkr_actor.core.codes.meaning import lookup
 from ibkr_actor.core.events import (
     Connected,
     ConnectFailed,
@@ -80,7 +80,10 @@ async def check_handshake(settings: Settings, client_id: int, timeout_s: float) 
                 heard.append(event)
                 if isinstance(event, NextValidId):
                     gateway.send(ReqCurrentTime(req_id=1))
-                if isinstance(event, CurrentTime | ConnectFailed | ConnectionLost):
+                if isinstance(event, CurrentTime):
+                    for question in doctor_permissions.questions(settings.market_data_type):
+                        gateway.send(question)
+                if isinstance(event, ConnectFailed | ConnectionLost) or doctor_permissions.is_answered(event):
                     break
     finally:
         with anyio.CancelScope(shield=True):
@@ -123,30 +126,22 @@ def judged(heard: list[Event], client_id: int, timeout_s: float) -> list[Finding
     count = f", {accounts.accounts} account(s)" if isinstance(accounts, ManagedAccounts) else ""
     out.insert(0, ok("handshake", f"server version {up.server_version}, client id {client_id}{count}"))
     clock = first.get(CurrentTime)
-    out.append(_clock(clock) if isinstance(clock, CurrentTime) else _no_clock(timeout_s))
-    return out
+    if not isinstance(clock, CurrentTime):
+        return [*out, _no_clock(timeout_s)]
+    return [*out, _clock(clock), doctor_permissions.judged(heard, timeout_s)]
 
 
 def _notices(heard: list[Event]) -> list[Finding]:
-    """Farms that are not up, and refusals; what says that all is well is left out."""
+    """Farms that are not up; what says that all is well is left out."""
     out, seen = [], set()
     for event in heard:
         if not isinstance(event, ErrorNotice) or event.code in seen:
             continue
-        row = lookup(event.code, event.req_id)
-        if row.kind == "permission":
-            seen.add(event.code)
-            out.append(_permission(event.code, event.message))
-        elif event.code in (1100, 2103, 2105, 2110, 2157):
+        if event.code in (1100, 2103, 2105, 2110, 2157):
             seen.add(event.code)
             advice = "wait for IB, or look at the network and the login of TWS or IB Gateway"
             out.append(warn("farms", f"IB says ({event.code}): {event.message}", advice))
     return out
-
-
-def _permission(code: int, message: str) -> Finding:
-    advice = "subscribe to the data in IB's Client Portal (Market Data Subscriptions), or set IBKR_MARKET_DATA_TYPE=3"
-    return warn("permissions", f"IB says ({code}): {message}", advice)
 
 
 def _clock(time: CurrentTime) -> Finding:

@@ -14,7 +14,15 @@ from ibkr_actor.cli.doctor import own_client_id, without_password
 from ibkr_actor.cli.doctor_gateway import judged
 from ibkr_actor.cli.doctor_redis import _lines, _policies, _version
 from ibkr_actor.cli.main import EXIT_CONFIGURATION, EXIT_NO, main
-from ibkr_actor.core.events import Connected, ConnectFailed, ErrorNotice, NextValidId
+from ibkr_actor.core.events import (
+    Connected,
+    ConnectFailed,
+    CurrentTime,
+    ErrorNotice,
+    Event,
+    NextValidId,
+    TickSnapshotEnd,
+)
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.load_settings import load_settings
 from ibkr_actor.sim import Simulator, SimulatorSettings
@@ -52,10 +60,11 @@ async def test_beside_a_running_sidecar_all_is_well_and_it_is_not_disturbed(
         assert status == 0
         assert {row["level"] for row in found.values()} == {"ok"}, found
         assert set(found) >= {"python", "ibapi", "settings", "redis", "memory", "persistence", "clock", "sidecar",
-                              "lines", "gateway", "handshake"}  # fmt: skip
+                              "lines", "gateway", "handshake", "permissions"}  # fmt: skip
         assert "server version 226" in found["handshake"]["message"]
-        assert sim.line_count() == 1
+        assert found["permissions"]["message"] == "AAPL comes, live"
         await sim.wait_for(lambda: sim.clients() == [17])
+        assert sim.line_count() == 1
         beat = json.loads(await house.redis.get(KEYS.heartbeat) or b"{}")
         assert beat["state"] == "ready"
 
@@ -119,6 +128,49 @@ def test_what_the_gateway_says_becomes_findings() -> None:
                ErrorNotice(1, 0, -1, 2104, "Market data farm connection is OK:usfarm")]  # fmt: skip
     found = judged([up, NextValidId(1, 1), *notices], 9001, 5.0)
     assert [(each.check, each.level) for each in found] == [("handshake", "ok"), ("farms", "warn"), ("clock", "warn")]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("grant", "feed", "level", "said"),
+    [
+        ("none", "1", "warn", "(354)"),
+        ("delayed", "1", "warn", "(354)"),
+        ("delayed", "3", "ok", "AAPL comes, delayed"),
+        ("api", "1", "warn", "(10089)"),
+        ("part", "1", "warn", "(10090)"),
+    ],
+)
+async def test_what_the_login_may_not_see_is_told_with_what_to_do(
+    grant: str, feed: str, level: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IBKR_MARKET_DATA_TYPE", feed)
+    async with Simulator(SimulatorSettings(permissions={"AAPL": grant})) as sim:
+        line = ["doctor", "--json", "--port", str(sim.port)]
+        assert await anyio.to_thread.run_sync(main, line) in (0, EXIT_NO)
+        assert not sim.violations
+    found = levels(capsys.readouterr().out)["permissions"]
+    assert found["level"] == level
+    assert said in found["message"]
+    assert level == "ok" or "Market Data Subscriptions" in found["advice"]
+
+
+def test_a_snapshot_that_says_nothing_of_permissions_is_told_as_such() -> None:
+    up = [Connected(1, 0, 226, "20260105 10:00:00 EST"), NextValidId(1, 1), CurrentTime(1, 0, 10**9)]
+    rows: list[tuple[list[Event], str, str]] = [
+        ([], "warn", "no answer"),
+        (
+            [ErrorNotice(1, 0, 2, 101, "Max number of tickers has been reached")],
+            "warn",
+            "not known, IB says of AAPL (101)",
+        ),
+        ([ErrorNotice(1, 0, 2, 10197, "No market data during competing session")], "warn", "(10197)"),
+        ([TickSnapshotEnd(2, 0)], "ok", "no data now"),
+    ]
+    for events, level, said in rows:
+        found = judged([*up, *events], 9001, 5.0)[-1]
+        assert (found.check, found.level) == ("permissions", level)
+        assert said in found.message
 
 
 def test_what_redis_says_becomes_findings() -> None:
