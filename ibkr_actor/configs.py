@@ -38,7 +38,9 @@ _MARGIN_S = 0.2
 
 
 def session(settings: Settings, speed: float = 1.0) -> SessionConfig:
-    """`read_timeout_sec` of silence: half of it until the gateway is asked for its time, half for the answer."""
+    """`read_timeout_sec` is the silence until the gateway is asked for its time and that until it has to answer."""
+    usual = SessionConfig()
+    asks_after_s = min(usual.heartbeat_interval_s, settings.read_timeout_sec / 2)
     return SessionConfig(
         client_ids=(settings.client_id, *(id_ for id_ in settings.client_id_pool if id_ != settings.client_id)),
         market_data_type=settings.market_data_type,
@@ -47,9 +49,10 @@ def session(settings: Settings, speed: float = 1.0) -> SessionConfig:
         backoff_max_s=settings.reconnect_backoff_max_ms / 1000,
         max_attempts=settings.max_reconnect_attempts,
         ready_timeout_s=settings.ready_timeout_s * speed,
-        heartbeat_interval_s=settings.read_timeout_sec / 2 * speed,
-        heartbeat_timeout_s=settings.read_timeout_sec / 2 * speed,
-        stop_timeout_s=SessionConfig().stop_timeout_s * speed,
+        heartbeat_interval_s=asks_after_s * speed,
+        heartbeat_timeout_s=(settings.read_timeout_sec - asks_after_s) * speed,
+        mute_s=usual.mute_s * speed,
+        stop_timeout_s=usual.stop_timeout_s * speed,
         reset_windows=NORTH_AMERICA + ((gateway_restart(restart),) if (restart := settings.gateway_restart) else ()),
     )
 

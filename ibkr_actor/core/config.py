@@ -24,6 +24,8 @@ class SessionConfig(Struct, frozen=True):
     `stable_s` is how long a connection must have been ready before backoff starts anew. After `login_after` connections
     in a row that the gateway took in vain it is said to wait for its login, and tried every `login_retry_s`; in one of
     the `reset_windows` tries are `scheduled_retry_s` apart at most.
+    A gateway of which nothing was heard for `heartbeat_interval_s` is asked for its time. When it leaves that unanswered
+    for `mute_s` nothing of it is to be expected, and after `heartbeat_timeout_s` the connection is given up.
     """
 
     client_ids: tuple[int, ...] = (17,)
@@ -33,8 +35,9 @@ class SessionConfig(Struct, frozen=True):
     backoff_max_s: float = 5.0
     max_attempts: int = 0
     ready_timeout_s: float = 30.0
-    heartbeat_interval_s: float = 15.0
-    heartbeat_timeout_s: float = 15.0
+    heartbeat_interval_s: float = 5.0
+    heartbeat_timeout_s: float = 25.0
+    mute_s: float = 2.0
     stop_timeout_s: float = 5.0
     stable_s: float = 30.0
     login_after: int = 3

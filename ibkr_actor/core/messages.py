@@ -73,6 +73,10 @@ class UpstreamUp(Struct, frozen=True):
     code: int | None
 
 
+class GatewayMute(Struct, frozen=True):
+    """The connection is open, and the gateway does not even tell its time: nothing is heard of anything."""
+
+
 class FarmChanged(Struct, frozen=True):
     """A farm went down or is usable again; `family` is market, history or definitions."""
 

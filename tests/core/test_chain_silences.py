@@ -14,6 +14,7 @@ from ibkr_actor.core.events import ErrorNotice, TickGeneric, TickPrice
 from ibkr_actor.core.messages import (
     Enqueue,
     FarmChanged,
+    GatewayMute,
     MarketData,
     RequestEnded,
     RequestSent,
@@ -159,6 +160,19 @@ def test_a_silent_gateway_leads_to_new_requests_one_after_the_other() -> None:
     assert house.asked == []
     house.run(10)
     assert sorted(house.asked) == [*MEMBERS, UNDER.con_id]
+
+
+def test_a_chain_is_stale_as_soon_as_the_gateway_does_not_even_tell_its_time() -> None:
+    house = House()
+    house.run(3, house.all_but())
+    last_ns = house.now.ns
+    assert house.handle(GatewayMute()) == []
+    silent = house.run(7)
+    assert freshness(silent) == []
+    silent = house.handle(GatewayMute())
+    assert (freshness(silent), states(silent)) == (["stale"], [("chain", "starved", "silent")])
+    back = house.run(3, house.all_but())
+    assert (gaps(back), freshness(back)) == ([(UNDER.con_id, "stall", last_ns)], ["fresh"])
 
 
 def test_one_member_that_is_silent_has_a_gap_of_its_own_and_is_asked_again_ever_more_rarely() -> None:

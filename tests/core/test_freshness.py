@@ -14,6 +14,7 @@ from ibkr_actor.core.effects import Announce, Effect, Instant, Publish, SetFresh
 from ibkr_actor.core.events import RealTimeBar, TickGeneric, TickNews, TickPrice
 from ibkr_actor.core.messages import (
     FarmChanged,
+    GatewayMute,
     MarketData,
     RequestSent,
     ResolvedCommand,
@@ -324,6 +325,32 @@ def test_a_silent_gateway_makes_all_lines_stale_at_once_with_one_message() -> No
     assert all(told.since_ns - told.received_ns <= 10e9 for told in only(SetFreshness, effects)[:20])
     assert len({told.since_ns for told in only(SetFreshness, effects)}) == 1
     assert events(effects) == ["stale"]
+
+
+def test_a_gateway_that_does_not_tell_its_time_makes_stale_what_was_heard_for_a_moment_only() -> None:
+    house = Watched("2026-01-05 15:00")
+    for n, symbol in enumerate(("NEW", "SLOW", "SHUT", "HALTED", "UNKNOWN")):
+        hours = {"SHUT": "20260105:0900-20260105:0930", "UNKNOWN": ""}.get(symbol, NEW_YORK)
+        house.subscribe(stock(symbol, hours=hours, liquid=hours and LIQUID, con_id=n + 1))
+    house.run(100, house.every(50, "SLOW", "SHUT", "HALTED", "UNKNOWN"))
+    house.run(3, house.every(1, "NEW"))
+    house.handle(MarketData([TickGeneric(house.req_ids["HALTED"], house.now.ns, 49, 1.0)]))
+    assert [house.fresh(symbol) for symbol in ("NEW", "SLOW")] == ["fresh", "fresh"]
+    house.run(7)
+    effects = house.handle(GatewayMute())
+    assert {effect.stream.instrument.split(".")[0] for effect in only(SetFreshness, effects)} == {"NEW", "SLOW"}
+    assert [house.fresh(symbol) for symbol in ("NEW", "SLOW")] == ["stale", "stale"]
+    house.run(2)
+    (gap,) = gaps(house.price("NEW"))
+    assert (gap.cause, (gap.to_ns or 0) - (gap.from_ns or 0)) == ("stall", 9_000_000_000)
+    assert [house.fresh(symbol) for symbol in ("NEW", "SLOW")] == ["fresh", "stale"]
+
+
+def test_what_came_with_the_word_that_a_gateway_is_mute_is_not_stale() -> None:
+    house = liquid()
+    house.price("AAPL")
+    house.s += 0.5
+    assert house.handle(GatewayMute()) == []
 
 
 def test_a_lost_connection_makes_lines_stale_with_its_reason_and_they_are_fresh_when_data_come() -> None:

@@ -23,6 +23,7 @@ from ibkr_actor.core.messages import (
     DataLost,
     Enqueue,
     FarmChanged,
+    GatewayMute,
     RateExceeded,
     RequestRefused,
     RequestSent,
@@ -491,7 +492,7 @@ def test_farms_that_ib_makes_up_are_bounded() -> None:
 
 
 def test_silence_is_answered_by_a_heartbeat_and_more_silence_by_a_reconnect() -> None:
-    session = ready(SessionConfig(heartbeat_interval_s=10.0, heartbeat_timeout_s=5.0))
+    session = ready(SessionConfig(heartbeat_interval_s=10.0, heartbeat_timeout_s=5.0, mute_s=5.0))
     assert session.next_wakeup_s() == 12.0
     assert session.handle(WakeUp(), at(11.9)) == []
     effects = session.handle(WakeUp(), at(12))
@@ -502,6 +503,32 @@ def test_silence_is_answered_by_a_heartbeat_and_more_silence_by_a_reconnect() ->
     effects = session.handle(WakeUp(), at(18))
     assert one(Disconnect, effects) == Disconnect(1)
     assert "silent for 16.0 s" in told(effects, SessionDown)[0].reason
+
+
+def test_a_gateway_that_does_not_tell_its_time_is_mute_at_a_second_look_and_that_is_told_once() -> None:
+    session = ready()
+    question = told(session.handle(WakeUp(), at(7)), Enqueue)[0].request
+    session.handle(RequestSent(question.req_id, 7.0), at(7))
+    assert session.next_wakeup_s() == 9.0
+    # The process was held up: the answer may wait to be handled.
+    assert session.handle(WakeUp(), at(9.25)) == []
+    assert session.next_wakeup_s() == 9.75
+    effects = session.handle(WakeUp(), at(9.75))
+    assert told(effects, GatewayMute) == [GatewayMute()]
+    assert one(Announce, effects).record.event == "mute"
+    assert session.next_wakeup_s() == 32.0
+    session.handle(Heard(1), at(20))
+    assert session.next_wakeup_s() == 25.0
+
+
+def test_an_answer_between_the_two_looks_is_one() -> None:
+    session = ready()
+    session.handle(WakeUp(), at(7))
+    session.handle(RequestSent(10, 7.0), at(7))
+    assert session.handle(WakeUp(), at(9)) == []
+    session.handle(CurrentTime(1, ns(9.25), ns(9.25)), at(9.25))
+    assert session.next_wakeup_s() == 14.25
+    assert session.handle(WakeUp(), at(9.5)) == []
 
 
 def test_a_gateway_that_streams_but_does_not_answer_is_not_dropped() -> None:

@@ -63,12 +63,29 @@ class ChainSilences:
                 chain.lose("farm", chain.newest_ns)
                 effects += chain.set_state("starved", "farm", now)
             if watch.overdue(facts, now):
-                chain.lose("farm" if self.farms else "stall", chain.newest_ns)
-                effects += chain.set_state("starved", "silent", now)
-                self._silent(chain, [found for found in looked if found[2].live], now, lone=False)
+                effects += self._fall_silent(chain, looked, now)
         if is_waited_for(chain) or chain.reason == "silent":
             self._silent(chain, [found for found in looked if found[1].overdue(found[2], now)], now)
         return effects + self._probe(chain, now) + judged(chain, watch, _facts(chain, watch), now)
+
+    def _fall_silent(self, chain: Chain, looked: list[Look], now: Instant) -> list[Effect]:
+        """Nothing comes of any member any more."""
+        chain.lose("farm" if self.farms else "stall", chain.newest_ns)
+        self._silent(chain, [found for found in looked if found[2].live], now, lone=False)
+        return chain.set_state("starved", "silent", now)
+
+    def gateway_mute(self, now: Instant) -> list[Effect]:
+        """Nothing is heard of anything, and thus of no chain."""
+        effects: list[Effect] = []
+        for chain in list(self._feed.chains.values()):
+            watch = self._watch_of(chain)
+            watch.look(_facts(chain, watch), now)
+            facts = _facts(chain, watch)
+            silent = facts.live and watch.is_due(facts) and now.s - watch.heard_s >= self._config.sweep_s
+            if silent and is_waited_for(chain) and chain.doubt is None:
+                effects += self._fall_silent(chain, list(self._members(chain, now)), now)
+                effects += judged(chain, watch, _facts(chain, watch), now)
+        return effects
 
     def _members(self, chain: Chain, now: Instant) -> Iterator[Look]:
         """The underlying and the members that keep their lines, looked at. Affects: silences that are over."""

@@ -17,7 +17,7 @@ from ibkr_actor.core.lines.freshness import Facts, Freshness, Watch
 from ibkr_actor.core.lines.line import Line, LineKey
 from ibkr_actor.core.lines.probes import Probes
 from ibkr_actor.core.lines.watched import Watched, is_waited_for, judged, message_of, stopped
-from ibkr_actor.core.messages import FarmChanged
+from ibkr_actor.core.messages import FarmChanged, GatewayMute
 from ibkr_actor.schema.records import FLAG_SNAPSHOT, System
 
 # Between two messages of one sort; what changes meanwhile is told together.
@@ -27,6 +27,8 @@ _FARM_LOOK_S: Final = 1.0
 # Lines are asked anew one after the other, and each more rarely the longer that does not help.
 _PROBE_APART_S: Final = 0.2
 _DOUBLINGS_MAX: Final = 5
+
+Look = tuple[Line, Watch, Facts]
 
 
 class Silences:
@@ -63,10 +65,7 @@ class Silences:
             return []
         # While a farm is away it is looked more closely: data may be back before the word that it is.
         self._next_s = now.s + min(self.config.sweep_s, _FARM_LOOK_S if self._farms else self.config.sweep_s)
-        looked = [(line, watch_of(line, self.config), _facts(line)) for line in self._lines()]
-        for _, watch, facts in looked:
-            if watch.look(facts, now):
-                self._heard_s = now.s
+        looked = self._look(now)
         self._probes.look(now)
         effects = self._farm_silence(looked, now) + self._silent(looked, now)
         for line, watch, _ in looked:
@@ -75,10 +74,17 @@ class Silences:
         watched: list[tuple[Watched, Watch]] = [(line, watch) for line, watch, _ in looked]
         return effects + self._say(watched + self._chains.watched(), now)
 
+    def _look(self, now: Instant) -> list[Look]:
+        looked = [(line, watch_of(line, self.config), _facts(line)) for line in self._lines()]
+        for _, watch, facts in looked:
+            if watch.look(facts, now):
+                self._heard_s = now.s
+        return looked
+
     def _lines(self) -> Iterable[Line]:
         return (line for line in list(self._book.lines.values()) if not line.flags & FLAG_SNAPSHOT)
 
-    def _silent(self, looked: list[tuple[Line, Watch, Facts]], now: Instant) -> list[Effect]:
+    def _silent(self, looked: list[Look], now: Instant) -> list[Effect]:
         """Lines that fell silent, or were asked for in vain: a gap begins, and they are to be asked for again."""
         waiting = [found for found in looked if found[0].req_id is not None and is_waited_for(found[0])]
         overdue = [found for found in waiting if found[1].overdue(found[2], now)]
@@ -87,11 +93,14 @@ class Silences:
         if together and now.s - self._heard_s >= self.config.stale_min_s:
             # Nothing comes any more: that concerns the slow ones too.
             overdue += [found for found in spoke if found not in overdue and not found[2].halted]
+        return self._fall_silent(overdue, now, lone=not together)
+
+    def _fall_silent(self, silent: list[Look], now: Instant, *, lone: bool) -> list[Effect]:
         effects: list[Effect] = []
-        for n, (line, watch, _) in enumerate(overdue):
+        for n, (line, watch, _) in enumerate(silent):
             if line.doubt is not None:
                 continue
-            watch.lone = watch.lone and not together
+            watch.lone = watch.lone and lone
             if line.live:
                 line.lose("farm" if self._farms else "stall", line.newest_ns)
             effects += self._starve(line, watch, n, now)
@@ -125,6 +134,21 @@ class Silences:
         self._probes.answered(line, now)
         return judged(line, watch, _facts(line), now)
 
+    def gateway_mute(self, _message: GatewayMute, now: Instant) -> list[Effect]:
+        """Nothing is heard of any line, however rarely it speaks, and whether or not its pace is known."""
+        if self.config.sweep_s <= 0:
+            return []
+        silent = [
+            (line, watch, facts)
+            for line, watch, facts in self._look(now)
+            if facts.live and is_waited_for(line) and watch.is_due(facts)
+            if now.s - watch.heard_s >= self.config.sweep_s
+        ]
+        effects = self._fall_silent(silent, now, lone=False)
+        for line, watch, _ in silent:
+            effects += judged(line, watch, _facts(line), now)
+        return effects + self._chains.gateway_mute(now)
+
     def session_over(self) -> None:
         """The next connection tells its farms anew."""
         self._farms.clear()
@@ -136,10 +160,7 @@ class Silences:
         A line that was not heard since the farm went has a gap, begun when it was last heard; one that spoke meanwhile
         is of another farm. Data may overtake the word that it is back.
         """
-        watched = [(line, watch_of(line, self.config)) for line in self._lines()]
-        for line, watch in watched:
-            if watch.look(_facts(line), now):
-                self._heard_s = now.s
+        looked = self._look(now)
         if not message.is_up:
             self._farms.gone(message.name, now, message.at_ns)
             if self._next_s is not None:
@@ -148,7 +169,7 @@ class Silences:
         since = self._farms.back(message.name, now)
         effects, chains = self._chains.farm_back(since, now)
         self._touched |= chains
-        for line, watch in watched:
+        for line, watch, _ in looked:
             if line.live and self._farms.hides(watch, now, since):
                 # Slow enough for that to be no alarm, but what it would have said is not known.
                 self._touched.add(line.key)
@@ -161,7 +182,7 @@ class Silences:
             self._touched.clear()
         return effects
 
-    def _farm_silence(self, looked: list[tuple[Line, Watch, Facts]], now: Instant) -> list[Effect]:
+    def _farm_silence(self, looked: list[Look], now: Instant) -> list[Effect]:
         """Lines that fell silent when a farm went, and are quicker than that as a rule."""
         if not self._farms:
             return []

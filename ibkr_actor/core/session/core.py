@@ -27,6 +27,7 @@ from ibkr_actor.core.events import (
 from ibkr_actor.core.messages import (
     DataLost,
     Enqueue,
+    GatewayMute,
     RateExceeded,
     RequestRefused,
     RequestSent,
@@ -246,6 +247,9 @@ class SessionCore:
         pulse = self._link.pulse
         if pulse.is_dead(self._config, now):
             return self._drop(now, f"The gateway was silent for {now.s - pulse.heard_s:.1f} s.")
+        if pulse.falls_mute(self._config, now):
+            text = f"The gateway was silent for {now.s - pulse.heard_s:.1f} s and does not tell its time."
+            return [Tell("subscriptions", GatewayMute()), self._say(now, "mute", text)]
         if not pulse.is_due(self._config, now):
             return []
         pulse.req_id = self._req_ids.next()
