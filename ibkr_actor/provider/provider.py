@@ -265,7 +265,7 @@ class IBKRProvider(MarketDataProvider):
         for instrument, symbol in symbols.items():
             try:
                 values = await self.session.client.snapshot(instrument)
-            except Exception as error:
+            except Exception as error:  # whatever it is: a provider raises canonical errors only
                 raise handle_ib_error(error) from error
             yield mapping.snapshot_to_quote(values, symbol)
 

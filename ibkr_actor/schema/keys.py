@@ -61,14 +61,14 @@ SCAN: Final = "scan"
 BULLETIN: Final = "bulletin"
 # The name that the one stream of bulletins has in place of an instrument.
 ALL_BULLETINS: Final = "all"
-# Kinds that have a command of their own.
-OWN_COMMAND: Final = (CHAIN, SCAN, BULLETIN)
+# Kinds that have a command of their own, with it.
+OWN_COMMAND: Final = {CHAIN: "chain", SCAN: "scan", BULLETIN: "bulletins"}
 
 
 def no_kind(name: str) -> str:
     """What to say of a kind that nobody may subscribe to: which may have been meant, and which there are."""
     if name in OWN_COMMAND:
-        return f"{name!r} is held with a command of its own: {'bulletins' if name == BULLETIN else name}"
+        return f"{name!r} is held with a command of its own: {OWN_COMMAND[name]}"
     near = difflib.get_close_matches(name[:50], KINDS, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return f"{name[:50]!r} is no kind{hint}; known: {KINDS_HELP}"

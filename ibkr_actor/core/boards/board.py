@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from ibkr_actor.core.boards.scans import ScanSpec
-from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, HolderWrite, Instant, SetState
+from ibkr_actor.core.held import HeldStream, StreamHolder
+from ibkr_actor.core.holders import holder_field
 from ibkr_actor.core.lines.line import Item, PendingGap
 from ibkr_actor.core.reference.events import NewsBulletin, ScanRow
 from ibkr_actor.core.requests import ReqNewsBulletins, ReqScan
@@ -22,15 +23,6 @@ from ibkr_actor.schema.records import FEED_LIVE, Bulletin, DataRecord, End, Gap
 
 # How many bulletins of the past are told apart: IB sends those of the day again after each break.
 _SEEN_MAX: Final = 1_000
-
-
-class BoardHolder(Struct, frozen=True):
-    """One client's wish for the stream. `lease_s` 0 means until unsubscribed."""
-
-    client: str
-    lease_s: float
-    command_id: str
-    since_ns: int
 
 
 class StoredBoard(Struct, frozen=True):
@@ -46,13 +38,12 @@ _encode: Final = msgspec.json.Encoder().encode
 _decoder: Final = msgspec.json.Decoder(StoredBoard)
 
 
-class Board:
+class Board(HeldStream[StreamHolder]):
     """One such stream, as long as it is held. `spec` is the scan; None for the bulletins."""
 
     def __init__(self, spec: ScanSpec | None) -> None:
+        super().__init__(Stream(BULLETIN, ALL_BULLETINS) if spec is None else Stream(SCAN, spec.name))
         self.spec = spec
-        self.stream = Stream(BULLETIN, ALL_BULLETINS) if spec is None else Stream(SCAN, spec.name)
-        self.holders: dict[str, BoardHolder] = {}
         # The present request, whether pacing let it go, and how many were made in a row that brought nothing.
         self.req_id: int | None = None
         self.sent = False
@@ -120,17 +111,10 @@ class Board:
 
     # ---- what survives a restart
 
-    def write(self, holder: BoardHolder) -> HolderWrite:
+    def write(self, holder: StreamHolder) -> HolderWrite:
         """Keeps a holder over a restart."""
         stored = StoredBoard(holder.lease_s, holder.command_id, holder.since_ns, self.spec)
-        return HolderWrite(self._field(holder.client), _encode(stored))
-
-    def delete(self, client: str) -> HolderWrite:
-        """Forgets a holder."""
-        return HolderWrite(self._field(client), None)
-
-    def _field(self, client: str) -> str:
-        return f"{self.stream.name}:{client}"
+        return HolderWrite(holder_field(self.stream, holder.client), _encode(stored))
 
 
 def is_board(field: str) -> bool:
@@ -138,7 +122,7 @@ def is_board(field: str) -> bool:
     return field.startswith((f"{SCAN}:", f"{BULLETIN}:"))
 
 
-def read(kept: HolderWrite) -> tuple[ScanSpec | None, BoardHolder]:
+def read(kept: HolderWrite) -> tuple[ScanSpec | None, StreamHolder]:
     """The scan, None for bulletins, and the holder, as stored.
 
     Raises:
@@ -150,10 +134,10 @@ def read(kept: HolderWrite) -> tuple[ScanSpec | None, BoardHolder]:
     stored = _decoder.decode(kept.value)
     if (parts[0] == SCAN) != (stored.spec is not None):
         raise ValueError(f"field {kept.field!r} and its value are not of one kind")
-    return stored.spec, BoardHolder(parts[2], stored.lease_s, stored.command_id, stored.since_ns)
+    return stored.spec, StreamHolder(parts[2], stored.lease_s, stored.command_id, stored.since_ns)
 
 
-def row(board: Board, key: str, leases: Deadlines[tuple[Stream, str]], now: Instant) -> dict[str, object]:
+def row(board: Board, key: str, holders: list[dict[str, object]]) -> dict[str, object]:
     """A stream among the subscriptions of a `list`; it has no freshness, since IB need not say anything."""
     return {
         "instrument": board.stream.instrument,
@@ -168,16 +152,8 @@ def row(board: Board, key: str, leases: Deadlines[tuple[Stream, str]], now: Inst
         "received_ns": str(board.newest_ns) if board.newest_ns else None,
         "feed": FEED_LIVE,
         "generic_ticks": [],
-        "holders": [_holder(board, holder, leases, now) for holder in board.holders.values()],
+        "holders": holders,
     }
-
-
-def _holder(
-    board: Board, holder: BoardHolder, leases: Deadlines[tuple[Stream, str]], now: Instant
-) -> dict[str, object]:
-    at_s = leases.at((board.stream, holder.client))
-    left_s = None if at_s is None else round(max(0.0, at_s - now.s), 1)
-    return {"client": holder.client, "lease_s": holder.lease_s, "left_s": left_s}
 
 
 def names_of(boards: Sequence[Board]) -> str:

@@ -5,16 +5,12 @@ Asks IB nothing and reads no data: `core.boards.feed` does.
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
-from msgspec import UNSET, structs
-
-from ibkr_actor.core.boards.board import Board, BoardHolder, names_of, read, row
+from ibkr_actor.core.boards.board import Board, names_of, read, row
 from ibkr_actor.core.boards.feed import BoardFeed
 from ibkr_actor.core.boards.scans import SCAN_STREAMS_MAX, read_scan
 from ibkr_actor.core.config import SubscriptionsConfig
-from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import (
     Answer,
     CloseStream,
@@ -22,11 +18,10 @@ from ibkr_actor.core.effects import (
     Effect,
     HolderWrite,
     Instant,
-    Notify,
     Publish,
     SetState,
-    WriteHolders,
 )
+from ibkr_actor.core.held import HeldStreams, StreamHolder
 from ibkr_actor.core.lines.book import LineBook
 from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.subscriptions.waits import Waits
@@ -44,16 +39,13 @@ class Boards:
         self._config = config
         self._book = book
         self._waits = waits
-        self.feed = BoardFeed(book, waits, config.max_asks, self._fail)
-        self._leases = Deadlines[tuple[Stream, str]]()
-
-    @property
-    def _boards(self) -> dict[Stream, Board]:
-        return self.feed.boards
+        self._boards: dict[Stream, Board] = {}
+        self.held = HeldStreams(config, waits, self._boards, write=Board.write, end=self._end)
+        self.feed = BoardFeed(book, self._boards, waits, config.max_asks, self.held.fail)
 
     def next_s(self) -> float | None:
         """When a lease runs out, or something else is due."""
-        times = (self._leases.next_s(), self.feed.next_s())
+        times = (self.held.next_s(), self.feed.next_s())
         return min((at_s for at_s in times if at_s is not None), default=None)
 
     # ---- commands
@@ -62,7 +54,7 @@ class Boards:
         """Accepts a holder, or refuses it, before IB is asked anything."""
         try:
             spec = read_scan(command) if isinstance(command, HoldScan) else None
-            holder = self._holder(ref, command, now)
+            lease_s = self.held.lease_s(command.lease_s)
         except ValueError as error:
             return [rejected(ref, Rejection("validation_error", str(error)))]
         board = Board(spec)
@@ -70,21 +62,12 @@ class Boards:
         if refusal is not None:
             return [rejected(ref, refusal)]
         board = self._boards.setdefault(board.stream, board)
-        known = board.holders.get(ref.client)
-        if known is not None:
-            holder = structs.replace(holder, since_ns=known.since_ns)
-        kept = self._hold(board, holder, now)
+        kept = self.held.hold(board, StreamHolder(ref.client, lease_s, ref.id, now.ns), now)
         name = {} if board.spec is None else {"scan": board.stream.instrument}
-        reply = Reply(ref.id, ref.op, "accepted", [self._key(board)], result=name or None, note=self._note())
+        reply = Reply(ref.id, ref.op, "accepted", [self.held.key(board)], result=name or None, note=self._note())
         effects: list[Effect] = [Answer(ref, reply, (kept,)), *self.feed.ask(board, now)]
         waiting, active = ([], [board.stream]) if board.live else ([board.stream], [])
         return effects + self._waits.add(ref, waiting, active)
-
-    def _holder(self, ref: CommandRef, command: BoardCommand, now: Instant) -> BoardHolder:
-        lease_s = self._config.lease_s if command.lease_s is UNSET else command.lease_s
-        if not math.isfinite(lease_s) or lease_s < 0:
-            raise ValueError("lease_s is a number of seconds, 0 for until unsubscribed")
-        return BoardHolder(ref.client, min(lease_s, self._config.lease_max_s), ref.id, now.ns)
 
     def _refusal(self, stream: Stream) -> Rejection | None:
         if stream in self._boards:
@@ -98,24 +81,10 @@ class Boards:
             return Rejection("busy", text, None, True, _BUSY_RETRY_S)
         return None
 
-    def _hold(self, board: Board, holder: BoardHolder, now: Instant) -> HolderWrite:
-        board.holders[holder.client] = holder
-        self._start_lease(board, holder, now)
-        return board.write(holder)
-
-    def _start_lease(self, board: Board, holder: BoardHolder, now: Instant) -> None:
-        if holder.lease_s > 0:
-            self._leases.set((board.stream, holder.client), now.s + holder.lease_s)
-        else:
-            self._leases.clear((board.stream, holder.client))
-
     def _note(self) -> str | None:
         if self._book.conn is None:
             return "there is no connection to IB now; it is asked for as soon as there is"
         return None
-
-    def _key(self, board: Board) -> str:
-        return self._config.keys.stream(board.stream.kind, board.stream.instrument)
 
     # ---- leaving and time
 
@@ -128,16 +97,7 @@ class Boards:
             for board in self._boards.values()
             if client in board.holders and (board.stream.kind in kinds or (name and board.stream == Stream(SCAN, name)))
         ]
-        effects: list[Effect] = []
-        for board in gone:
-            effects += self._leave(board, client, "no_holders", now)
-        return [self._key(board) for board in gone], [board.delete(client) for board in gone], effects
-
-    def _leave(self, board: Board, client: str, reason: str, now: Instant) -> list[Effect]:
-        del board.holders[client]
-        self._leases.clear((board.stream, client))
-        effects = self._waits.drop(board.stream, client)
-        return effects if board.holders else effects + self._end(board, reason, now)
+        return self.held.leave(gone, client, now)
 
     def _end(self, board: Board, reason: str, now: Instant) -> list[Effect]:
         del self._boards[board.stream]
@@ -148,51 +108,11 @@ class Boards:
             CloseStream(board.stream),
         ]
 
-    def _fail(self, board: Board, rejection: Rejection, now: Instant) -> list[Effect]:
-        """IB refuses it: every holder is told, and it ends."""
-        effects: list[Effect] = [*self._waits.failed([board.stream], rejection)]
-        told = {(effect.client, effect.reply.id) for effect in effects if isinstance(effect, Notify)}
-        writes = []
-        for client, holder in list(board.holders.items()):
-            writes.append(board.delete(client))
-            self._leases.clear((board.stream, client))
-            if (client, holder.command_id) not in told:
-                reply = Reply(holder.command_id, _op(board), "rejected", [self._key(board)], error=rejection)
-                effects.append(Notify(client, reply))
-        return [*effects, WriteHolders(tuple(writes)), *self._end(board, "failed", now)]
-
-    def renew(self, client: str, now: Instant) -> list[str]:
-        """Starts every lease of a client anew; the keys of what it holds."""
-        held = [board for board in self._boards.values() if client in board.holders]
-        for board in held:
-            self._start_lease(board, board.holders[client], now)
-        return [self._key(board) for board in held]
-
-    def renew_all(self, now: Instant) -> None:
-        """Starts every lease anew."""
-        for board in self._boards.values():
-            for holder in board.holders.values():
-                self._start_lease(board, holder, now)
-
     def wake_up(self, now: Instant) -> list[Effect]:
         """Ends leases, and does what else is due."""
-        effects: list[Effect] = []
-        writes = []
-        for stream, client in self._leases.due(now.s):
-            board = self._boards[stream]
-            holder = board.holders[client]
-            writes.append(board.delete(client))
-            effects += self._leave(board, client, "expired", now)
-            reply = Reply(holder.command_id, _op(board), "expired", [self._key(board)], note="the lease has run out")
-            effects.append(Notify(client, reply))
-        effects += self.feed.wake_up(now)
-        return [*effects, WriteHolders(tuple(writes))] if writes else effects
+        return self.held.expire(now) + self.feed.wake_up(now)
 
     # ---- restart, and what is told
-
-    def writes(self) -> tuple[HolderWrite, ...]:
-        """Everything of these streams that the `subscriptions` hash should hold."""
-        return tuple(board.write(holder) for board in self._boards.values() for holder in board.holders.values())
 
     def states(self) -> list[Effect]:
         """All states, said anew."""
@@ -209,19 +129,14 @@ class Boards:
         board = Board(spec)
         board = self._boards.setdefault(board.stream, board)
         board.proven = True
-        self._hold(board, holder, now)
+        self.held.hold(board, holder, now)
         return self.feed.ask(board, now)
 
     def listed(self, client: str, now: Instant) -> list[dict[str, object]]:
         """Rows of a `list`, of all such streams or those that one client holds."""
-        held = [board for board in self._boards.values() if not client or client in board.holders]
-        return [row(board, self._key(board), self._leases, now) for board in held]
+        return [row(board, self.held.key(board), self.held.rows(board, now)) for board in self.held.of(client)]
 
     def status(self) -> dict[str, object]:
         """Their part of the status."""
         scans = sum(1 for board in self._boards.values() if board.spec is not None)
         return {"scans": {"taken": scans, "of": SCAN_STREAMS_MAX}, "bulletins": len(self._boards) > scans}
-
-
-def _op(board: Board) -> str:
-    return "bulletins" if board.spec is None else "scan"

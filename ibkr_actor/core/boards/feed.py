@@ -36,12 +36,12 @@ Fail = Callable[[Board, Rejection, Instant], list[Effect]]
 class BoardFeed:
     """The requests of all boards. Caller: `Boards`, and the guests for IB's words. `fail` ends one that IB refuses."""
 
-    def __init__(self, book: LineBook, waits: Waits, asks_max: int, fail: Fail) -> None:
+    def __init__(self, book: LineBook, boards: dict[Stream, Board], waits: Waits, asks_max: int, fail: Fail) -> None:
         self._book = book
         self._waits = waits
         self._asks_max = asks_max
         self._fail = fail
-        self.boards: dict[Stream, Board] = {}
+        self._boards = boards
         # req_id -> board; set when asked, cleared when withdrawn, ended or the session is over.
         self._by_req: dict[int, Board] = {}
         # When to ask anew, and when a ranking that found nothing is taken for complete.
@@ -135,7 +135,7 @@ class BoardFeed:
 
     def bulletin(self, event: NewsBulletin, now: Instant) -> list[Effect]:
         """A bulletin, if anybody wants it and it was not told before."""
-        board = self.boards.get(Stream(BULLETIN, ALL_BULLETINS))
+        board = self._boards.get(Stream(BULLETIN, ALL_BULLETINS))
         items = [] if board is None or board.req_id is None else board.bulletin(event)
         return [Publish(items)] if items else []
 
@@ -183,9 +183,9 @@ class BoardFeed:
         """Asks again, and takes rankings of nothing for complete."""
         effects: list[Effect] = []
         for stream in self._settling.due(now.s):
-            effects += self._ranked(self.boards[stream], now.ns, now)
+            effects += self._ranked(self._boards[stream], now.ns, now)
         for stream in self._again.due(now.s):
-            board = self.boards[stream]
+            board = self._boards[stream]
             if board.live:
                 board.silences = min(_SILENCES_MAX, board.silences + 1)
             effects += self._ask_anew(board, now)
@@ -195,20 +195,20 @@ class BoardFeed:
 
     def session_up(self, now: Instant) -> list[Effect]:
         """Everything is asked for."""
-        return [effect for board in self.boards.values() for effect in self.ask(board, now)]
+        return [effect for board in self._boards.values() for effect in self.ask(board, now)]
 
     def session_over(self, at_ns: int, now: Instant) -> list[Effect]:
         """The connection is gone and every request with it."""
         self._farms.clear()
         effects: list[Effect] = []
-        for board in self.boards.values():
+        for board in self._boards.values():
             effects += self._lost(board, at_ns, ended=True) + board.set_state("starved", "disconnect", now)
         return effects
 
     def data_lost(self, at_ns: int, now: Instant) -> list[Effect]:
         """IB forgot what was asked: it is asked again."""
         effects: list[Effect] = []
-        for board in self.boards.values():
+        for board in self._boards.values():
             # Whether a request was sent may not be known yet: only what surely was needs no cancel.
             effects += self._lost(board, at_ns, ended=board.sent) + self._ask(board, now)
         return effects
@@ -222,7 +222,7 @@ class BoardFeed:
     def upstream_down(self, at_ns: int, now: Instant) -> list[Effect]:
         """TWS lost IB: nothing comes."""
         effects: list[Effect] = []
-        for board in self.boards.values():
+        for board in self._boards.values():
             if board.live:
                 board.lose("disconnect", at_ns)
                 effects += board.set_state("starved", "upstream", now)
@@ -240,19 +240,19 @@ class BoardFeed:
         if not self._farms.none_there:
             return []
         effects: list[Effect] = []
-        for board in self.boards.values():
+        for board in self._boards.values():
             if board.spec is not None and board.live:
                 board.lose("farm", message.at_ns)
                 effects += board.set_state("starved", "farm", now)
         return effects
 
     def _again_after(self, reason: str, now: Instant) -> list[Effect]:
-        back = [board for board in self.boards.values() if (board.state, board.reason) == ("starved", reason)]
+        back = [board for board in self._boards.values() if (board.state, board.reason) == ("starved", reason)]
         return [effect for board in back for effect in self._ask_anew(board, now)]
 
     def stop(self, now: Instant) -> list[Effect]:
         """Takes the requests back but keeps the holders, which the next start restores."""
         effects: list[Effect] = []
-        for board in self.boards.values():
+        for board in self._boards.values():
             effects += self.give_up(board, ended=False) + board.set_state("starved", "stopped", now)
         return effects

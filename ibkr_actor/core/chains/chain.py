@@ -14,6 +14,7 @@ from ibkr_actor.core.chains.member import Member, Values, price_of
 from ibkr_actor.core.chains.turns import Turns, TurnsConfig
 from ibkr_actor.core.chains.window import ChainSpec, Window
 from ibkr_actor.core.effects import Announce, Effect, Instant, SetState
+from ibkr_actor.core.held import HeldStream, StreamHolder
 from ibkr_actor.core.lines.freshness import Watch
 from ibkr_actor.core.lines.line import Item, PendingGap
 from ibkr_actor.schema.commands import Rejection
@@ -40,25 +41,20 @@ class Silence(Struct):
     again_s: float | None = None
 
 
-class ChainHolder(Struct, frozen=True):
-    """One client's wish for the chain. `lease_s` 0 means until unsubscribed; `lines` how many it may take."""
+class ChainHolder(StreamHolder, frozen=True):
+    """One client's wish for the chain; `lines` is how many it may take."""
 
-    client: str
-    lease_s: float
     lines: int
-    command_id: str
-    since_ns: int
 
 
-class Chain:
+class Chain(HeldStream[ChainHolder]):
     """One chain, as long as it is held."""
 
     def __init__(self, name: str, spec: ChainSpec, underlying: Contract, turns: TurnsConfig, feed: int) -> None:
+        super().__init__(Stream(CHAIN, name))
         self.name = name
         self.spec = spec
         self.underlying = underlying
-        self.stream = Stream(CHAIN, name)
-        self.holders: dict[str, ChainHolder] = {}
         self.feed = feed
         # con_id -> contract, of all that is listed; None before it was looked up.
         self.listed: dict[int, Contract] | None = None

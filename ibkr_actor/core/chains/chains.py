@@ -5,21 +5,17 @@ Takes no line and reads no data (`core.chains.feed` does), and does not know whi
 
 from __future__ import annotations
 
-import math
 from typing import Final
-
-from msgspec import UNSET, structs
 
 from ibkr_actor.core import events
 from ibkr_actor.core.chains.chain import Chain, ChainHolder
 from ibkr_actor.core.chains.feed import ChainFeed
 from ibkr_actor.core.chains.look_ups import ChainLookUps
 from ibkr_actor.core.chains.silences import ChainSilences
-from ibkr_actor.core.chains.store import delete, read, row, write
+from ibkr_actor.core.chains.store import read, row, write
 from ibkr_actor.core.chains.window import ChainSpec, chain_name, read_spec
 from ibkr_actor.core.codes.meaning import lookup
 from ibkr_actor.core.config import SubscriptionsConfig
-from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import (
     Answer,
     CloseStream,
@@ -27,11 +23,10 @@ from ibkr_actor.core.effects import (
     Effect,
     HolderWrite,
     Instant,
-    Notify,
     Publish,
     SetState,
-    WriteHolders,
 )
+from ibkr_actor.core.held import HeldStreams
 from ibkr_actor.core.lines.book import LineBook
 from ibkr_actor.core.lines.watched import freshness_of
 from ibkr_actor.core.messages import RequestRefused
@@ -39,7 +34,7 @@ from ibkr_actor.core.replies import rejected
 from ibkr_actor.core.subscriptions.waits import Waits
 from ibkr_actor.schema.commands import Rejection, Reply
 from ibkr_actor.schema.instruments import Contract
-from ibkr_actor.schema.keys import CHAIN
+from ibkr_actor.schema.keys import CHAIN, Stream
 from ibkr_actor.schema.reference_commands import Chain as ChainCommand
 
 # What options are written on.
@@ -56,14 +51,11 @@ class Chains:
         self._config = config
         self._book = book
         self._waits = waits
-        self.feed = book.lender = ChainFeed(book, config.market_data_type, self._fail, waits.hint)
+        self._chains: dict[Stream, Chain] = {}
+        self.held = HeldStreams(config, waits, self._chains, write=write, end=self._end)
+        self.feed = book.lender = ChainFeed(book, self._chains, config.market_data_type, self.held.fail, waits.hint)
         self.silences = ChainSilences(config, self.feed)
-        self.leases = Deadlines[tuple[str, str]]()
-        self.look_ups = ChainLookUps(config, book, self.feed, self._fail)
-
-    @property
-    def _chains(self) -> dict[str, Chain]:
-        return self.feed.chains
+        self.look_ups = ChainLookUps(config, book, self.feed, self.held.fail)
 
     @property
     def holders(self) -> int:
@@ -72,7 +64,7 @@ class Chains:
 
     def next_s(self) -> float | None:
         """When a lease runs out, or something is to be looked at."""
-        times = (self.leases.next_s(), self.look_ups.next_s(), self.feed.due_s)
+        times = (self.held.next_s(), self.look_ups.next_s(), self.feed.due_s)
         return min((at_s for at_s in times if at_s is not None), default=None)
 
     # ---- commands
@@ -89,30 +81,26 @@ class Chains:
         if refusal is not None:
             return [rejected(ref, refusal)]
         effects, chain = self._open(name, spec, contract, now)
-        known = chain.holders.get(ref.client)
-        if known is not None:
-            holder = structs.replace(holder, since_ns=known.since_ns)
-        kept = self._hold(chain, holder, now)
-        reply = Reply(ref.id, ref.op, "accepted", [self._key(chain)], result={"chain": name}, note=self._note(chain))
+        kept = self.held.hold(chain, holder, now)
+        key, note = self.held.key(chain), self._note(chain)
+        reply = Reply(ref.id, ref.op, "accepted", [key], result={"chain": name}, note=note)
         effects = [Answer(ref, reply, (kept,)), *effects]
         waiting, active = ([], [chain.stream]) if chain.live else ([chain.stream], [])
         return [*effects, *self._waits.add(ref, waiting, active), *self.feed.look(now)]
 
     def _holder(self, ref: CommandRef, command: ChainCommand, now: Instant) -> ChainHolder:
-        lease_s = self._config.lease_s if command.lease_s is UNSET else command.lease_s
-        if not math.isfinite(lease_s) or lease_s < 0:
-            raise ValueError("lease_s is a number of seconds, 0 for until unsubscribed")
+        lease_s = self.held.lease_s(command.lease_s)
         most = self._config.chain_lines
         lines = most if command.lines is None else command.lines
         if not 0 < lines <= most:
             raise ValueError(f"lines is 1 to {most} (IBKR_OPTIONS_MAX_CONTRACTS)")
-        return ChainHolder(ref.client, min(lease_s, self._config.lease_max_s), lines, ref.id, now.ns)
+        return ChainHolder(ref.client, lease_s, ref.id, now.ns, lines)
 
     def _refusal(self, name: str, contract: Contract) -> Rejection | None:
         if contract.sec_type not in _UNDERLYINGS:
             text = f"{contract.instrument} is no stock, index or future, so there is no chain of options on it"
             return Rejection("unsupported", text)
-        if name in self._chains:
+        if Stream(CHAIN, name) in self._chains:
             return None
         if len(self._chains) >= self._config.chains_max:
             return Rejection("busy", f"{self._config.chains_max} chains are the most", None, True, _BUSY_RETRY_S)
@@ -125,34 +113,20 @@ class Chains:
         return None
 
     def _open(self, name: str, spec: ChainSpec, contract: Contract, now: Instant) -> tuple[list[Effect], Chain]:
-        found = self._chains.get(name)
+        found = self._chains.get(Stream(CHAIN, name))
         if found is not None:
             return [], found
         chain = Chain(name, spec, contract, self._config.chain_turns, self._config.market_data_type)
-        self._chains[name] = chain
+        self._chains[chain.stream] = chain
         effects = chain.set_state("pending", "", now) if self._book.conn is not None else []
         if self._book.conn is None:
             effects = chain.set_state("starved", "disconnect", now)
         return [*effects, *self.look_ups.look_up(chain)], chain
 
-    def _hold(self, chain: Chain, holder: ChainHolder, now: Instant) -> HolderWrite:
-        chain.holders[holder.client] = holder
-        self._start_lease(chain, holder, now)
-        return write(chain, holder)
-
-    def _start_lease(self, chain: Chain, holder: ChainHolder, now: Instant) -> None:
-        if holder.lease_s > 0:
-            self.leases.set((chain.name, holder.client), now.s + holder.lease_s)
-        else:
-            self.leases.clear((chain.name, holder.client))
-
     def _note(self, chain: Chain) -> str | None:
         if self._book.conn is None:
             return "there is no connection to IB now; the chain is asked for as soon as there is"
         return chain.hint
-
-    def _key(self, chain: Chain) -> str:
-        return self._config.keys.stream(CHAIN, chain.name)
 
     # ---- leaving
 
@@ -167,16 +141,7 @@ class Chains:
             and (not name or chain.name == name)
             and (instrument is None or chain.underlying.instrument == instrument)
         ]
-        effects: list[Effect] = []
-        for chain in gone:
-            effects += self._leave(chain, client, "no_holders", now)
-        return [self._key(chain) for chain in gone], [delete(chain, client) for chain in gone], effects
-
-    def _leave(self, chain: Chain, client: str, reason: str, now: Instant) -> list[Effect]:
-        del chain.holders[client]
-        self.leases.clear((chain.name, client))
-        effects = self._waits.drop(chain.stream, client)
-        return effects if chain.holders else effects + self._end(chain, reason, now)
+        return self.held.leave(gone, client, now)
 
     def _end(self, chain: Chain, reason: str, now: Instant) -> list[Effect]:
         self.look_ups.forget(chain)
@@ -188,50 +153,12 @@ class Chains:
             CloseStream(chain.stream),
         ]
 
-    def _fail(self, chain: Chain, rejection: Rejection, now: Instant) -> list[Effect]:
-        """IB refuses the chain: every holder is told, and it ends."""
-        effects: list[Effect] = [*self._waits.failed([chain.stream], rejection)]
-        told = {(effect.client, effect.reply.id) for effect in effects if isinstance(effect, Notify)}
-        writes = []
-        for client, holder in list(chain.holders.items()):
-            writes.append(delete(chain, client))
-            self.leases.clear((chain.name, client))
-            if (client, holder.command_id) not in told:
-                reply = Reply(holder.command_id, "chain", "rejected", [self._key(chain)], error=rejection)
-                effects.append(Notify(client, reply))
-        chain.holders = {}
-        return [*effects, WriteHolders(tuple(writes)), *self._end(chain, "failed", now)]
-
-    # ---- leases and time
-
-    def renew(self, client: str, now: Instant) -> list[str]:
-        """Starts every lease of a client anew; the keys of its chains."""
-        held = [chain for chain in self._chains.values() if client in chain.holders]
-        for chain in held:
-            self._start_lease(chain, chain.holders[client], now)
-        return [self._key(chain) for chain in held]
-
-    def renew_all(self, now: Instant) -> None:
-        """Starts every lease anew."""
-        for chain in self._chains.values():
-            for holder in chain.holders.values():
-                self._start_lease(chain, holder, now)
-
     def wake_up(self, now: Instant) -> list[Effect]:
         """Ends leases, looks up what is to be looked up again, and gives members their turns."""
-        effects: list[Effect] = []
-        writes = []
-        for name, client in self.leases.due(now.s):
-            chain = self._chains[name]
-            holder = chain.holders[client]
-            writes.append(delete(chain, client))
-            effects += self._leave(chain, client, "expired", now)
-            reply = Reply(holder.command_id, "chain", "expired", [self._key(chain)], note="the lease has run out")
-            effects.append(Notify(client, reply))
-        effects += self.look_ups.wake_up(now)
+        effects = self.held.expire(now) + self.look_ups.wake_up(now)
         if self.feed.due_s is not None and now.s >= self.feed.due_s:
             effects += self.feed.look(now)
-        return [*effects, WriteHolders(tuple(writes))] if writes else effects
+        return effects
 
     # ---- data and refusals
 
@@ -319,10 +246,6 @@ class Chains:
 
     # ---- restart
 
-    def writes(self) -> tuple[HolderWrite, ...]:
-        """Everything of chains that the `subscriptions` hash should hold."""
-        return tuple(write(chain, holder) for chain in self._chains.values() for holder in chain.holders.values())
-
     def states(self) -> list[Effect]:
         """All states, said anew."""
         effects: list[Effect] = []
@@ -340,13 +263,12 @@ class Chains:
         name, client, stored = read(kept)
         effects, chain = self._open(name, stored.spec, stored.contract, now)
         lines = min(stored.lines, self._config.chain_lines)
-        self._hold(chain, ChainHolder(client, stored.lease_s, lines, stored.command_id, stored.since_ns), now)
+        self.held.hold(chain, ChainHolder(client, stored.lease_s, stored.command_id, stored.since_ns, lines), now)
         return effects
 
     def listed(self, client: str, now: Instant) -> list[dict[str, object]]:
         """Rows of a `list`, of all chains or those that one client holds."""
-        held = [chain for chain in self._chains.values() if not client or client in chain.holders]
-        return [row(chain, self._key(chain), self.leases, now) for chain in held]
+        return [row(chain, self.held.key(chain), self.held.rows(chain, now)) for chain in self.held.of(client)]
 
     def status(self) -> dict[str, object]:
         """The chains' part of the status."""

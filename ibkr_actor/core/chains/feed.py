@@ -23,6 +23,7 @@ from ibkr_actor.core.messages import Enqueue, RateExceeded, RequestEnded, Reques
 from ibkr_actor.core.replies import rejection_of
 from ibkr_actor.core.requests import ReqMktData
 from ibkr_actor.schema.commands import Rejection
+from ibkr_actor.schema.keys import Stream
 
 # Behind every subscription and every look-up; see `messages.Enqueue`.
 _PRIORITY: Final = 2
@@ -49,12 +50,12 @@ class ChainFeed:
     `hint` tells those who wait for a stream why nothing comes.
     """
 
-    def __init__(self, book: LineBook, feed: int, fail: Fail, hint: Hint) -> None:
+    def __init__(self, book: LineBook, chains: dict[Stream, Chain], feed: int, fail: Fail, hint: Hint) -> None:
         self._book = book
         self._feed = feed
         self._fail = fail
         self._hint = hint
-        self.chains: dict[str, Chain] = {}
+        self.chains = chains
         self._by_req: dict[int, Use] = {}
         # Those of them that pacing let go.
         self._sent: set[int] = set()
@@ -299,7 +300,7 @@ class ChainFeed:
 
     def close(self, chain: Chain, now: Instant) -> list[Effect]:
         """Gives all lines of a chain back."""
-        self.chains.pop(chain.name, None)
+        self.chains.pop(chain.stream, None)
         self._dirty.pop(chain.name, None)
         effects: list[Effect] = []
         for req_id in [req_id for req_id, use in self._by_req.items() if use.chain is chain]:

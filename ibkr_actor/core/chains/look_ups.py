@@ -17,6 +17,7 @@ from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, Instant, Tell
 from ibkr_actor.core.lines.book import LineBook
 from ibkr_actor.schema.commands import Rejection
+from ibkr_actor.schema.keys import CHAIN, Stream
 
 # Look-ups that fail for now are repeated ever more rarely.
 _LOOK_UP_S: Final = 5.0
@@ -56,7 +57,7 @@ class ChainLookUps:
         """Looks up whatever is due."""
         effects: list[Effect] = []
         for name in self._due.due(now.s):
-            asked = self.look_up(self._feed.chains[name])
+            asked = self.look_up(self._feed.chains[Stream(CHAIN, name)])
             if not asked:
                 self._due.set(name, now.s + _LOOK_UP_MAX_S)
             effects += asked
@@ -67,7 +68,7 @@ class ChainLookUps:
 
         When a day of expiries is over at the latest: `nearest` is another one then.
         """
-        chain = self._feed.chains.get(message.name)
+        chain = self._feed.chains.get(Stream(CHAIN, message.name))
         if chain is None:
             return []
         chain.looking_up, chain.failures = False, 0
@@ -77,7 +78,7 @@ class ChainLookUps:
 
     def not_found(self, message: ChainNotFound, now: Instant) -> list[Effect]:
         """There is nothing, or not now."""
-        chain = self._feed.chains.get(message.name)
+        chain = self._feed.chains.get(Stream(CHAIN, message.name))
         if chain is None:
             return []
         chain.looking_up = False

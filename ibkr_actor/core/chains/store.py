@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from ibkr_actor.core.chains.chain import Chain, ChainHolder
 from ibkr_actor.core.chains.window import ChainSpec
-from ibkr_actor.core.deadlines import Deadlines
-from ibkr_actor.core.effects import HolderWrite, Instant
+from ibkr_actor.core.effects import HolderWrite
+from ibkr_actor.core.holders import holder_field
 from ibkr_actor.core.lines.watched import listed_freshness
 from ibkr_actor.schema.instruments import Contract
 from ibkr_actor.schema.keys import CHAIN
@@ -42,12 +42,7 @@ def is_chain(field: str) -> bool:
 def write(chain: Chain, holder: ChainHolder) -> HolderWrite:
     """Keeps a holder over a restart."""
     stored = StoredChain(holder.lease_s, holder.lines, chain.underlying, chain.spec, holder.command_id, holder.since_ns)
-    return HolderWrite(_field(chain, holder.client), _encode(stored))
-
-
-def delete(chain: Chain, client: str) -> HolderWrite:
-    """Forgets a holder."""
-    return HolderWrite(_field(chain, client), None)
+    return HolderWrite(holder_field(chain.stream, holder.client), _encode(stored))
 
 
 def read(kept: HolderWrite) -> tuple[str, str, StoredChain]:
@@ -62,11 +57,7 @@ def read(kept: HolderWrite) -> tuple[str, str, StoredChain]:
     return parts[1], parts[2], _decoder.decode(kept.value)
 
 
-def _field(chain: Chain, client: str) -> str:
-    return f"{CHAIN}:{chain.name}:{client}"
-
-
-def row(chain: Chain, key: str, leases: Deadlines[tuple[str, str]], now: Instant) -> dict[str, object]:
+def row(chain: Chain, key: str, holders: list[dict[str, object]]) -> dict[str, object]:
     """A chain among the subscriptions of a `list`."""
     return {
         "instrument": chain.name,
@@ -79,16 +70,5 @@ def row(chain: Chain, key: str, leases: Deadlines[tuple[str, str]], now: Instant
         **listed_freshness(chain),
         "feed": chain.feed,
         "generic_ticks": [],
-        "holders": [
-            {
-                "client": holder.client,
-                "lease_s": holder.lease_s,
-                "left_s": _left_s(leases.at((chain.name, client)), now),
-            }
-            for client, holder in chain.holders.items()
-        ],
+        "holders": holders,
     }
-
-
-def _left_s(at_s: float | None, now: Instant) -> float | None:
-    return None if at_s is None else round(max(0.0, at_s - now.s), 1)

@@ -37,7 +37,7 @@ class Keeping:
     def say_again(self, message: RedisForgot, now: Instant) -> list[Effect]:
         """Writes all holders and states anew."""
         lines = [line for line in self._book.lines.values() if line.state]
-        writes = self._holdings.writes() + self._chains.writes() + self._boards.writes()
+        writes = self._holdings.writes() + self._chains.held.writes() + self._boards.held.writes()
         return [
             *(WriteHolders(part) for part in in_parts(writes)),
             *(stated(channel) for line in lines for channel in line.channels.values()),

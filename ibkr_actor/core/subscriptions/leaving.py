@@ -61,14 +61,14 @@ class Leaving:
 
     def renew(self, ref: CommandRef, now: Instant) -> list[Effect]:
         """Starts every lease of the client anew."""
-        keys = self._holdings.names(self._holdings.renew(ref.client, now)) + self._chains.renew(ref.client, now)
-        keys += self._boards.renew(ref.client, now)
+        keys = self._holdings.names(self._holdings.renew(ref.client, now)) + self._chains.held.renew(ref.client, now)
+        keys += self._boards.held.renew(ref.client, now)
         note = f"{len(keys)} leases renewed" if keys else "nothing is held"
         return [Answer(ref, Reply(ref.id, ref.op, "accepted", keys, note=note))]
 
     def readable(self, message: CommandsReadable, now: Instant) -> list[Effect]:
         """Commands could not be read for a while, so that nobody could renew: every lease starts anew."""
         self._holdings.renew_all(now)
-        self._chains.renew_all(now)
-        self._boards.renew_all(now)
+        self._chains.held.renew_all(now)
+        self._boards.held.renew_all(now)
         return []
