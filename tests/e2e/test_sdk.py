@@ -176,8 +176,10 @@ async def test_a_loop_may_be_taken_up_again_where_it_stopped(house: House) -> No
         with anyio.fail_after(DEADLINE_S):
             for _ in range(3):
                 async for item in feed:
-                    if isinstance(item.record, Quote):
-                        seqs.append(item.record.seq)
+                    # The reset that the stream begins with may be there, or gone by.
+                    if not isinstance(item.record, Quote):
+                        continue
+                    seqs.append(item.record.seq)
                     if len(seqs) % 10 == 0:
                         break
     assert seqs == list(range(seqs[0], seqs[0] + 30))
