@@ -10,9 +10,12 @@ import anyio
 import httpx
 import market_data_core
 import pytest
+import schemathesis
 from websockets.asyncio.client import connect as connect_websocket
 
 from ibkr_actor import __version__
+from ibkr_actor.http.openapi import document
+from ibkr_actor.http.routes import ROWS
 from ibkr_actor.schema.commands import List, Unsubscribe
 from ibkr_actor.schema.records import AnyRecord
 from ibkr_actor.sim import Simulator, SimulatorSettings
@@ -182,6 +185,31 @@ async def test_bars_of_the_past(http: httpx.AsyncClient) -> None:
     assert [bar.ts.date().isoformat() for bar in bars] == [f"2026-01-{day:02}" for day in range(5, 10)]
     assert {bar.symbol for bar in bars} == {"AAPL"}
     assert all(isinstance(bar["open"], float | int) for bar in found["bars"])
+
+
+async def test_what_a_running_sidecar_answers_keeps_to_the_openapi_document(
+    http: httpx.AsyncClient, house: House
+) -> None:
+    await house.subscribe("AAPL", "quote", "tick")
+    bars = {"symbol": "AAPL", "start": "2026-01-05", "end": "2026-01-09", "resolution": "1d"}
+    tick = {"symbol": "AAPL", "price": 1.5, "timestamp": "2026-01-05T15:00:00Z"}
+    answers = {
+        ("GET", "/health"): await http.get("/health"),
+        ("GET", "/ready"): await http.get("/ready"),
+        ("GET", "/metrics"): await http.get("/metrics"),
+        ("GET", "/api/v1/status"): await http.get("/api/v1/status"),
+        ("GET", "/api/v1/subscriptions"): await http.get("/api/v1/subscriptions"),
+        ("GET", "/api/v1/contracts/search"): await http.get("/api/v1/contracts/search", params={"q": "AAPL"}),
+        ("POST", "/api/v1/historical/bars"): await http.post("/api/v1/historical/bars", json=bars),
+        ("POST", "/v1/ingest/ibkr/tick"): await http.post("/v1/ingest/ibkr/tick", json=tick),
+    }
+    assert set(answers) == {(row.method, row.path) for row in ROWS if row.media != "text/event-stream"}
+    schema = schemathesis.openapi.from_dict(document())
+    for (method, path), answer in answers.items():
+        assert answer.status_code in (200, 202), (path, answer.text)
+        schema[path][method].validate_response(answer)
+    assert answers["GET", "/api/v1/subscriptions"].json()["subscriptions"]
+    await house.call(Unsubscribe(client="test"))
 
 
 async def test_contracts_are_found(http: httpx.AsyncClient) -> None:
