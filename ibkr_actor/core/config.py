@@ -24,7 +24,7 @@ class SessionConfig(Struct, frozen=True):
     `stable_s` is how long a connection must have been ready before backoff starts anew. After `login_after` connections
     in a row that the gateway took in vain it is said to wait for its login, and tried every `login_retry_s`; in one of
     the `reset_windows` tries are `scheduled_retry_s` apart at most.
-    A gateway of which nothing was heard for `heartbeat_interval_s` is asked for its time. When it leaves that unanswered
+    A gateway of which nothing was heard for `heartbeat_interval_s` is asked for its time. When it leaves it unanswered
     for `mute_s` nothing of it is to be expected, and after `heartbeat_timeout_s` the connection is given up.
     """
 

@@ -282,6 +282,38 @@ def test_bars_that_stall_in_market_hours_are_asked_for_again() -> None:
     assert gap.cause == "stall"
 
 
+def test_bars_that_another_login_silenced_say_so_when_ib_does() -> None:
+    text = "Historical Market Data Service error message:Trading TWS session is connected from a different IP address"
+    desk = Desk(looks_every_s=1.0)
+    desk.subscribe("bar.1m", s=T, contract=new_york())
+    desk.core.handle(RequestSent(12, T), at(T))
+    desk.core.handle(HistoricalBars(12, ns(T + 1), (row(epoch(T)),), False), at(T + 1))
+    refused = 0
+    for s in range(T + 2, T + 400):
+        if asked(desk.wake(s)):
+            desk.core.handle(RequestSent(desk.last_req_id, s), at(s))
+            if refused:
+                break
+            refused = s
+            desk.error(desk.last_req_id, 162, s + 0.5, text)
+    assert 60 < refused - T < 120
+    (_, gap), *_ = published(desk.data(update(desk.last_req_id, T + 400, epoch(T + 360)), s=T + 400))
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.from_ns) == ("competing_session", ns(T + 1))
+
+
+def test_bars_are_silenced_with_the_level_1_that_another_login_took() -> None:
+    kept = Kept()
+    kept.answer(T + 5, row(epoch(T)))
+    bars_id = kept.req_id
+    kept.desk.subscribe("quote", s=T + 6)
+    kept.desk.price(kept.req_id, T + 7)
+    kept.desk.error(kept.req_id, 10197, T + 10, "No market data during competing live session")
+    (_, gap), *_ = published(kept.desk.data(update(bars_id, T + 90, epoch(T + 60)), s=T + 90))
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.from_ns) == ("competing_session", ns(T + 5))
+
+
 def test_a_bar_that_ib_leaves_out_of_its_answer_is_over_all_the_same() -> None:
     kept = Kept()
     kept.answer(T + 5, row(epoch(T)))

@@ -32,8 +32,8 @@ _AGAIN_DEFAULT_S: Final = 5.0
 _NO_BARS_AGAIN_S: Final = 60.0
 # Of bars of 5 s only this one says more than its row.
 _READ_FOR_BARS: Final = frozenset({OTHER_SHOW_EXPECTED})
-# Another login takes all data, but IB says so of level 1 only.
-_SILENCED: Final = frozenset({"tick_by_tick", "bars"})
+# Another login takes all data, but IB says so of level 1 only, and of others when they are asked for anew.
+_SILENCED: Final = frozenset({"tick_by_tick", "bars", "kept"})
 
 
 class LineErrors:
@@ -164,7 +164,7 @@ class LineErrors:
             case "no_data" | "unclear" | "farm" | "later":
                 reason, again_s = judged.verdict, _NO_BARS_AGAIN_S
             case _:
-                line.lose("disconnect", event.received_ns)
+                line.lose(_cause_of(judged.rejection), event.received_ns)
                 return effects + self._give_up(line, judged.rejection, judged.rejection.code, now)
         line.lose("disconnect", event.received_ns)
         effects += self._book.unask(line, ended=True)
@@ -176,7 +176,7 @@ class LineErrors:
         effects: list[Effect] = []
         if row.kind == "invalid_contract":
             effects.append(Tell("contracts", ForgetContract(line.con_id, line.contract.exchange)))
-        line.lose("competing_session" if taken is not None else "disconnect", event.received_ns)
+        line.lose(_cause_of(rejection), event.received_ns)
         return effects + self._give_up(line, rejection, rejection.code, now)
 
     def _give_up(self, line: Line, rejection: Rejection, reason: str, now: Instant) -> list[Effect]:
@@ -217,3 +217,7 @@ class LineErrors:
         if line.channels and line.req_id is None:
             effects += self._book.ask(line, now)
         return effects
+
+
+def _cause_of(rejection: Rejection) -> str:
+    return "competing_session" if rejection.code == "competing_session" else "disconnect"

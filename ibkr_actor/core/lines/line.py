@@ -85,6 +85,9 @@ class Channel:
         self.shown = None
         if self.published and self.gap is None:
             self.gap = PendingGap(cause, from_ns)
+        elif cause == "competing_session" and self.gap is not None and self.gap.cause == "stall":
+            # Why it was silent is known now.
+            self.gap = PendingGap(cause, self.gap.from_ns)
 
     def end(self, reason: str, at_ns: int) -> Item:
         """The record that closes the stream."""
