@@ -17,9 +17,25 @@ from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.codec import decode_record, encode_record, record_as_dict
 from ibkr_actor.schema.instruments import Contract, InvalidInstrumentText, instrument_id, parse_instrument
 from ibkr_actor.schema.keys import KINDS, KINDS_HELP, OWN_COMMAND, Keys, no_kind
-from ibkr_actor.schema.records import AnyRecord, System
+from ibkr_actor.schema.records import (
+    FLAG_BUILT,
+    FLAG_FALLBACK,
+    FLAG_LATE,
+    FLAG_REFILLED,
+    FLAG_SNAPSHOT,
+    AnyRecord,
+    System,
+)
 
 COMMON = {"tag", "epoch", "seq", "con_id", "received_ns", "at_ns", "feed", "flags"}
+FEEDS = {2: "frozen", 3: "delayed", 4: "delayed-frozen"}
+FLAGS = {
+    FLAG_REFILLED: "refilled",
+    FLAG_BUILT: "built",
+    FLAG_FALLBACK: "fallback",
+    FLAG_SNAPSHOT: "snapshot",
+    FLAG_LATE: "late",
+}
 
 
 class StreamEntry(Struct, frozen=True):
@@ -89,12 +105,21 @@ def json_line(stream: str, entry_id: str, record: AnyRecord | None) -> str:
 
 
 def text_line(entry_id: str, record: AnyRecord | None) -> str:
-    """`time tag seq=n field=value ...`, with what is unknown left out."""
+    """`time tag seq=n field=value ...`, with what is unknown left out, and so the feed of live data."""
     if record is None:
         return f"{entry_id} (no record, or one newer than this version)"
     values = record_as_dict(record)
     shown = " ".join(f"{name}={value}" for name, value in values.items() if name not in COMMON and value is not None)
-    return f"{clock_text(record)} {values['tag']:<8} seq={record.seq} {shown}"
+    return f"{clock_text(record)} {values['tag']:<8} seq={record.seq} {shown}{_marks(record)}"
+
+
+def _marks(record: AnyRecord) -> str:
+    """What sets the record apart from a live one as IB sent it."""
+    if isinstance(record, System):
+        return ""
+    feed = f" feed={FEEDS[record.feed]}" if record.feed in FEEDS else ""
+    flags = ",".join(name for flag, name in FLAGS.items() if record.flags & flag)
+    return feed + (f" flags={flags}" if flags else "")
 
 
 def clock_text(record: AnyRecord) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+from msgspec import structs
+
+from ibkr_actor.cli.record_text import text_line
 from ibkr_actor.cli.sub import line
 from ibkr_actor.cli.tail import _taken
 from ibkr_actor.client import Checkpoint, Item, Missed, Raw
 from ibkr_actor.client.tally import StreamTally
 from ibkr_actor.schema.codec import encode_record
 from ibkr_actor.schema.keys import Keys
+from ibkr_actor.schema.records import FLAG_LATE, FLAG_REFILLED, System
 from tests.client.kit import midpoint
 
 KEYS = Keys("ibkr", "g1")
@@ -42,3 +46,11 @@ def test_what_is_no_record_is_an_entry_all_the_same() -> None:
         assert not isinstance(entry, Missed)
         assert (entry.id, entry.record) == ("7-4", None)
     assert len(_taken(KEYS, raw(5), tally)) == 1
+
+
+def test_a_line_says_what_sets_a_record_apart_from_live_data() -> None:
+    plain = midpoint(4)
+    assert text_line("7-4", plain).endswith(f"price={plain.price}")
+    marked = structs.replace(plain, feed=3, flags=FLAG_REFILLED | FLAG_LATE)
+    assert text_line("7-4", marked) == text_line("7-4", plain) + " feed=delayed flags=refilled,late"
+    assert "feed" not in text_line("7-5", System(7, 5, 0, "farm", "up", "usfarm", "It is up."))
