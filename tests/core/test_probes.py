@@ -17,13 +17,14 @@ class Answered(Watched):
         super().__init__(start)
         self.traded = 100
         self.answers = True
+        self.bid: tuple[float, str] = (1.5, "10")
         self.shown: dict[str, int] = {}
         for n, symbol in enumerate(symbols or ("AAPL",)):
             self.subscribe(stock(symbol, con_id=n + 1))
 
     def image(self, symbol: str) -> list[MarketDataEvent]:
         req_id, ns = self.req_ids[symbol], self.now.ns
-        prices = [TickPrice(req_id, ns, 1, 1.5, "10", 0), TickPrice(req_id, ns, 2, 1.75, "20", 0)]
+        prices = [TickPrice(req_id, ns, 1, *self.bid, 0), TickPrice(req_id, ns, 2, 1.75, "20", 0)]
         return [*prices, TickSize(req_id, ns, 8, str(self.traded))]
 
     def answer_all(self, second: int) -> None:
@@ -74,6 +75,19 @@ def test_a_dead_line_that_sends_often_is_found_within_ten_seconds_though_it_once
     house.run(2 * 3_600, house.trade)
     house.run(10)
     assert house.fresh() == "stale"
+
+
+@pytest.mark.parametrize("size", ["0", "-1"])
+def test_a_bid_that_vanished_in_a_silence_was_missed(size: str) -> None:
+    house = Answered()
+    # The answer, then silence for 60 s and the request; its answer shows that the bid is gone, and so on.
+    house.run(50, house.answer_all)
+    house.bid = (-1.0, size)
+    house.run(30, house.answer_all)
+    assert len(house.shown) == 1
+    assert len(gaps(house.effects)) == 1
+    # Learnt from a silence in which nothing happened, the next would be no alarm before 150 s.
+    assert len(gaps(house.run(100, house.answer_all))) == 1
 
 
 def test_without_an_answer_nothing_is_learnt() -> None:

@@ -34,7 +34,7 @@ def is_no_price(price: float | None, size: str | None) -> bool:
 class TopOfBook:
     """Bid, ask, last, their sizes and the volume; None is unknown. Built anew for every request to IB."""
 
-    __slots__ = ("ask", "ask_size", "bid", "bid_size", "changed", "last", "last_size", "received_ns", "volume")
+    __slots__ = ("ask", "ask_size", "bid", "bid_size", "changed", "gone", "last", "last_size", "received_ns", "volume")
 
     def __init__(self) -> None:
         self.bid: float | None = None
@@ -44,13 +44,15 @@ class TopOfBook:
         self.ask_size: str | None = None
         self.last_size: str | None = None
         self.volume: str | None = None
+        # The prices of which IB said at some time that there is none.
+        self.gone: set[str] = set()
         # The tick type and time of the last message merged; None before the first.
         self.changed: int | None = None
         self.received_ns = 0
 
     def tells_no_more_than(self, before: TopOfBook) -> bool:
         """Whether something was told, and nothing else than what was known before."""
-        if self.changed is None:
+        if self.changed is None or any(getattr(before, name) is not None for name in self.gone):
             return False
         known = ((getattr(self, name), getattr(before, name)) for name in _VALUES)
         return all(now is None or now == then for now, then in known)
@@ -65,6 +67,7 @@ class TopOfBook:
         no_price = is_no_price(price, size)
         if no_price:
             price = None
+            self.gone.add("bid" if tick_type in _BID else "ask" if tick_type in _ASK else "last")
             if size == NO_SIZE:
                 size = None
         if tick_type in _BID:
