@@ -52,8 +52,9 @@ def unknown_variables() -> list[str]:
     in_dotenv = {name.upper() for name in DotEnvSettingsSource(Settings).env_vars}
     for name in sorted({*os.environ, *in_dotenv}):
         if name.startswith(ENV_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            notes.append(name + (f" (did you mean {near[0]}?)" if near else ""))
+            # Without what all have in common, or each would be near to some other.
+            near = difflib.get_close_matches(name[len(ENV_PREFIX) :], [one[len(ENV_PREFIX) :] for one in known], n=1)
+            notes.append(name + (f" (did you mean {ENV_PREFIX}{near[0]}?)" if near else ""))
     return notes
 
 

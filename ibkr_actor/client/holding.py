@@ -30,7 +30,7 @@ _RETRY_S: Final = 1.0
 _LEAVE_S: Final = 2.0
 
 # Commands of which there is more to tell later.
-_HOLDING: Final = frozenset({"subscribe", "chain", "scan", "bulletins"})
+_HOLDING: Final = frozenset({"subscribe", *OWN_COMMAND.values()})
 
 _log = logging.getLogger(__name__)
 Instrument = str | InstrumentQuery

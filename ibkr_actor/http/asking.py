@@ -52,6 +52,8 @@ class Asking:
             raise HttpError("timeout", str(error)) from None
         except MarketDataError as error:
             raise of_rejection(error.rejection) from None
+        except (RedisError, OSError) as error:
+            raise of_redis(error) from None
         finally:
             if not answered:
                 self.forget(command.id)
