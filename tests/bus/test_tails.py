@@ -19,6 +19,7 @@ from tests.bus.test_bus import running
 pytestmark = pytest.mark.anyio
 
 BAR = Stream("bar.5s", "AAPL.STK.SMART.USD")
+KEPT = Stream("bar.1m", "AAPL.STK.SMART.USD")
 NS = 1_000_000_000
 
 
@@ -48,7 +49,7 @@ async def left_by(
     config: BusConfig, probe: Probe, records: list[tuple[Stream, DataRecord]], *, heal: bool = True
 ) -> dict[str, tuple[DataRecord, ...]]:
     """What a sidecar finds after one that wrote these."""
-    written = holders(TRADE, BAR, QUOTE, heal=heal)
+    written = holders(TRADE, BAR, KEPT, QUOTE, heal=heal)
     first = Bus(config)
     await first.start()
     async with running(first):
@@ -77,6 +78,13 @@ async def test_the_newest_bar_is_the_one_that_came_live(config: BusConfig, probe
 
 async def test_a_stream_that_ended_or_is_empty_or_cannot_be_refilled_has_none(config: BusConfig, probe: Probe) -> None:
     assert await left_by(config, probe, [(BAR, bar(5)), (BAR, end())]) == {}
+
+
+async def test_of_bars_that_ib_keeps_up_to_date_the_newest_is_read_wanted_or_not(
+    config: BusConfig, probe: Probe
+) -> None:
+    tails = await left_by(config, probe, [(KEPT, bar(0)), (KEPT, bar(60))], heal=False)
+    assert [record.start_ns for record in tails[KEPT.name] if isinstance(record, Bar)] == [60 * NS]
 
 
 async def test_nothing_is_read_for_who_does_not_want_it(config: BusConfig, probe: Probe) -> None:

@@ -8,14 +8,16 @@ import pytest
 from msgspec import structs
 
 from ibkr_actor.core.config import SubscriptionsConfig
+from ibkr_actor.core.effects import Answer
 from ibkr_actor.core.events import ErrorNotice, HistoricalBarUpdate
 from ibkr_actor.core.history.events import HistoricalBar, HistoricalBars
-from ibkr_actor.core.messages import PacingViolated, RequestSent
+from ibkr_actor.core.messages import PacingViolated, RequestSent, RestoreHolders
 from ibkr_actor.core.requests import ReqHistoricalData
 from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.keys import Stream
 from ibkr_actor.schema.records import FLAG_REFILLED, Bar, DataRecord, Gap
 from tests.core.desk import Desk
-from tests.core.kit import answer, asked, at, notes, ns, published, states, stock, told
+from tests.core.kit import answer, asked, at, notes, ns, one, published, states, stock, told
 
 # 2026-01-01 is a holiday; tests begin at 2026-01-05 15:00:00 UTC, a Monday at ten o'clock in New York.
 T = 4 * 86_400 + 15 * 3_600
@@ -159,6 +161,28 @@ def test_a_line_that_is_cut_off_closes_nothing_and_is_filled_from_history() -> N
     ]
     flags = [record.flags for record in records if isinstance(record, Bar)]
     assert flags == [FLAG_REFILLED, FLAG_REFILLED, FLAG_REFILLED, 0]
+
+
+def test_over_a_restart_bars_go_on_behind_a_gap_with_those_that_were_missed() -> None:
+    before = Kept()
+    left = before.answer(T + 5, row(epoch(T))) + before.update(T + 10, epoch(T), 1.6)
+    kept = Kept("bar.5m")
+    stream = Stream("bar.1m", new_york().instrument)
+    holders = one(Answer, before.accepted).holders
+    effects = kept.desk.note(kept.desk.core.handle(RestoreHolders(holders, {stream.name: (left[-1],)}), at(T + 200)))
+    (request,) = asked(effects)
+    assert isinstance(request, ReqHistoricalData)
+    assert request.duration == "380 S"
+    starts = [epoch(T + s) for s in (-60, 0, 60, 120, 180)]
+    records = kept.answer(T + 201, *(row(start) for start in starts))
+    assert isinstance(records[0], Gap)
+    assert (records[0].cause, records[0].from_ns) == ("restart", ns(T + 10))
+    assert bars(records) == [
+        (0, 60, 1.5, True, 2),
+        (60, 120, 1.5, True, 0),
+        (120, 180, 1.5, True, 0),
+        (180, 240, 1.5, False, 0),
+    ]
 
 
 def test_a_bust_is_announced_asked_for_again_and_what_it_changed_is_a_revision() -> None:

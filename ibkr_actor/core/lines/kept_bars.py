@@ -19,6 +19,7 @@ from ibkr_actor.core.history.events import HistoricalBar
 from ibkr_actor.core.history.resolutions import Resolution
 from ibkr_actor.core.lines.bar_builder import Shape, Told
 from ibkr_actor.schema.instruments import Contract
+from ibkr_actor.schema.records import Bar
 
 # How many bars are remembered, so that a correction by IB can be told as one.
 _REMEMBERED: Final = 100
@@ -44,6 +45,12 @@ class KeptBars:
         # start_ns -> what was told of that bar; the newest last.
         self._known: OrderedDict[int, _Known] = OrderedDict()
         self.unreadable = 0
+
+    def resume(self, bar: Bar) -> None:
+        """An earlier process told this bar last: what IB has from there on is news."""
+        span = Span(bar.start_ns, bar.end_ns, bar.session_date)
+        shape = Shape(bar.open, bar.high, bar.low, bar.close, bar.volume, bar.wap, bar.count)
+        self._known[bar.start_ns] = _Known(span, shape, bar.final, bar.revision)
 
     @property
     def _newest(self) -> _Known | None:

@@ -5,18 +5,33 @@ Makes no bar: `core.lines.kept_bars` and `core.lines.bar_builder` do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from ibkr_actor.core.calendar.sessions import NS
 from ibkr_actor.core.effects import Effect, Instant, Publish
 from ibkr_actor.core.history.events import HistoricalBars
 from ibkr_actor.core.lines.book import LineBook
-from ibkr_actor.core.lines.line import Item, Line
+from ibkr_actor.core.lines.line import Channel, Item, Line, PendingGap
 from ibkr_actor.core.lines.publishing import publish_bars
+from ibkr_actor.schema.records import Bar, DataRecord
 
 # IB sends news of a bar every four to six seconds: what has not come by then does not come.
 # Source: IBKR, TWS API, "Live Updating Historical Data".
 CLOSE_AFTER_NS: Final = 7 * NS
+
+
+def go_on(channel: Channel, tail: Sequence[DataRecord]) -> None:
+    """The process begins anew with a stream of bars that IB keeps up to date, which ended so.
+
+    Affects: the bars of its line, `gap` and `published` of the channel.
+    """
+    kept, newest = channel.line.kept, tail[-1] if tail else None
+    if kept is None or channel.published or channel.joining is not None or not isinstance(newest, Bar):
+        return
+    kept.resume(newest)
+    channel.published = True
+    channel.gap = PendingGap("restart", newest.received_ns)
 
 
 class LiveBars:

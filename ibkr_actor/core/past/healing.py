@@ -43,7 +43,7 @@ def can_heal(row: KindRow) -> bool:
 
 
 def healed(writes: Iterable[HolderWrite]) -> tuple[Stream, ...]:
-    """The streams whose gaps are to be refilled, of those that are stored."""
+    """The streams whose gaps are refilled, of those that are stored: where IB does so itself it need not be wanted."""
     found: dict[Stream, None] = {}
     for write in writes:
         try:
@@ -51,7 +51,7 @@ def healed(writes: Iterable[HolderWrite]) -> tuple[Stream, ...]:
             row = ROWS[stream.kind]
         except (ValueError, KeyError, msgspec.MsgspecError):
             continue  # of a chain, or unreadable: told of where it is restored
-        if holder.heal and can_heal(row):
+        if row.line_type == "kept" or (holder.heal and can_heal(row)):
             found[stream] = None
     return tuple(found)
 
