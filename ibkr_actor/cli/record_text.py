@@ -6,7 +6,7 @@ Reads no stream.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from msgspec import Struct
 from ibkr_actor.errors import ConfigurationError
 from ibkr_actor.schema.codec import decode_record, encode_record, record_as_dict
 from ibkr_actor.schema.instruments import Contract, InvalidInstrumentText, instrument_id, parse_instrument
-from ibkr_actor.schema.keys import KINDS, KINDS_HELP, OWN_COMMAND, Keys, no_kind
+from ibkr_actor.schema.keys import KINDS, KINDS_HELP, Keys, no_kind
 from ibkr_actor.schema.records import (
     FLAG_BUILT,
     FLAG_FALLBACK,
@@ -59,15 +59,15 @@ def record_of(fields: Mapping[bytes, bytes]) -> AnyRecord | None:
         return None
 
 
-def kinds_of(text: str) -> list[str]:
-    """Kinds with commas between them.
+def kinds_of(text: str, *, besides: Collection[str] = ()) -> list[str]:
+    """Kinds with commas between them: those one subscribes to, and these `besides`.
 
     Raises:
         ConfigurationError: one is none.
     """
     names = list(dict.fromkeys(name for name in text.split(",") if name))
     for name in names:
-        if name not in KINDS and name not in OWN_COMMAND:
+        if name not in KINDS and name not in besides:
             raise ConfigurationError(no_kind(name))
     if not names:
         raise ConfigurationError(f"no kind is named; known: {KINDS_HELP}")

@@ -24,7 +24,7 @@ from ibkr_actor.client.items import Unknown, decoded
 from ibkr_actor.client.reader import BEGINNING
 from ibkr_actor.client.tally import StreamTally
 from ibkr_actor.errors import ConfigurationError
-from ibkr_actor.schema.keys import Keys
+from ibkr_actor.schema.keys import OWN_COMMAND, Keys
 
 # Without --count: how many of the records already there are shown before those to come.
 PRESENT_SHOWN = 10
@@ -66,10 +66,13 @@ def streams_of(keys: Keys, arguments: argparse.Namespace) -> list[str]:
     """
     names = [name for name in arguments.kind.split(",") if name]
     out = [keys.system] if _SYSTEM in names else []
-    kinds = kinds_of(",".join(name for name in names if name != _SYSTEM)) if set(names) != {_SYSTEM} else []
+    others = ",".join(name for name in names if name != _SYSTEM)
+    kinds = kinds_of(others, besides=OWN_COMMAND) if others or not out else []
     if kinds and not arguments.instruments:
         raise ConfigurationError(f"tail {arguments.kind} needs an INSTRUMENT")
-    out += [keys.stream(kind, canonical(each)) for each in arguments.instruments for kind in kinds]
+    for each in arguments.instruments:
+        # The names of chains, scans and the bulletins are no instruments.
+        out += [keys.stream(kind, each if kind in OWN_COMMAND else canonical(each)) for kind in kinds]
     return list(dict.fromkeys(out))
 
 

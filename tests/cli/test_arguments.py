@@ -41,6 +41,10 @@ from ibkr_actor.sim import SimulatorSettings, scenario_titles
             ["tail", "qoute", "AAPL", "--redis-url", "redis://127.0.0.1:1"],
             "ibkr-actor: 'qoute' is no kind (did you mean quote?); known: quote",
         ),
+        (
+            ["sub", "AAPL", "--kinds", "bulletin", "--redis-url", "redis://127.0.0.1:1"],
+            "ibkr-actor: 'bulletin' is held with a command of its own: bulletins",
+        ),
     ],
 )
 def test_a_wrong_argument_is_one_line_that_names_it(

@@ -287,6 +287,11 @@ def test_tail_takes_kinds_with_commas_and_any_number_of_instruments() -> None:
             named(*wrong)
 
 
+def test_tail_takes_the_names_of_scans_and_bulletins_as_they_are() -> None:
+    arguments = parser().parse_args(["tail", "bulletin", "all"])
+    assert streams_of(KEYS, arguments) == ["ibkr:{g1}:bulletin:all"]
+
+
 def test_bash_completes_commands_options_choices_and_files(tmp_path: Path) -> None:
     script = subprocess.run([*ACTOR, "completion", "bash"], capture_output=True, text=True, check=True).stdout
     (tmp_path / "completion.bash").write_text(script)
