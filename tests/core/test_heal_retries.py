@@ -78,6 +78,46 @@ def test_history_without_any_answer_is_asked_for_again_too() -> None:
     assert len(desk.fetched) == 2
 
 
+def test_parts_without_an_answer_are_asked_for_again_when_others_came() -> None:
+    desk = Healed("bar.5s")
+    desk.live(5, s=10)
+    desk.lost(12, 58)
+    desk.live(60, s=65)
+    desk.wake(67)
+    desk.past(10, 25, 40, 55, s=68)
+    parts = [(15, 25), (45, 55)]
+    desk.done(69, "incomplete", [*(Hole(ns(a), ns(b), "no_answer") for a, b in parts), Hole(ns(30), ns(40), "no_data")])
+    assert len(desk.gaps) == 1
+    desk.wake(99)
+    desk.past(15, 20, 25, s=100)
+    desk.done(101)
+    # The second part follows at once; what it is asked for in vain again waits for twice as long.
+    desk.done(102, "incomplete", [Hole(ns(45), ns(55), "no_answer")])
+    desk.wake(162)
+    assert [(fetch.start[-8:-6], fetch.end_ns - ns(0)) for fetch in desk.fetched] == [
+        ("10", 60 * 10**9), ("15", 25 * 10**9), ("45", 55 * 10**9), ("45", 55 * 10**9)
+    ]  # fmt: skip
+    desk.past(40, 45, 50, 55, s=163)
+    desk.done(164)
+    assert [begun for begun, flags in desk.bars if flags] == [10, 25, 40, 55, 15, 20, 45, 50]
+    assert desk.gaps == [("disconnect", 12.0, 65.0), ("no_history", 30.0, 40.0), ("disconnect", 12.0, 65.0)]
+    assert (desk.counted("open"), desk.counted("refilled")) == (0, 1)
+
+
+def test_ticks_whose_last_part_had_no_answer_go_on_from_where_they_broke_off() -> None:
+    desk = Healed("trade")
+    desk.trades(10, "1", s=10)
+    desk.lost(10.5, 12)
+    desk.trades(15, "9", s=15)
+    desk.wake(17)
+    desk.past_trades((10, "1"), (11, "2"), s=18)
+    desk.done(19, "incomplete", [Hole(ns(12), ns(15), "no_answer")])
+    desk.wake(49)
+    desk.past_trades((11, "2"), (13, "3"), (15, "8"), (15, "9"), s=50)
+    desk.done(51)
+    assert [(at_s, size) for at_s, size, flags in desk.ticks if flags == LATE] == [(11, "2"), (13, "3"), (15, "8")]
+
+
 def test_a_try_that_broke_off_goes_on_where_it_was() -> None:
     desk = broken_bars()
     desk.wake(37)

@@ -68,6 +68,11 @@ class Healing:
         self.right_ns: int | None = None
         self.count = 0
         self.tries = 0
+        # Of what history turned out to have nothing, and of what it gave no answer yet.
+        self.holes: list[tuple[int, int]] = []
+        self.parts: list[tuple[int, int]] = []
+        # The end of the part that is asked for again; None for all up to `right_ns`.
+        self._part_end_ns: int | None = None
         # Of the second `left_ns`: what stands in the stream, and what of that history has not shown yet.
         self._before = Counter(record_key(record) for record in left)
         self._left = Counter(self._before)
@@ -92,6 +97,29 @@ class Healing:
     def ready_ns(self) -> int:
         """From when on history may have all of it; 0 for now."""
         return 0
+
+    @property
+    def end_ns(self) -> int | None:
+        """Up to where history is asked for."""
+        return self.right_ns if self._part_end_ns is None else self._part_end_ns
+
+    def unanswered(self, parts: Sequence[tuple[int, int]]) -> bool:
+        """History left parts out that it did not answer; whether they can be asked for again.
+
+        Ticks can when nothing behind them was published yet; bars are known by their start.
+        """
+        if not self.count or parts[0][0] >= self._reached_ns:
+            return True
+        self.parts += parts if self.bar else []
+        return bool(self.bar) and self.next_part()
+
+    def next_part(self) -> bool:
+        """Goes on with the next part that was not answered; False when there is none."""
+        if not self.parts:
+            return False
+        self.left_ns, self._part_end_ns = self.parts.pop(0)
+        self._reached_ns = self.left_ns
+        return True
 
     def went_on(self, record: DataRecord) -> bool:
         """The first live record behind the gap, and more of the same second; False for what comes later."""
@@ -133,7 +161,7 @@ class Healing:
         return found
 
     def _wanted(self, bar: Bar) -> bool:
-        return self.right_ns is not None and self.left_ns <= bar.start_ns < self.right_ns
+        return self.end_ns is not None and self.left_ns <= bar.start_ns < self.end_ns
 
     def _published(self, bar: Bar) -> Bar:
         return bar

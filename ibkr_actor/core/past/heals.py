@@ -139,7 +139,7 @@ class Heals:
         if healing.right_ns is None:
             assert gap.to_ns is not None
             healing.right_ns = gap.to_ns // NS * NS
-        left_ns, right_ns = healing.left_ns, healing.right_ns
+        left_ns, right_ns = healing.left_ns, healing.end_ns or healing.right_ns
         if right_ns < left_ns or (right_ns == left_ns and healing.bar):
             return self._refilled_with(healing, [], now)
         if right_ns - left_ns > self._config.backfill_days * _DAY_NS:
@@ -165,10 +165,18 @@ class Heals:
         if healing is None:
             return []
         done = message.done
-        unanswered = not healing.count and any(hole.reason == _NO_ANSWER for hole in done.holes)
-        if done.outcome not in ("complete", "incomplete") or unanswered:
+        if done.outcome not in ("complete", "incomplete"):
             return self._broke_off(healing, done.message or done.outcome, message.error, now)
-        spans = [(hole.from_ns, hole.to_ns) for hole in done.holes if hole.reason not in _NOT_MISSING]
+        missing = [hole for hole in done.holes if hole.reason not in _NOT_MISSING]
+        unanswered = [(hole.from_ns, hole.to_ns) for hole in missing if hole.reason == _NO_ANSWER]
+        if unanswered and healing.unanswered(unanswered):
+            healing.holes += [(hole.from_ns, hole.to_ns) for hole in missing if hole.reason != _NO_ANSWER]
+            return self._broke_off(healing, done.message or done.outcome, message.error, now)
+        healing.holes += [(hole.from_ns, hole.to_ns) for hole in missing]
+        if healing.next_part():
+            self._fetching.discard(healing.number)
+            return self._fetch(healing, now)
+        spans = sorted(set(healing.holes))
         if len(spans) > _HOLES_MAX:
             spans = [(spans[0][0], spans[-1][1])]
         holes = [_gap(healing, "no_history", from_ns, to_ns, now) for from_ns, to_ns in spans]
