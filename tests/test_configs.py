@@ -73,3 +73,32 @@ def test_the_defaults_of_the_parts_are_those_of_the_settings() -> None:
         configs.bus(settings, "redis://127.0.0.1:6379/0"),
     ]  # fmt: skip
     assert {name for config in found for name in _differences(config, type(config)())} <= DERIVED
+
+
+# What the process itself reads, in `app` and `cli.run`.
+OF_THE_PROCESS = {"redis_url", "http_enabled", "log_level", "inbox_max_bytes", "mailbox_max", "drain_s"}
+# Another value of each setting that is no number and no switch, or has neighbours that limit it.
+OTHERS: dict[str, Any] = {
+    "host": "h", "prefix": "p", "gateway_name": "g2", "gateway_port": 4003, "client_id_pool": (3,),
+    "market_data_type": 3, "gateway_restart": "06:30 Europe/London", "encoding": "json", "commanders": ("a",), "all_kinds": ("quote",),
+    "data_dir": "d",
+    "http_host": "0.0.0.0", "http_token": "abcdefgh", "http_cors_origins": ("*",), "record_dir": "r",
+}  # fmt: skip
+
+
+def _parts(settings: Settings) -> list[object]:
+    return [
+        configs.session(settings), configs.pacing(settings), configs.contracts(settings), configs.reference(settings),
+        configs.subscriptions(settings), configs.history(settings), configs.gateway(settings), configs.http(settings),
+        configs.chain_turns(settings), configs.recorder(settings), configs.embedded(settings),
+        configs.bus(settings, "redis://127.0.0.1:6379/0"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - OF_THE_PROCESS))
+def test_no_setting_is_without_effect(name: str) -> None:
+    default = Settings.model_fields[name].default
+    other = OTHERS[name] if name in OTHERS else not default if isinstance(default, bool) else default + 1
+    beside: dict[str, Any] = {"record_dir": "r"} if name.startswith("record_") else {}
+    before: dict[str, Any] = {} if name == "record_dir" else beside
+    assert _parts(load_settings(**beside | {name: other})) != _parts(load_settings(**before))
