@@ -80,9 +80,9 @@ OF_THE_PROCESS = {"redis_url", "http_enabled", "log_level", "inbox_max_bytes", "
 # Another value of each setting that is no number and no switch, or has neighbours that limit it.
 OTHERS: dict[str, Any] = {
     "host": "h", "prefix": "p", "gateway_name": "g2", "gateway_port": 4003, "client_id_pool": (3,),
-    "market_data_type": 3, "gateway_restart": "06:30 Europe/London", "encoding": "json", "commanders": ("a",), "all_kinds": ("quote",),
-    "data_dir": "d",
-    "http_host": "0.0.0.0", "http_token": "abcdefgh", "http_cors_origins": ("*",), "record_dir": "r",
+    "market_data_type": 3, "gateway_restart": "06:30 Europe/London", "encoding": "json", "commanders": ("a",),
+    "all_kinds": ("quote",), "data_dir": "d", "http_host": "0.0.0.0", "http_token": "abcdefgh",
+    "http_cors_origins": ("*",), "record_dir": "r",
 }  # fmt: skip
 
 
