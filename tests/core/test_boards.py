@@ -242,6 +242,23 @@ def test_ib_forgets_or_goes_away_and_the_scan_is_asked_anew() -> None:
     assert gaps(rank(desk, 10, "AAPL")) == [("disconnect", ns(7), ns(10))]
 
 
+def test_nothing_is_asked_while_tws_is_without_ib_and_all_of_it_afterwards() -> None:
+    desk = Desk()
+    desk.send(GAINERS, 1)
+    rank(desk, 2, "AAPL")
+    desk.send(HoldScan(scan_code="MOST_ACTIVE"), 3, id="2")
+    assert states(handle(desk, UpstreamDown(ns(4), 1100), 4)) == [("scan", "starved", "upstream")] * 2
+    # Neither a scan that was silent for long nor a new one.
+    assert asked(handle(desk, WakeUp(), 500)) == []
+    assert asked(desk.send(HoldScan(scan_code="HOT_BY_VOLUME"), 501, id="3")) == []
+    up = handle(desk, UpstreamUp(ns(600), 1102), 600)
+    assert sorted(each.scan_code for each in asked(up) if isinstance(each, ReqScan)) == [
+        "HOT_BY_VOLUME",
+        "MOST_ACTIVE",
+        "TOP_PERC_GAIN",
+    ]
+
+
 def test_a_farm_of_history_that_is_away_is_waited_for() -> None:
     desk = Desk()
     desk.send(GAINERS, 1)

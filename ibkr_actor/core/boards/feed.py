@@ -48,6 +48,8 @@ class BoardFeed:
         self._again = Deadlines[Stream]()
         self._settling = Deadlines[Stream]()
         self._farms = FarmWatch()
+        # Whether TWS is without IB: what is asked then may be answered by nobody, ever.
+        self._upstream_lost = False
 
     def next_s(self) -> float | None:
         """When something is to be asked or told."""
@@ -63,6 +65,8 @@ class BoardFeed:
     def _ask(self, board: Board, now: Instant) -> list[Effect]:
         if self._book.conn is None:
             return board.set_state("starved", "disconnect", now)
+        if self._upstream_lost:
+            return board.set_state("starved", "upstream", now)
         if board.spec is not None and self._farms.none_there:
             return board.set_state("starved", "farm", now)
         board.req_id = self._book.req_ids.next()
@@ -200,6 +204,7 @@ class BoardFeed:
     def session_over(self, at_ns: int, now: Instant) -> list[Effect]:
         """The connection is gone and every request with it."""
         self._farms.clear()
+        self._upstream_lost = False
         effects: list[Effect] = []
         for board in self._boards.values():
             effects += self._lost(board, at_ns, ended=True) + board.set_state("starved", "disconnect", now)
@@ -207,6 +212,7 @@ class BoardFeed:
 
     def data_lost(self, at_ns: int, now: Instant) -> list[Effect]:
         """IB forgot what was asked: it is asked again."""
+        self._upstream_lost = False
         effects: list[Effect] = []
         for board in self._boards.values():
             # Whether a request was sent may not be known yet: only what surely was needs no cancel.
@@ -220,16 +226,20 @@ class BoardFeed:
         return effects
 
     def upstream_down(self, at_ns: int, now: Instant) -> list[Effect]:
-        """TWS lost IB: nothing comes."""
+        """TWS lost IB: nothing comes, and nothing is asked."""
+        self._upstream_lost = True
         effects: list[Effect] = []
         for board in self._boards.values():
+            self._again.clear(board.stream)
+            self._settling.clear(board.stream)
             if board.live:
                 board.lose("disconnect", at_ns)
-                effects += board.set_state("starved", "upstream", now)
+            effects += board.set_state("starved", "upstream", now)
         return effects
 
     def upstream_up(self, now: Instant) -> list[Effect]:
         """IB is back. It is asked anew: rankings come late else, and bulletins of meanwhile not at all."""
+        self._upstream_lost = False
         return self._again_after("upstream", now)
 
     def farm(self, message: FarmChanged, now: Instant) -> list[Effect]:
