@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from msgspec import structs
 
+from ibkr_actor.core.chains.member import Member
 from ibkr_actor.core.events import (
     DepthUpdate,
     HistoricalBarUpdate,
@@ -20,9 +23,11 @@ from ibkr_actor.core.events import (
     TickSize,
     TickString,
 )
+from ibkr_actor.core.history.events import HistoricalTick
+from ibkr_actor.core.history.tick_pages import row_of
 from ibkr_actor.schema.codec import Encoding, decode_record, encode_record
 from ibkr_actor.schema.instruments import Contract
-from ibkr_actor.schema.records import DataRecord, Tick
+from ibkr_actor.schema.records import AnyRecord, Bars, DataRecord, Tick, Ticks
 from tests.core.desk import Desk
 from tests.core.kit import ns, published
 
@@ -88,21 +93,61 @@ def told(kind: str, price: float | None, size: str | None) -> DataRecord:
     return published(desk.data(make(price, size), s=1))[-1][1]
 
 
-@pytest.mark.parametrize("encoding", ["msgpack", "json"])
-@pytest.mark.parametrize(
+def read_back(record: AnyRecord, encoding: Encoding) -> Any:
+    return decode_record({b"d" if encoding == "msgpack" else b"j": encode_record(record, encoding)})
+
+
+each_value = pytest.mark.parametrize(
     ("price", "size"),
     [(-37.63, "10"), (-1.0, "1"), (0.0, "0"), (0.0001, "0.00012345"), (1e-9, "1234567890.5"), (None, None)],
 )
+each_encoding = pytest.mark.parametrize("encoding", ["msgpack", "json"])
+
+
+@each_encoding
+@each_value
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_value_reaches_the_reader_as_it_is(
     kind: str, price: float | None, size: str | None, encoding: Encoding
 ) -> None:
     _, _, prices, sizes = KINDS[kind]
     record = told(kind, price, size)
-    again = decode_record({b"d" if encoding == "msgpack" else b"j": encode_record(record, encoding)})
+    again = read_back(record, encoding)
     assert again == record
     assert [getattr(again, name) for name in prices] == [price] * len(prices)
     assert [getattr(again, name) for name in sizes] == [size] * len(sizes)
+
+
+@each_encoding
+@each_value
+def test_a_value_of_a_chains_member_reaches_the_reader_as_it_is(
+    price: float | None, size: str | None, encoding: Encoding
+) -> None:
+    member = Member(structs.replace(OPTION, last_trade_date="20261218", right="C", strike=230.0), 12, 1)
+    member.take(TickPrice(12, ns(1), 1, price, size, 0))
+    member.take(TickSize(12, ns(1), 27, size))
+    for tick_type in (10, 13):
+        member.take(TickOptionComputation(12, ns(1), tick_type, 1, *[price] * 8))
+    again = read_back(member.record(on_line=True), encoding)
+    assert (again.bid, again.bid_size, again.open_interest) == (price, size, size)
+    names = ("implied_vol", "delta", "gamma", "vega", "theta", "option_price", "pv_dividend", "underlying_price")
+    for computed in (again, again.bid_greeks):
+        assert [getattr(computed, name) for name in names] == [price] * 8
+    assert (again.ask, again.last, again.volume, again.close, again.ask_greeks) == (None,) * 5
+
+
+@each_encoding
+@each_value
+def test_a_value_of_history_reaches_the_reader_as_it_is(
+    price: float | None, size: str | None, encoding: Encoding
+) -> None:
+    common = (0, 0, 5, ns(1), None, 1, 0)
+    trade = row_of("TRADES", HistoricalTick(5, price=price, size=size))
+    quote = row_of("BID_ASK", HistoricalTick(5, bid=price, ask=price, bid_size=size, ask_size=size))
+    bar = (0, 1, price, price, price, price, size, None, None, None)
+    assert read_back(Ticks(*common, "TRADES", [trade]), encoding).rows[0][1:3] == [price, size]
+    assert read_back(Ticks(*common, "BID_ASK", [quote]), encoding).rows[0][1:5] == [price, price, size, size]
+    assert read_back(Bars(*common, "TRADES", "1d", [bar]), encoding).rows == [bar]
 
 
 @pytest.mark.parametrize("tick_type", [6, 7, 9, 14, 15, 37])
