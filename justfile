@@ -49,7 +49,7 @@ coverage *args: _venv
 
 # The long tests of nights and faults: a hundred cuts, zombie lines, recordings at every version, replays at 50 times.
 faults *args: _venv
-    {{ bin }}/python -m pytest -m slow tests/e2e/test_night.py tests/e2e/test_recording.py tests/e2e/test_backfill.py tests/e2e/test_history_troubles.py tests/e2e/test_replay.py tests/e2e/test_heal.py tests/e2e/test_signals.py {{ args }}
+    {{ bin }}/python -m pytest -m slow tests/e2e/test_night.py tests/e2e/test_recording.py tests/e2e/test_backfill.py tests/e2e/test_history_troubles.py tests/e2e/test_replay.py tests/e2e/test_heal.py tests/e2e/test_signals.py tests/cli/test_demo.py {{ args }}
 
 # A week of nights, flaps, other logins, busts, a holiday, a DST change in stepped time: 10 min; WEEK_SEED, WEEK_DAYS, WEEK_START (a Monday, for a few days).
 week *args: _venv

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.e2e.kit import DEADLINE_S, own_environment
 
@@ -46,3 +47,23 @@ def test_the_demo_serves_the_status_page_and_ends_with_its_totals_having_lost_no
     assert lost == 0
     assert "redis-cli" in before
     assert "ibkr-actor tail quote AAPL" in before
+
+
+@pytest.mark.slow  # a night in a minute
+def test_the_demo_of_a_night_shows_the_outage_and_every_stream_alive_again(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-u", "-m", "ibkr_actor", "demo", "nightly-restart"],
+        env=own_environment(PYTHONPATH=str(ROOT)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=3 * DEADLINE_S,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1].endswith("11 of 11 streams alive again")
+    assert ", 0 lost, " in run.stdout.splitlines()[-1]
+    events = [line.split()[1:3] for line in run.stdout.splitlines() if line[2:3] == ":"]
+    assert [topic for topic, event in events if event == "lost"] == ["connection"]
+    assert ["subscription", "stale"] in events
+    assert events.count(["stream", "back"]) >= 11
