@@ -81,7 +81,7 @@ class ChainSilences:
             watch = self._watch_of(chain)
             watch.look(_facts(chain, watch), now)
             facts = _facts(chain, watch)
-            silent = facts.live and watch.is_due(facts) and now.s - watch.heard_s >= self._config.sweep_s
+            silent = facts.live and watch.expects_data(facts) and now.s - watch.heard_s >= self._config.sweep_s
             if silent and is_waited_for(chain) and chain.doubt is None:
                 effects += self._fall_silent(chain, list(self._members(chain, now)), now)
                 effects += judged(chain, watch, _facts(chain, watch), now)

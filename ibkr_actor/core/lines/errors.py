@@ -15,6 +15,7 @@ from ibkr_actor.core.effects import Announce, Effect, HolderWrite, Instant, Publ
 from ibkr_actor.core.events import ErrorNotice, Rerouted
 from ibkr_actor.core.history.errors import OTHER_SHOW_EXPECTED, READ_HERE, judge, of_other_login
 from ibkr_actor.core.holders import holder_delete
+from ibkr_actor.core.kinds import LineType
 from ibkr_actor.core.lines.book import LineBook
 from ibkr_actor.core.lines.line import Line
 from ibkr_actor.core.lines.publishing import emptied_book
@@ -30,8 +31,8 @@ from ibkr_actor.schema.records import System
 _AGAIN_DEFAULT_S: Final = 5.0
 # IB had no bars at all for so long a time before now: that may take until the market opens.
 _NO_BARS_AGAIN_S: Final = 60.0
-# Of bars of 5 s only this one says more than its row.
-_READ_FOR_BARS: Final = frozenset({OTHER_SHOW_EXPECTED})
+# Codes of bars that say more than their row does.
+_READ_HERE: Final[dict[LineType, frozenset[int]]] = {"kept": READ_HERE, "bars": frozenset({OTHER_SHOW_EXPECTED})}
 # Another login takes all data, but IB says so of level 1 only, and of others when they are asked for anew.
 _SILENCED: Final = frozenset({"tick_by_tick", "bars", "kept"})
 
@@ -69,7 +70,7 @@ class LineErrors:
             self.late += 1
             return []
         row = lookup(event.code, event.req_id)
-        if event.code in (READ_HERE if line.kept is not None else _READ_FOR_BARS if line.fives is not None else ()):
+        if event.code in _READ_HERE.get(line.row.line_type, ()):
             return self._bars(line, row, event, now)
         if row.effect == "note":
             return []

@@ -176,13 +176,13 @@ class Watch:
             return False
         return (at_ns - before_ns) / 1e9 > rhythm.longest_s + _JITTER_S
 
-    def is_due(self, facts: Facts) -> bool:
+    def expects_data(self, facts: Facts) -> bool:
         """Whether data are to be expected at all."""
         return self.phase.is_open and not facts.halted and facts.feed not in _FROZEN
 
     def overdue(self, facts: Facts, now: Instant) -> bool:
         """Whether it is silent for longer than it may be while its market is open."""
-        if not self.is_due(facts):
+        if not self.expects_data(facts):
             return False
         opening = not facts.live or now.s - self.heard_s > (now.ns - self.phase.from_ns) / 1e9
         limit_s = max(self.limit_s, _OPENING_S) if opening else self.limit_s

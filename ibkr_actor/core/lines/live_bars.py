@@ -21,7 +21,7 @@ from ibkr_actor.schema.records import Bar, DataRecord
 CLOSE_AFTER_NS: Final = 7 * NS
 
 
-def go_on(channel: Channel, tail: Sequence[DataRecord]) -> None:
+def resume_bars(channel: Channel, tail: Sequence[DataRecord]) -> None:
     """The process begins anew with a stream of bars that IB keeps up to date, which ended so.
 
     Affects: the bars of its line, `gap` and `published` of the channel.

@@ -141,7 +141,7 @@ class Silences:
         silent = [
             (line, watch, facts)
             for line, watch, facts in self._look(now)
-            if facts.live and is_waited_for(line) and watch.is_due(facts)
+            if facts.live and is_waited_for(line) and watch.expects_data(facts)
             if now.s - watch.heard_s >= self.config.sweep_s
         ]
         effects = self._fall_silent(silent, now, lone=False)

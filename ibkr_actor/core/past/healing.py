@@ -110,8 +110,10 @@ class Healing:
         """
         if not self.count or parts[0][0] >= self._reached_ns:
             return True
-        self.parts += parts if self.bar else []
-        return bool(self.bar) and self.next_part()
+        if not self.bar:
+            return False
+        self.parts += parts
+        return self.next_part()
 
     def next_part(self) -> bool:
         """Goes on with the next part that was not answered; False when there is none."""

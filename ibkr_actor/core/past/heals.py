@@ -139,7 +139,8 @@ class Heals:
         if healing.right_ns is None:
             assert gap.to_ns is not None
             healing.right_ns = gap.to_ns // NS * NS
-        left_ns, right_ns = healing.left_ns, healing.end_ns or healing.right_ns
+        left_ns, right_ns = healing.left_ns, healing.end_ns
+        assert right_ns is not None
         if right_ns < left_ns or (right_ns == left_ns and healing.bar):
             return self._refilled_with(healing, [], now)
         if right_ns - left_ns > self._config.backfill_days * _DAY_NS:

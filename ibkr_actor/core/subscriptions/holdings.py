@@ -24,7 +24,7 @@ from ibkr_actor.core.effects import (
 from ibkr_actor.core.holders import Holder, holder_delete, holder_write
 from ibkr_actor.core.lines.book import LineBook
 from ibkr_actor.core.lines.line import Channel, Line
-from ibkr_actor.core.lines.live_bars import go_on
+from ibkr_actor.core.lines.live_bars import resume_bars
 from ibkr_actor.core.past.backfills import Backfills
 from ibkr_actor.core.subscriptions.waits import Waits
 from ibkr_actor.schema.commands import Rejection, Reply
@@ -67,7 +67,7 @@ class Holdings:
         if holder.backfill:
             self._backfills.resume(channel, holder, tail, now)
         elif channel.line.kept is not None:
-            go_on(channel, tail)
+            resume_bars(channel, tail)
         elif holder.heal:
             self._backfills.heals.resume(channel, tail)
 
