@@ -65,6 +65,11 @@ class HeldStreams(Generic[S]):
         self._end = end
         self._leases = Deadlines[tuple[Stream, str]]()
 
+    @property
+    def count(self) -> int:
+        """How many holders there are."""
+        return sum(len(held.holders) for held in self._streams.values())
+
     def next_s(self) -> float | None:
         """When a lease runs out."""
         return self._leases.next_s()

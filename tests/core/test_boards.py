@@ -433,6 +433,7 @@ def test_a_list_names_them_with_their_holders() -> None:
     assert (found["kind"], found["instrument"], found["state"]) == ("scan", NAME, "live")
     assert (found["stream"], found["received_ns"]) == (f"ibkr:{{g1}}:scan:{NAME}", str(ns(2)))
     assert found["holders"] == [{"client": "c", "lease_s": 0.0, "left_s": None}]
+    assert desk.core.status()["holders"] == 1
     assert answer(desk.send(List(of_client="d"), 3, id="3")).reply.result == {"subscriptions": []}
 
 

@@ -1,4 +1,4 @@
-"""Owns who holds which stream that is of no instrument (scans, bulletins), from the command to the end of the stream.
+"""Owns which streams of no instrument (scans, bulletins) there are, from the command to the end of the stream.
 
 Asks IB nothing and reads no data: `core.boards.feed` does.
 """
@@ -33,7 +33,7 @@ _BUSY_RETRY_S: Final = 30.0
 
 
 class Boards:
-    """All such streams with their holders and leases. Caller: `SubscriptionsCore` and its guests."""
+    """All such streams. Caller: `SubscriptionsCore` and its guests."""
 
     def __init__(self, config: SubscriptionsConfig, book: LineBook, waits: Waits) -> None:
         self._config = config

@@ -1,4 +1,4 @@
-"""Owns who holds which chain of options, from the command to the end of the stream; chains survive restarts.
+"""Owns which chains of options there are, from the command to the end of the stream; chains survive restarts.
 
 Takes no line and reads no data (`core.chains.feed` does), and does not know which options there are.
 """
@@ -45,7 +45,7 @@ _BUSY_RETRY_S: Final = 30.0
 
 
 class Chains:
-    """All chains with their holders and leases. Caller: `SubscriptionsCore` only."""
+    """All chains. Caller: `SubscriptionsCore` only."""
 
     def __init__(self, config: SubscriptionsConfig, book: LineBook, waits: Waits) -> None:
         self._config = config
@@ -56,11 +56,6 @@ class Chains:
         self.feed = book.lender = ChainFeed(book, self._chains, config.market_data_type, self.held.fail, waits.hint)
         self.silences = ChainSilences(config, self.feed)
         self.look_ups = ChainLookUps(config, book, self.feed, self.held.fail)
-
-    @property
-    def holders(self) -> int:
-        """How many holders there are."""
-        return sum(len(chain.holders) for chain in self._chains.values())
 
     def next_s(self) -> float | None:
         """When a lease runs out, or something is to be looked at."""

@@ -347,7 +347,7 @@ class SubscriptionsCore:
         """This core's part of the status."""
         return {
             **self._book.status(),
-            "holders": self._holdings.count,
+            "holders": self._holdings.count + self._chains.held.count + self._boards.held.count,
             "books": {"bad_rows": self._depth.bad_rows, "restarted": self._depth.healed},
             "freshness": self._silences.counts(),
             "commands_waiting": self._waits.count,
