@@ -12,8 +12,9 @@ from msgspec import Struct
 from ibkr_actor.core.config import SessionConfig
 from ibkr_actor.core.effects import Instant
 
-# An answer may have come and wait to be handled, when this process was held up: it is looked once more before a word.
-_SECOND_LOOK_S: Final = 0.5
+# An answer may have come and wait to be handled, when this process was held up: it is looked once more before a word,
+# after such a part of the time that the answer has.
+_SECOND_LOOK: Final = 0.25
 
 
 class Pulse(Struct):
@@ -39,11 +40,14 @@ class Pulse(Struct):
 
     def next_s(self, config: SessionConfig) -> float | None:
         """When the question is due, or its answer overdue; None while pacing holds it."""
-        if self.sent_s is not None:
-            dead_s = self.sent_s + config.heartbeat_timeout_s
-            mute_s = self.sent_s + config.mute_s if self.missed_s is None else self.missed_s + _SECOND_LOOK_S
-            return dead_s if self.mute else min(mute_s, dead_s)
-        return self.heard_s + config.heartbeat_interval_s if self.req_id is None else None
+        if self.sent_s is None:
+            return self.heard_s + config.heartbeat_interval_s if self.req_id is None else None
+        dead_s = self.sent_s + config.heartbeat_timeout_s
+        if self.mute:
+            return dead_s
+        if self.missed_s is None:
+            return min(self.sent_s + config.mute_s, dead_s)
+        return min(self.missed_s + _SECOND_LOOK * config.mute_s, dead_s)
 
     def is_dead(self, config: SessionConfig, now: Instant) -> bool:
         """Whether nothing came in answer."""
@@ -55,7 +59,7 @@ class Pulse(Struct):
             return False
         if self.missed_s is None:
             self.missed_s = now.s
-        self.mute = now.s >= self.missed_s + _SECOND_LOOK_S
+        self.mute = now.s >= self.missed_s + _SECOND_LOOK * config.mute_s
         return self.mute
 
     def is_due(self, config: SessionConfig, now: Instant) -> bool:
