@@ -75,7 +75,10 @@ class Settings(BaseSettings):
     handshake_timeout_s: float = Field(10.0, gt=0, le=300, description="deadline of the API handshake")
     ready_timeout_s: float = Field(30.0, gt=0, le=600, description="deadline from handshake to IB's nextValidId")
     read_timeout_sec: float = Field(
-        30.0, gt=0, le=3600, description="silence after which a connection that was probed in vain is closed and reopened"
+        30.0,
+        gt=0,
+        le=3600,
+        description="silence after which a connection that was probed in vain is closed and reopened",
     )
     inbox_max_bytes: int = Field(
         64 * 2**20, ge=2**20, description="received bytes not yet handled; beyond it the socket is not read"
