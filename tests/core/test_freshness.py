@@ -503,10 +503,11 @@ def test_a_farm_is_noticed_however_rarely_lines_are_looked_at(away_s: int) -> No
         house.run(13, house.every(1, "US", "EU"))
 
 
-def test_a_farm_that_was_away_for_an_instant_touched_nothing() -> None:
+@pytest.mark.parametrize("away_s", [0.5, 1.2])
+def test_a_farm_that_was_away_for_an_instant_touched_nothing(away_s: float) -> None:
     house = liquid()
     house.handle(FarmChanged("usfarm", "market", False, house.now.ns))
-    house.s += 0.5
+    house.s += away_s
     assert house.handle(FarmChanged("usfarm", "market", True, house.now.ns)) == []
     assert gaps(house.price("AAPL")) == []
 

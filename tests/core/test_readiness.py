@@ -23,7 +23,7 @@ def test_a_stream_that_fell_silent_makes_it_not_ready_and_is_named() -> None:
     house.run(15)
     found = judged(house)
     assert found["ok"] is False
-    assert found["reasons"] == ["1 lines are stale: quote:AAPL.STK.SMART.USD"]
+    assert found["reasons"] == ["1 line is stale: quote:AAPL.STK.SMART.USD"]
 
 
 def test_over_night_it_is_ready_though_nothing_comes() -> None:

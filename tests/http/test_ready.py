@@ -62,7 +62,7 @@ async def test_stale_lines_are_named(redis_url: str, redis: Redis) -> None:
     await redis.set(KEYS.metrics, figures({"fresh": 1, "stale": 1, "stale_lines": ["quote:AAPL.STK.SMART.USD"]}))
     status, body = await ready(redis_url)
     assert (status, body["status"]) == (503, "not_ready")
-    assert body["reasons"] == ["1 lines are stale: quote:AAPL.STK.SMART.USD"]
+    assert body["reasons"] == ["1 line is stale: quote:AAPL.STK.SMART.USD"]
 
 
 @pytest.mark.parametrize("state", ["backing_off", "waiting_for_login", "degraded", "redis_down"])

@@ -12,6 +12,8 @@ from ibkr_actor.core.lines.freshness import Watch
 
 # What was in flight when a farm went still comes; a shorter absence touches nothing.
 _IN_FLIGHT_S: Final = 1.0
+# Nor does one that ended before a line of several ticks a second would have been missed.
+_MISSED_S: Final = 0.5
 
 
 class FarmsAway:
@@ -44,4 +46,4 @@ class FarmsAway:
             since = min(self._since.values(), key=lambda each: each.s, default=now)
         begun_s = since.s + _IN_FLIGHT_S
         silent = watch.heard_s <= begun_s or watch.newest_ns <= since.ns + _IN_FLIGHT_S * 1e9
-        return watch.phase.is_open and now.s > begun_s and silent
+        return watch.phase.is_open and now.s > begun_s + _MISSED_S and silent

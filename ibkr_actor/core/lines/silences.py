@@ -246,7 +246,8 @@ def watch_of(line: Line, config: SubscriptionsConfig) -> Watch:
 
 
 def _flapped(message: FarmChanged, touched: int, now: Instant) -> Announce:
-    text = f"While data farm {message.name} was away {touched} lines were silent: their streams have a gap."
+    lines = "1 line was silent: its" if touched == 1 else f"{touched} lines were silent: their"
+    text = f"While data farm {message.name} was away {lines} streams have a gap."
     return Announce(System(0, 0, now.ns, "gap", "farm", message.name, text))
 
 

@@ -90,7 +90,8 @@ def message_of(state: Freshness, changed: Sequence[Watched], now: Instant) -> An
     names = [stream.name for one in changed for stream in one.streams]
     more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
     why = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common() if reason)
-    text = f"{len(names)} streams are {state}, {_TOLD[state]}{f' ({why})' if why else ''}: "
+    count = "1 stream is" if len(names) == 1 else f"{len(names)} streams are"
+    text = f"{count} {state}, {_TOLD[state]}{f' ({why})' if why else ''}: "
     subject = names[0] if len(names) == 1 else "streams"
     message = text + ", ".join(names[:_NAMED_MAX]) + more + "."
     return Announce(System(0, 0, now.ns, "subscription", state, subject, message))

@@ -38,5 +38,6 @@ def readiness(state: State, parts: Mapping[str, object]) -> dict[str, object]:
     if isinstance(freshness, Mapping) and (stale := freshness.get("stale", 0)):
         names = freshness.get("stale_lines")
         named = ", ".join(map(str, names[:5])) if isinstance(names, list) else ""
-        reasons.append(f"{stale} lines are stale: {named}" + (" and more" if int(str(stale)) > 5 else ""))
+        count = "1 line is" if stale == 1 else f"{stale} lines are"
+        reasons.append(f"{count} stale: {named}" + (" and more" if int(str(stale)) > 5 else ""))
     return {"ok": not reasons, "reasons": reasons}
