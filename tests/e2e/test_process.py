@@ -149,7 +149,8 @@ async def test_a_gateway_that_comes_later_is_waited_for() -> None:
     ):
         status = await asked(redis, StatusCommand())
         assert isinstance(status.result, dict)
-        assert status.result["session"]["state"] in {"connecting", "backing_off"}
+        # The last one is the wait within IB's nightly hour: a process has the system's clock.
+        assert status.result["session"]["state"] in {"connecting", "backing_off", "scheduled_outage"}
         assert process.returncode is None
         async with Simulator(SimulatorSettings(port=port)):
             await asked(redis, Subscribe(instrument="AAPL", kinds=["quote"], client="s1"))
