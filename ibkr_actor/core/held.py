@@ -5,16 +5,15 @@ Asks IB nothing and ends no stream itself; holders of channels are in `core.subs
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
-from msgspec import UNSET, Struct, UnsetType, structs
+from msgspec import Struct, UnsetType, structs
 
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.deadlines import Deadlines
 from ibkr_actor.core.effects import Effect, HolderWrite, Instant, Notify, WriteHolders
-from ibkr_actor.core.holders import holder_delete
+from ibkr_actor.core.holders import holder_delete, lease_of
 from ibkr_actor.core.subscriptions.waits import Waits
 from ibkr_actor.schema.commands import Rejection, Reply
 from ibkr_actor.schema.keys import OWN_COMMAND, Stream
@@ -84,10 +83,7 @@ class HeldStreams(Generic[S]):
 
     def lease_s(self, asked_s: float | UnsetType) -> float:
         """How long a lease that was asked for runs. Raises: ValueError."""
-        lease_s = self._config.lease_s if asked_s is UNSET else asked_s
-        if not math.isfinite(lease_s) or lease_s < 0:
-            raise ValueError("lease_s is a number of seconds, 0 for until unsubscribed")
-        return min(lease_s, self._config.lease_max_s)
+        return lease_of(asked_s, self._config)
 
     def hold(self, held: S, holder: StreamHolder, now: Instant) -> HolderWrite:
         """Adds a holder, or renews and changes it."""

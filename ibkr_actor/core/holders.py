@@ -5,12 +5,14 @@ Gives back no line: it tells `core.subscriptions.core` who left.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import HolderWrite
 from ibkr_actor.schema.commands import PriorityName
 from ibkr_actor.schema.instruments import Contract
@@ -19,6 +21,14 @@ from ibkr_actor.schema.keys import Stream
 # A subscription's priority is a place in this list; normal when its command names none.
 PRIORITIES: Final[tuple[PriorityName, ...]] = ("low", "normal", "high")
 NORMAL: Final = PRIORITIES.index("normal")
+
+
+def lease_of(asked_s: float | UnsetType, config: SubscriptionsConfig) -> float:
+    """How long a lease that was asked for runs, in seconds; 0 is for ever. Raises: ValueError."""
+    lease_s = config.lease_s if asked_s is UNSET else asked_s
+    if not math.isfinite(lease_s) or lease_s < 0:
+        raise ValueError("lease_s is a number of seconds, 0 for until unsubscribed")
+    return min(lease_s, config.lease_max_s)
 
 
 class Holder(Struct, frozen=True):

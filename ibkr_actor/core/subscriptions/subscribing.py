@@ -5,7 +5,6 @@ Reads no event from IB.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import Final
 
@@ -14,7 +13,7 @@ from msgspec import UNSET, structs
 from ibkr_actor.core.calendar.hours import market_at
 from ibkr_actor.core.config import SubscriptionsConfig
 from ibkr_actor.core.effects import Announce, Answer, CommandRef, Effect, Instant, Publish, SetState
-from ibkr_actor.core.holders import PRIORITIES, Holder
+from ibkr_actor.core.holders import PRIORITIES, Holder, lease_of
 from ibkr_actor.core.kinds import (
     LEVEL1,
     POOL_OF,
@@ -148,9 +147,10 @@ class Subscribing:
         return [ROWS[kind] for kind in kinds]
 
     def _holder(self, ref: CommandRef, command: Subscribe, rows: list[KindRow], now: Instant) -> Holder:
-        lease_s = self.config.lease_s if command.lease_s is UNSET else command.lease_s
-        if not math.isfinite(lease_s) or lease_s < 0:
-            raise _invalid("lease_s is a number of seconds, 0 for until unsubscribed")
+        try:
+            lease_s = lease_of(command.lease_s, self.config)
+        except ValueError as error:
+            raise _invalid(str(error)) from None
         ticks = frozenset(command.generic_ticks)
         if ticks and not any(row.line_type == "level1" for row in rows):
             raise _invalid("generic_ticks come with the kinds quote, tick, greeks and news only")
@@ -165,7 +165,6 @@ class Subscribing:
         feed = FEEDS[command.feed]
         if feed and not any(row.line_type == "level1" for row in rows):
             raise _invalid("feed comes with the kinds quote, tick and greeks only; all others are live")
-        lease_s = min(lease_s, self.config.lease_max_s)
         priority = PRIORITIES.index(command.priority)
         wanted = (feed, command.fallback, priority, command.backfill)
         return Holder(ref.client, lease_s, ticks, ref.id, now.ns, heal, *wanted)
